@@ -1,0 +1,1 @@
+//! The connectors that are part of the binary.
