@@ -24,11 +24,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+pub mod codec;
 pub mod error;
+pub mod key;
 pub mod memory;
+pub mod table;
 pub mod txn;
 
+pub use codec::Versioned;
 pub use error::StoreError;
+pub use table::Table;
 pub use txn::Txn;
 
 /// How many rows a commit should have at most. Callers cut their units so that a commit stays below.
