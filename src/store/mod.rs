@@ -24,6 +24,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+pub mod blocks;
 pub mod codec;
 pub mod error;
 pub mod key;
@@ -31,6 +32,7 @@ pub mod memory;
 pub mod table;
 pub mod txn;
 
+pub use blocks::Blocks;
 pub use codec::Versioned;
 pub use error::StoreError;
 pub use table::Table;
