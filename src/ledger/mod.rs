@@ -4,7 +4,7 @@
 //! and what was last seen and delivered there. [`observe`] compares a change with that and says what
 //! it is; what follows is the engine's business. Pure: no I/O, no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,12 @@ pub struct Entity {
     /// The last content from its origin, as a record's JSON form; kept while something may need it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Value>,
+    /// To which connections it was queued: each is told of its creation once.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub queued_to: BTreeSet<ConnectionName>,
+    /// Its cancellation was queued.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled: bool,
     /// Nothing more will happen to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub closed: bool,
@@ -200,6 +206,8 @@ mod tests {
             origin: NORTH.into(),
             links,
             record: None,
+            queued_to: BTreeSet::new(),
+            cancelled: false,
             closed: false,
         }
     }
