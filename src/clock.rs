@@ -41,8 +41,13 @@ struct ManualState {
 impl ManualClock {
     /// A clock that shows `now`.
     pub fn at(now: Timestamp) -> Self {
-        let state = ManualState { now, elapsed: Duration::ZERO };
-        Self { state: Arc::new(Mutex::new(state)) }
+        let state = ManualState {
+            now,
+            elapsed: Duration::ZERO,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     /// Moves the clock forward.
@@ -55,11 +60,17 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).now
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .now
     }
 
     fn monotonic(&self) -> Duration {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).elapsed
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
@@ -105,7 +116,10 @@ mod tests {
 
     #[test]
     fn arithmetic_saturates() {
-        assert_eq!(later(Timestamp::MAX, Duration::from_secs(1)), Timestamp::MAX);
+        assert_eq!(
+            later(Timestamp::MAX, Duration::from_secs(1)),
+            Timestamp::MAX
+        );
         assert_eq!(earlier(Timestamp::MIN, Duration::MAX), Timestamp::MIN);
         assert_eq!(since(Timestamp::MAX, Timestamp::MIN), Duration::ZERO);
     }

@@ -57,8 +57,15 @@ impl Diagnostic {
     }
 
     /// A finding that lets the configuration pass.
-    pub fn warning(code: &'static str, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(code, path, message) }
+    pub fn warning(
+        code: &'static str,
+        path: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(code, path, message)
+        }
     }
 
     /// The same finding with a place to underline.
@@ -100,12 +107,18 @@ impl Diagnostics {
 
     /// Whether anything here refuses the configuration.
     pub fn has_errors(&self) -> bool {
-        self.0.iter().any(|finding| finding.severity == Severity::Error)
+        self.0
+            .iter()
+            .any(|finding| finding.severity == Severity::Error)
     }
 
     /// `Ok(value)` unless something here refuses it.
     pub fn into_result<T>(self, value: T) -> Result<T, Self> {
-        if self.has_errors() { Err(self) } else { Ok(value) }
+        if self.has_errors() {
+            Err(self)
+        } else {
+            Ok(value)
+        }
     }
 }
 
@@ -115,7 +128,11 @@ impl fmt::Display for Diagnostics {
             if n > 0 {
                 writeln!(f)?;
             }
-            write!(f, "[{}] {}: {}", finding.code, finding.path, finding.message)?;
+            write!(
+                f,
+                "[{}] {}: {}",
+                finding.code, finding.path, finding.message
+            )?;
         }
         Ok(())
     }
@@ -139,13 +156,19 @@ mod tests {
 
     #[test]
     fn suggests_only_slips() {
-        assert_eq!(did_you_mean("conection", ["connection", "route"]), Some("connection"));
+        assert_eq!(
+            did_you_mean("conection", ["connection", "route"]),
+            Some("connection")
+        );
         assert_eq!(did_you_mean("zzz", ["connection", "route"]), None);
     }
 
     #[test]
     fn a_finding_knows_its_line() {
-        let text = Arc::new(SourceText { path: "a.toml".into(), text: "a = 1\nb = 2\n".into() });
+        let text = Arc::new(SourceText {
+            path: "a.toml".into(),
+            text: "a = 1\nb = 2\n".into(),
+        });
         let finding = Diagnostic::error("X0001", "b", "wrong").at(&text, 6..7);
         assert_eq!(finding.line(), Some(2));
     }

@@ -59,7 +59,11 @@ pub struct Fault {
 
 impl Fault {
     /// A fault with no effect at the other side.
-    pub fn new(class: Class, code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+    pub fn new(
+        class: Class,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
         Self {
             class,
             code: code.into(),

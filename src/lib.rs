@@ -13,7 +13,14 @@
 //! The modules below stand in the order in which a change meets them. A module imports only modules of
 //! a lower layer; `tests/it/tidy.rs` holds the table of layers and fails the build that breaks it.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::too_many_lines, reason = "a test may panic"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::too_many_lines,
+        reason = "a test may panic"
+    )
+)]
 
 // What a merchant writes, and what it means.
 pub mod config;

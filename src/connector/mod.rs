@@ -1,1 +1,157 @@
-//! (see the architecture page)
+//! What a connector is: a kind of system, how it is read and how it is written to.
+//!
+//! A connector is a folder under `connectors/`: a TOML manifest first (`manifest/` runs it), Rust where
+//! the platform needs it, a child process where someone else wrote it. All three implement the traits
+//! here and pass the same contract suite (`contract.rs`). The author of a connector never sees a route, a
+//! ledger or a store; the engine never sees a platform.
+//!
+//! # Laws of a source
+//! - **S1** a page's cursor covers exactly its changes and all before.
+//! - **S2** pulling again may repeat, never skips.
+//! - **S3** watermarks never go back.
+//! - **S4** resume by value, never by position.
+//! - **S5** the newest watermark handed out is older than the last complete tick of the vendor's clock
+//!   (settle lag), taken from the vendor's clock.
+//! - **S6** `pull` is cancel-safe and bounded in time.
+//! - **S7** `more = false` lets the framework rest.
+//! - **S8** one bad record is one rejected change, never a failed page.
+//! - **S9** a failed or partial read is never an empty one.
+//!
+//! # Laws of a sink
+//! - **D1** each delivery gets exactly one final outcome.
+//! - **D2** the same idempotency key twice is one effect, or `find` can tell.
+//! - **D3** anything after the request left is `Effect::Unknown` unless the reply says otherwise.
+//! - **D4** `Reject` means repeating cannot help.
+//! - **D5** no secret or personal data in any message.
+//! - **D6** one bad item does not sink its batch: bisect or fall back to single items.
+
+mod cursor;
+mod delivery;
+mod page;
+mod spec;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use cursor::Cursor;
+pub use delivery::{
+    Captured, Confirmation, Delivery, LineLink, Operation, Outcome, Progress, StepLog, Token,
+};
+pub use page::{Body, Change, Page, Raw, Version};
+pub use spec::{Capabilities, Evidence, Spec, StockBasis, StockWrite, StreamSpec};
+
+use crate::clock::Clock;
+use crate::diagnostic::Diagnostics;
+use crate::fault::Fault;
+use crate::id::RemoteId;
+use crate::record::Stream;
+use crate::transport::http::HttpClient;
+
+/// A kind of system.
+pub trait Connector: Send + Sync + Debug {
+    /// What it can do, and which settings it takes.
+    fn spec(&self) -> &Spec;
+
+    /// Checks the settings of one connection. Pure: no network, no files, no clock.
+    ///
+    /// # Errors
+    /// All findings at once; paths are relative to the connection's table.
+    fn configure(&self, settings: &toml::Table) -> Result<Box<dyn Configured>, Diagnostics>;
+}
+
+/// Checked settings of one connection, not yet in use.
+pub trait Configured: Send + Sync + Debug {
+    /// Makes the connection usable. No I/O yet: the first request is made by the first call.
+    ///
+    /// # Errors
+    /// `Config` when something it needs from the [`Context`] is missing.
+    fn open(self: Box<Self>, context: Context) -> Result<Connection, Fault>;
+}
+
+/// What a connection may use from its surroundings.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The connection's name, for messages.
+    pub name: String,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// HTTP for this connection's credential: limits, size caps and redaction are its business.
+    pub http: Arc<dyn HttpClient>,
+}
+
+/// A usable connection: for each stream it can be read for, a source; for each it can be written to, a
+/// sink.
+#[derive(Debug, Default)]
+pub struct Connection {
+    /// By stream.
+    pub sources: std::collections::BTreeMap<Stream, Arc<dyn Source>>,
+    /// By stream.
+    pub sinks: std::collections::BTreeMap<Stream, Arc<dyn Sink>>,
+    /// Answers `check --online`: can we log in, and who are we there?
+    pub probe: Option<Arc<dyn Probe>>,
+}
+
+/// Answers `check --online` and the resumption of a paused connection.
+#[async_trait]
+pub trait Probe: Send + Sync + Debug {
+    /// One cheap authenticated request; the text says who we are over there.
+    async fn probe(&self) -> Result<String, Fault>;
+}
+
+/// Reads one stream of one connection. The framework loops, sleeps and retries; a source does not.
+#[async_trait]
+pub trait Source: Send + Sync + Debug {
+    /// What changed after the cursor; from the beginning (or the connection's `start_from`) without one.
+    async fn pull(&self, after: Option<&Cursor>) -> Result<Page, Fault>;
+
+    /// The present state of things named by id: webhook hints, open orders, read-back.
+    async fn fetch(&self, ids: &[RemoteId]) -> Result<Vec<Change>, Fault>;
+
+    /// All there is, page by page, for finding what no timestamp told.
+    async fn sweep(&self, after: Option<&Cursor>) -> Result<Page, Fault> {
+        self.pull(after).await
+    }
+
+    /// Whether [`Source::fetch`] works.
+    fn can_fetch(&self) -> bool {
+        true
+    }
+}
+
+/// Writes one stream of one connection.
+#[async_trait]
+pub trait Sink: Send + Sync + Debug {
+    /// Delivers a batch; exactly one outcome per delivery, in the same order (D1).
+    ///
+    /// A write of several steps reports each captured id through `progress` before it goes on; after a
+    /// crash [`Delivery::captured`] carries them and the write resumes at the first step not confirmed.
+    async fn deliver(&self, batch: &[Delivery], progress: &dyn Progress) -> Vec<Outcome>;
+
+    /// Asks after an asynchronous submission; one outcome per delivery of the submission.
+    async fn check(&self, token: &Token, batch: &[Delivery]) -> Vec<Outcome> {
+        let _ = token;
+        let fault = Fault::bug("no_check", "this sink never answers `submitted`");
+        batch
+            .iter()
+            .map(|_| Outcome::Failed(fault.clone()))
+            .collect()
+    }
+
+    /// Looks for what an earlier try of this delivery may have left at the other side.
+    ///
+    /// `Ok(None)` means: certainly nothing there.
+    async fn find(&self, delivery: &Delivery) -> Result<Option<Confirmation>, Fault>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_traits_are_objects() {
+        fn takes(_: Option<&dyn Connector>, _: Option<&dyn Source>, _: Option<&dyn Sink>) {}
+        takes(None, None, None);
+    }
+}

@@ -1,1 +1,356 @@
-//! (see the architecture page)
+//! Canonical records: what a thing is, whichever system it came from. MODEL of the whole product.
+//!
+//! The terms follow the field: arithmetic as in UBL 2.1, order facts as in Amazon's orders API of
+//! 2026-01-01, stock states as Square and Medusa name them, tracking as Karrio does. A record is
+//! plain data with a JSON form; mappings and manifests work on that form ([`Record::to_json`],
+//! [`Record::from_json`]), decisions on the types.
+//!
+//! Three things differ everywhere: a field that is *absent* (not told), *null* (told to be empty)
+//! and one with a *value*; see [`Presence`]. Money and quantities are exact decimals, never floats.
+
+mod basic;
+mod customer;
+mod decimal;
+mod fingerprint;
+mod item;
+mod lane;
+mod money;
+mod order;
+mod purchase;
+mod returns;
+mod shipment;
+mod stock;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use basic::{Address, AddressKind, ExtRef, Percent, Presence, Quantity, Sku, gtin14};
+pub use customer::{Consent, Customer, CustomerKind, TaxId};
+pub use fingerprint::Fingerprint;
+pub use item::{Alias, Component, Dimensions, Item, ItemKind, ItemStatus, TrackingPolicy};
+pub use lane::Lane;
+pub use money::{Currency, Money};
+pub use order::{
+    Axes, CancellationState, Charge, ChargeKind, Discount, FulfilmentState, FundedBy, InvoiceState,
+    Line, Order, Party, Payment, PaymentKind, PaymentState, ReturnState, Tax, Totals, Window,
+};
+pub use purchase::{
+    AckCode, Acknowledgement, Invoice, InvoiceDirection, InvoiceKind, InvoiceLine, InvoiceTotals,
+    MatchLine, MatchVerdict, PurchaseKind, PurchaseLine, PurchaseOrder, PurchaseStatus, Receipt,
+    ReceiptLine, TaxSummary,
+};
+pub use returns::{Disposition, Refund, RefundLine, Return, ReturnLine, ReturnStatus};
+pub use shipment::{Carrier, Parcel, Shipment, ShipmentLine, TrackingEvent, TrackingStatus};
+pub use stock::{
+    Location, LocationKind, Price, Promotion, StockLevel, Transfer, TransferLine, Unavailable,
+};
+
+use crate::fault::Fault;
+
+/// A kind of thing that a connection can be read for or written to.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    /// Sellable or stockable units, one per SKU.
+    Items,
+    /// What an item costs in one list.
+    Prices,
+    /// How much of an item is at one location.
+    Stock,
+    /// What somebody bought, and that it was cancelled.
+    Orders,
+    /// What left for the buyer, with tracking.
+    Shipments,
+    /// Goods that come back.
+    Returns,
+    /// Money that goes back.
+    Refunds,
+    /// Who buys.
+    Customers,
+    /// Rules of discounts.
+    Promotions,
+    /// What was ordered from a supplier.
+    PurchaseOrders,
+    /// What arrived from a supplier.
+    Receipts,
+    /// Bills and credit notes.
+    Invoices,
+}
+
+/// How changes of a stream are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Nature {
+    /// Level-triggered: only the newest value counts, a newer one supersedes an older.
+    State,
+    /// Every one counts: queued, never coalesced, never dropped, in order per key.
+    Event,
+}
+
+impl Stream {
+    /// All streams, in the order in which documentation lists them.
+    pub const ALL: [Self; 12] = [
+        Self::Items,
+        Self::Prices,
+        Self::Stock,
+        Self::Orders,
+        Self::Shipments,
+        Self::Returns,
+        Self::Refunds,
+        Self::Customers,
+        Self::Promotions,
+        Self::PurchaseOrders,
+        Self::Receipts,
+        Self::Invoices,
+    ];
+
+    /// How changes of this stream are treated.
+    pub fn nature(self) -> Nature {
+        match self {
+            Self::Items | Self::Prices | Self::Stock | Self::Customers | Self::Promotions => {
+                Nature::State
+            }
+            Self::Orders
+            | Self::Shipments
+            | Self::Returns
+            | Self::Refunds
+            | Self::PurchaseOrders
+            | Self::Receipts
+            | Self::Invoices => Nature::Event,
+        }
+    }
+
+    /// The name in configuration, manifests and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Items => "items",
+            Self::Prices => "prices",
+            Self::Stock => "stock",
+            Self::Orders => "orders",
+            Self::Shipments => "shipments",
+            Self::Returns => "returns",
+            Self::Refunds => "refunds",
+            Self::Customers => "customers",
+            Self::Promotions => "promotions",
+            Self::PurchaseOrders => "purchase_orders",
+            Self::Receipts => "receipts",
+            Self::Invoices => "invoices",
+        }
+    }
+
+    /// What one thing of this stream is called in a sentence.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Stock => "stock level",
+            Self::PurchaseOrders => "purchase order",
+            other => other.name().trim_end_matches('s'),
+        }
+    }
+
+    /// The prefix of our ids for things of this stream.
+    pub fn id_prefix(self) -> &'static str {
+        match self {
+            Self::Items => "itm",
+            Self::Prices => "prc",
+            Self::Stock => "stk",
+            Self::Orders => "ord",
+            Self::Shipments => "shp",
+            Self::Returns => "ret",
+            Self::Refunds => "ref",
+            Self::Customers => "cus",
+            Self::Promotions => "pro",
+            Self::PurchaseOrders => "pur",
+            Self::Receipts => "rec",
+            Self::Invoices => "inv",
+        }
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Stream {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL
+            .into_iter()
+            .find(|stream| stream.name() == name)
+            .ok_or(())
+    }
+}
+
+/// The canonical content of one thing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// See [`Item`].
+    Item(Box<Item>),
+    /// See [`Price`].
+    Price(Price),
+    /// See [`StockLevel`].
+    Stock(StockLevel),
+    /// See [`Order`].
+    Order(Box<Order>),
+    /// See [`Shipment`].
+    Shipment(Box<Shipment>),
+    /// See [`Return`].
+    Return(Box<Return>),
+    /// See [`Refund`].
+    Refund(Box<Refund>),
+    /// See [`Customer`].
+    Customer(Box<Customer>),
+    /// See [`Promotion`].
+    Promotion(Box<Promotion>),
+    /// See [`PurchaseOrder`].
+    PurchaseOrder(Box<PurchaseOrder>),
+    /// See [`Receipt`].
+    Receipt(Box<Receipt>),
+    /// See [`Invoice`].
+    Invoice(Box<Invoice>),
+}
+
+/// Runs one expression for whichever record it is.
+macro_rules! each_record {
+    ($record:expr, $inner:ident => $result:expr) => {
+        match $record {
+            Record::Item($inner) => $result,
+            Record::Price($inner) => $result,
+            Record::Stock($inner) => $result,
+            Record::Order($inner) => $result,
+            Record::Shipment($inner) => $result,
+            Record::Return($inner) => $result,
+            Record::Refund($inner) => $result,
+            Record::Customer($inner) => $result,
+            Record::Promotion($inner) => $result,
+            Record::PurchaseOrder($inner) => $result,
+            Record::Receipt($inner) => $result,
+            Record::Invoice($inner) => $result,
+        }
+    };
+}
+
+impl Record {
+    /// Which stream it belongs to.
+    pub fn stream(&self) -> Stream {
+        match self {
+            Self::Item(_) => Stream::Items,
+            Self::Price(_) => Stream::Prices,
+            Self::Stock(_) => Stream::Stock,
+            Self::Order(_) => Stream::Orders,
+            Self::Shipment(_) => Stream::Shipments,
+            Self::Return(_) => Stream::Returns,
+            Self::Refund(_) => Stream::Refunds,
+            Self::Customer(_) => Stream::Customers,
+            Self::Promotion(_) => Stream::Promotions,
+            Self::PurchaseOrder(_) => Stream::PurchaseOrders,
+            Self::Receipt(_) => Stream::Receipts,
+            Self::Invoice(_) => Stream::Invoices,
+        }
+    }
+
+    /// The JSON form, as mappings, manifests and the store see it.
+    pub fn to_json(&self) -> Value {
+        // Records hold strings, decimals, lists and maps with string keys: nothing serde_json refuses.
+        each_record!(self, inner => serde_json::to_value(inner)).unwrap_or(Value::Null)
+    }
+
+    /// Reads the JSON form of a record of `stream` and checks what a type cannot say.
+    ///
+    /// # Errors
+    /// `Reject` with the code `bad_record`; the message names the field, never its content, since
+    /// the content may be personal data.
+    pub fn from_json(stream: Stream, json: Value) -> Result<Self, Fault> {
+        let record = match stream {
+            Stream::Items => Self::Item(parse(stream, json)?),
+            Stream::Prices => Self::Price(parse(stream, json)?),
+            Stream::Stock => Self::Stock(parse(stream, json)?),
+            Stream::Orders => Self::Order(parse(stream, json)?),
+            Stream::Shipments => Self::Shipment(parse(stream, json)?),
+            Stream::Returns => Self::Return(parse(stream, json)?),
+            Stream::Refunds => Self::Refund(parse(stream, json)?),
+            Stream::Customers => Self::Customer(parse(stream, json)?),
+            Stream::Promotions => Self::Promotion(parse(stream, json)?),
+            Stream::PurchaseOrders => Self::PurchaseOrder(parse(stream, json)?),
+            Stream::Receipts => Self::Receipt(parse(stream, json)?),
+            Stream::Invoices => Self::Invoice(parse(stream, json)?),
+        };
+        record.check()?;
+        Ok(record)
+    }
+
+    /// What a type cannot say: an order has lines, quantities are positive, totals add up.
+    ///
+    /// # Errors
+    /// `Reject`, naming the field.
+    pub fn check(&self) -> Result<(), Fault> {
+        match self {
+            Self::Order(order) => order.check(),
+            Self::Item(item) => item.check(),
+            Self::Stock(level) => level.check(),
+            Self::Price(price) => price.check(),
+            Self::Shipment(shipment) => shipment.check(),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the record says, in 16 bytes: equal content, equal fingerprint.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of_json(&self.to_json())
+    }
+
+    /// The SKU it is about, for streams keyed by one.
+    pub fn sku(&self) -> Option<&Sku> {
+        match self {
+            Self::Item(item) => Some(&item.sku),
+            Self::Price(price) => Some(&price.sku),
+            Self::Stock(level) => Some(&level.sku),
+            _ => None,
+        }
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(stream: Stream, json: Value) -> Result<T, Fault> {
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = without_values(&error.into_inner().to_string());
+        Fault::reject(
+            "bad_record",
+            format!("{}: field `{path}`: {reason}", stream.noun()),
+        )
+    })
+}
+
+/// Serde quotes the offending value (`invalid type: string "Ann"`); a value may be personal data.
+fn without_values(message: &str) -> String {
+    let mut out = String::with_capacity(message.len());
+    let mut quoted = false;
+    for c in message.chars() {
+        if c == '"' {
+            quoted = !quoted;
+            out.push_str(if quoted { "\"…" } else { "\"" });
+        } else if !quoted {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

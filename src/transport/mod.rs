@@ -1,1 +1,4 @@
-//! (see the architecture page)
+//! The only users of the network and of drop folders.
+
+pub mod dir;
+pub mod http;

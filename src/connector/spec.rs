@@ -1,0 +1,96 @@
+//! What a connector declares about itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::record::Stream;
+
+/// When the owner's number falls, and so what a reservation waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StockBasis {
+    /// The number falls when the owner confirms the order (`WooCommerce`).
+    Free,
+    /// The number falls when goods leave (Tryton, Odoo, most warehouses).
+    #[default]
+    OnHand,
+    /// Allocation is a number of its own (Vendure, Medusa, Shopify).
+    AllocatedApart,
+}
+
+/// How a channel is told a quantity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StockWrite {
+    /// "It is 7 now."
+    #[default]
+    Absolute,
+    /// "Two less." Needs an intent, never repeated blindly.
+    Delta,
+    /// "It is 7 now, if it was 9."
+    CompareAndSet,
+}
+
+/// What stands behind a claim in the support table.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// Only our own practice system.
+    Sandbox,
+    /// The vendor's own API description.
+    Spec,
+    /// The real software.
+    Real,
+}
+
+/// Declared facts of one stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StreamSpec {
+    /// It can be read.
+    pub read: bool,
+    /// It can be written.
+    pub write: bool,
+    /// What stands behind that.
+    pub evidence: Option<Evidence>,
+    /// How many deliveries one request may carry; 1 without batches.
+    pub max_batch: usize,
+    /// How often to poll when the configuration does not say.
+    pub poll: Duration,
+    /// How long the vendor needs until a moment is complete (law S5).
+    pub settle_lag: Duration,
+    /// Things that are not closed are read again by id, because the vendor's timestamp lies.
+    pub reread_open: bool,
+}
+
+/// Declared facts of the whole connector.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Capabilities {
+    /// When the owner's number falls.
+    pub stock_basis: StockBasis,
+    /// How it is told a quantity.
+    pub stock_write: StockWrite,
+    /// It puts stock back by itself when an order is cancelled.
+    pub restores_stock_on_cancel: bool,
+    /// After a confirming step succeeded, a read shows it this much later.
+    pub stock_lag: Duration,
+}
+
+/// What a connector is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Spec {
+    /// The name of its folder.
+    pub name: String,
+    /// One sentence.
+    pub summary: String,
+    /// Declared facts per stream.
+    pub streams: BTreeMap<Stream, StreamSpec>,
+    /// Declared facts of the whole.
+    pub capabilities: Capabilities,
+    /// JSON Schema of its settings.
+    pub settings_schema: serde_json::Value,
+}

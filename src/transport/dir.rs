@@ -1,0 +1,1 @@
+//! Drop folders: files arrive, are taken when complete, and are moved on.
