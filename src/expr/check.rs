@@ -11,7 +11,7 @@ use super::node::{Call, Lookup, LookupPlace, Node, Op, Prepared};
 use super::prepare::prepare;
 use super::syntax::{Expr, Kind, Name, Operator, Span};
 use super::types::{Scope, Type};
-use super::value::Value;
+use super::value::{Declared, Value};
 
 /// Checks a whole expression.
 pub(super) fn check(expr: &Expr, scope: &Scope) -> Result<(Node, Type), Vec<ExprError>> {
@@ -105,7 +105,7 @@ impl Checker<'_> {
 
     fn root(&mut self, name: &str, span: Span) -> (Op, Type) {
         if let Some(of) = self.scope.type_of(name) {
-            return (Op::Root(name.into()), of.clone());
+            return (Op::Root(name.into(), Declared::of(of)), of.clone());
         }
         let help = match did_you_mean(name, self.scope.root_names()) {
             Some(known) => format!("did you mean '{known}'?"),
@@ -127,7 +127,11 @@ impl Checker<'_> {
     fn field(&mut self, object: &Expr, name: &Name) -> (Op, Type) {
         let (node, of) = self.expr(object);
         let of = self.field_type(&of, &name.text, name.span);
-        (Op::Field(Box::new(node), name.text.as_str().into()), of)
+        let declared = Declared::of(&of);
+        (
+            Op::Field(Box::new(node), name.text.as_str().into(), declared),
+            of,
+        )
     }
 
     /// The type of a field; reports what cannot have it.
@@ -165,7 +169,11 @@ impl Checker<'_> {
         let (node, index_type) = self.expr(index);
         if let (Kind::Text(name), false) = (&index.kind, matches!(of, Type::List(_))) {
             let of = self.field_type(&of, name, index.span);
-            return (Op::Field(Box::new(object), name.as_str().into()), of);
+            let declared = Declared::of(&of);
+            return (
+                Op::Field(Box::new(object), name.as_str().into(), declared),
+                of,
+            );
         }
         let element = match &of {
             Type::Dyn => {
@@ -449,15 +457,11 @@ impl Checker<'_> {
             nodes.push(node);
             types.push(of);
         }
-        let of = match (function.name, prepared.get(1), types.first()) {
-            ("pluck" | "where" | "sum", Some(Prepared::Path(path)), Some(Type::List(element))) => {
-                self.path_type(
-                    function,
-                    element,
-                    path,
-                    args.get(1).map_or(args[0].span, |a| a.span),
-                    &types,
-                )
+        let of = match (prepared.get_mut(1), types.first(), args.get(1)) {
+            (Some(Prepared::Path(path, declared)), Some(Type::List(element)), Some(arg)) => {
+                let end = self.path_type(element, path, arg.span);
+                *declared = Declared::of(&end);
+                self.path_result(function, end, &types, arg.span)
             }
             _ => function.gives.for_args(&types),
         };
@@ -509,22 +513,28 @@ impl Checker<'_> {
     }
 
     /// Follows a field path through declared elements, so that a mistyped step is found at load.
-    fn path_type(
-        &mut self,
-        function: &Function,
-        element: &Type,
-        path: &[Box<str>],
-        span: Span,
-        types: &[Type],
-    ) -> Type {
+    fn path_type(&mut self, element: &Type, path: &[Box<str>], span: Span) -> Type {
         let mut of = element.clone();
         for name in path {
             of = self.field_type(&of, name, span);
         }
-        match function.name {
-            "pluck" => Type::list(of),
-            _ => function.gives.for_args(types),
+        of
+    }
+
+    /// The result of a function over what stands at the end of a path.
+    fn path_result(&mut self, function: &Function, end: Type, types: &[Type], span: Span) -> Type {
+        match (function.name, types.get(2)) {
+            ("pluck", _) => return Type::list(end),
+            ("sum", _) if !matches!(end, Type::Dyn | Type::Number) => {
+                self.error(span, format!("sum() adds numbers, this is a {end}"), None);
+            }
+            ("where", Some(value)) if !end.comparable(value) => {
+                let message = format!("a {end} never equals a {value}");
+                self.error(span, message, convert_help(&end, value));
+            }
+            _ => {}
         }
+        function.gives.for_args(types)
     }
 }
 

@@ -24,13 +24,16 @@ pub(super) type Evaluated<'a> = Result<Value<'a>, Box<Fail<'a>>>;
 pub(super) fn eval<'a>(node: &'a Node, env: &'a dyn Env) -> Evaluated<'a> {
     match &node.op {
         Op::Literal(value) => Ok(value.borrowed()),
-        Op::Root(name) => match env.root(name) {
-            Some(value) => value.settled().map_err(|cause| cause.at(node.span)),
+        Op::Root(name, declared) => match env.root(name) {
+            Some(value) => value
+                .settled()
+                .and_then(|value| declared.read(value))
+                .map_err(|cause| cause.at(node.span)),
             None => Err(Cause::NoRoot { name }.at(node.span)),
         },
-        Op::Field(object, name) => {
-            let value = eval(object, env)?;
-            read_field(value, name, object, node.span)
+        Op::Field(object, name, declared) => {
+            let value = read_field(eval(object, env)?, name, object, node.span)?;
+            declared.read(value).map_err(|cause| cause.at(node.span))
         }
         Op::Element(list, index) => {
             let value = eval(list, env)?;

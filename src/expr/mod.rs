@@ -10,6 +10,8 @@
 //! - **Checked at load.** [`compile`] reports every mistake in meaning at once, with the bytes to
 //!   underline and a suggestion. A syntax error is reported alone, because what follows is guesswork.
 //! - **Bounded.** No loops, no clock, no I/O; sizes are limited by `limits.rs`.
+//! - **Typed by the scope.** Canonical records write decimals and moments as JSON text; where the
+//!   scope declares a field as number or timestamp, an expression reads one.
 //! - **Strict.** An absent field is an error (ask with `has`, or give a `default`); so is comparing a
 //!   text with a number, because a rule that is quietly false stops matching without a sign.
 //! - **Discreet.** No message contains a value of a record (law D5).

@@ -6,7 +6,7 @@ use rust_decimal::RoundingStrategy;
 
 use super::functions::Function;
 use super::syntax::{Operator, Span};
-use super::value::Value;
+use super::value::{Declared, Value};
 
 /// One part of a compiled expression.
 #[derive(Debug)]
@@ -18,8 +18,8 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum Op {
     Literal(Value<'static>),
-    Root(Box<str>),
-    Field(Box<Node>, Box<str>),
+    Root(Box<str>, Declared),
+    Field(Box<Node>, Box<str>, Declared),
     /// `list[2]`
     Element(Box<Node>, usize),
     /// `list[n]`, `map[key]`
@@ -71,8 +71,8 @@ pub(super) enum Prepared {
     #[default]
     Nothing,
     Pattern(Box<Regex>),
-    /// A dotted path into the elements of a list.
-    Path(Box<[Box<str>]>),
+    /// A dotted path into the elements of a list, and what stands at its end.
+    Path(Box<[Box<str>]>, Declared),
     Rounding(RoundingStrategy),
     /// A `strftime` format.
     TimeFormat(Box<str>),

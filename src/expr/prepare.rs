@@ -10,6 +10,7 @@ use crate::diagnostic::did_you_mean;
 use super::functions::Takes;
 use super::limits;
 use super::node::Prepared;
+use super::value::Declared;
 
 /// A message and advice.
 type Refused = (String, Option<String>);
@@ -18,7 +19,7 @@ type Refused = (String, Option<String>);
 pub(super) fn prepare(takes: Takes, text: &str) -> Result<Prepared, Refused> {
     match takes {
         Takes::Pattern => pattern(text),
-        Takes::Path => field_path(text).map(Prepared::Path),
+        Takes::Path => field_path(text).map(|path| Prepared::Path(path, Declared::Anything)),
         Takes::Rounding => rounding(text).map(Prepared::Rounding),
         Takes::TimeFormat => time_format(text),
         Takes::Zone => zone(text),

@@ -219,6 +219,49 @@ fn paths() {
     );
 }
 
+/// Canonical records hold decimals and moments as text; the declared type decides what is read.
+#[test]
+fn declared_fields_read_text() {
+    let money = Type::record([("amount", Type::Number), ("currency", Type::String)]);
+    let line = Type::record([("qty", Type::Number), ("price", money)]);
+    let of = Type::record([("at", Type::Timestamp), ("lines", Type::list(line))]);
+    let scope = Scope::new().root("r", of).root("n", Type::Number);
+    let record = json!({
+        "at": "2026-11-22T10:00:00Z",
+        "lines": [
+            {"qty": "2", "price": {"amount": "9.95", "currency": "EUR"}},
+            {"qty": "0.5", "price": {"amount": "x", "currency": "EUR"}},
+        ],
+    });
+    let text = json!("1.50");
+    let vars = Vars::new().with("r", &record).with("n", &text);
+    let eval = |source: &str| {
+        let program = compile(source, &scope).unwrap();
+        program
+            .eval(&vars)
+            .map(|value| value.into_json().to_string())
+    };
+    assert_eq!(
+        eval("r.lines[0].qty * r.lines[0].price.amount").unwrap(),
+        "19.90"
+    );
+    assert_eq!(eval("sum(r.lines, 'qty')").unwrap(), "2.5");
+    assert_eq!(eval("pluck(r.lines, 'qty')").unwrap(), "[2,0.5]");
+    assert_eq!(eval("size(where(r.lines, 'qty', 2.0))").unwrap(), "1");
+    assert_eq!(eval("first(r.lines)['qty'] + n").unwrap(), "3.50");
+    assert_eq!(
+        eval("format_date(r.at, '%d.%m.%Y')").unwrap(),
+        "\"22.11.2026\""
+    );
+    let error = eval("r.lines[1].price.amount").unwrap_err();
+    assert_eq!(
+        error.message,
+        "the field should hold a number, its text is none"
+    );
+    assert!(compile("sum(r.lines, 'price')", &scope).is_err());
+    assert!(compile("where(r.lines, 'qty', '2')", &scope).is_err());
+}
+
 #[test]
 fn absent_null_and_value_differ() {
     check(

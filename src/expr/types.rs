@@ -4,6 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The type of a value. Every value may also be null: a type says what it is when it is something.
+///
+/// A document may hold a declared [`Type::Number`] or [`Type::Timestamp`] as text, as canonical
+/// records do; reading a declared root, field or field path converts it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Type {
     /// Not known before evaluation: part of a document without a declared shape.

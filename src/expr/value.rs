@@ -10,6 +10,7 @@ use rust_decimal::Decimal;
 use serde_json::Value as Json;
 
 use super::fail::Cause;
+use super::types::Type;
 
 /// A value, borrowed from a document or computed.
 #[derive(Debug, Clone, Default)]
@@ -86,7 +87,7 @@ impl<'a> Value<'a> {
         match self {
             Self::Null => Json::Null,
             Self::Bool(truth) => Json::Bool(truth),
-            Self::Number(number) => Json::Number(json_number(number)),
+            Self::Number(number) => json_number(number),
             Self::String(text) => Json::String(text.into_owned()),
             Self::Timestamp(at) => Json::String(at.to_string()),
             Self::List(items) => Json::Array(items.into_iter().map(Value::into_json).collect()),
@@ -437,7 +438,9 @@ fn short_decimal(text: &str) -> Option<Decimal> {
         [b'-', rest @ ..] => (true, rest),
         all => (false, all),
     };
-    if digits.is_empty() || digits.len() > 18 {
+    let whole = digits.first().is_some_and(u8::is_ascii_digit)
+        && digits.last().is_some_and(u8::is_ascii_digit);
+    if !whole || digits.len() > 18 {
         return None;
     }
     let (mut mantissa, mut scale, mut point) = (0i64, 0u32, false);
@@ -460,16 +463,52 @@ fn short_decimal(text: &str) -> Option<Decimal> {
 }
 
 /// A decimal as a JSON number, with exactly its decimals.
-pub(super) fn json_number(number: Decimal) -> serde_json::Number {
+pub(super) fn json_number(number: Decimal) -> Json {
     if number.scale() == 0
         && let Ok(whole) = i64::try_from(number.mantissa())
     {
-        return whole.into();
+        return Json::Number(whole.into());
     }
-    number
-        .to_string()
-        .parse()
-        .expect("the text of a decimal is a JSON number")
+    let text = number.to_string();
+    // The text of a decimal is a JSON number; were it not, the text would still be the exact value.
+    text.parse().map_or(Json::String(text), Json::Number)
+}
+
+/// What a field is declared to be, where a document may hold it as text.
+///
+/// Canonical records write decimals and moments as JSON text, so that no reader on the way makes
+/// floats of them; an expression sees numbers and timestamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Declared {
+    /// As it is.
+    #[default]
+    Anything,
+    Number,
+    Timestamp,
+}
+
+impl Declared {
+    pub(super) fn of(declared: &Type) -> Self {
+        match declared {
+            Type::Number => Self::Number,
+            Type::Timestamp => Self::Timestamp,
+            _ => Self::Anything,
+        }
+    }
+
+    /// The value as it is declared; only text is ever converted.
+    pub(super) fn read(self, value: Value<'_>) -> Result<Value<'_>, Cause<'static>> {
+        match (self, &value) {
+            (Self::Number, Value::String(text)) => decimal(text).map(Value::Number).ok_or(
+                Cause::Value("the field should hold a number, its text is none"),
+            ),
+            (Self::Timestamp, Value::String(text)) => text
+                .parse()
+                .map(Value::Timestamp)
+                .map_err(|_| Cause::Value("the field should hold a moment, its text is none")),
+            _ => Ok(value),
+        }
+    }
 }
 
 /// A document's value that borrows nothing. A number that does not fit stays as it was written.

@@ -6,7 +6,7 @@ use super::{Answer, Args};
 use crate::expr::fail::Cause;
 use crate::expr::limits;
 use crate::expr::node::Prepared;
-use crate::expr::value::{Value, entries, equal, field};
+use crate::expr::value::{Declared, Value, entries, equal, field};
 
 pub(super) fn size<'a>(args: &mut Args<'_, 'a>) -> Answer<'a> {
     let value = args.value(0);
@@ -85,17 +85,20 @@ pub(super) fn to_list<'a>(args: &mut Args<'_, 'a>) -> Answer<'a> {
     })
 }
 
-fn path<'a>(args: &Args<'_, 'a>, index: usize) -> &'a [Box<str>] {
+/// A field path with what stands at its end.
+type Path<'a> = (&'a [Box<str>], Declared);
+
+fn path<'a>(args: &Args<'_, 'a>, index: usize) -> Path<'a> {
     match args.prepared(index) {
-        Prepared::Path(path) => path,
-        _ => &[],
+        Prepared::Path(path, declared) => (path, *declared),
+        _ => (&[], Declared::Anything),
     }
 }
 
 /// Follows a field path; `None` when a step is absent, null or not a map.
-pub(in crate::expr) fn read_path<'v>(
+fn read_path<'v>(
     value: Value<'v>,
-    path: &[Box<str>],
+    (path, declared): Path<'_>,
 ) -> Result<Option<Value<'v>>, Cause<'static>> {
     let mut value = value;
     for name in path {
@@ -109,5 +112,5 @@ pub(in crate::expr) fn read_path<'v>(
             _ => return Ok(None),
         };
     }
-    Ok(Some(value))
+    declared.read(value).map(Some)
 }
