@@ -284,12 +284,10 @@ fn wire_header(
         HeaderValue::Plain(text) => (text.as_str(), false),
         HeaderValue::Secret(secret) => (secret.expose(), true),
     };
-    let mut wire_value = WireValue::from_str(text)
-        .or_else(|_| WireValue::from_bytes(text.as_bytes()))
-        .map_err(|_| {
-            let why = format!("the value of header `{wire_name}` has a line break or control code");
-            target.address(&why)
-        })?;
+    let mut wire_value = WireValue::from_bytes(text.as_bytes()).map_err(|_| {
+        let why = format!("the value of header `{wire_name}` has a line break or control code");
+        target.address(&why)
+    })?;
     wire_value.set_sensitive(secret);
     Ok((wire_name, wire_value))
 }

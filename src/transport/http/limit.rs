@@ -211,6 +211,9 @@ impl Limiter {
             let message = format!("no bucket `{bucket}` is declared; there are `{known}`");
             return Err(Fault::config("http_bucket", message));
         };
+        if let Some(burst) = state.buckets[at].burst().filter(|burst| cost > *burst) {
+            return Err(too_dear(bucket, cost, burst));
+        }
         if state.waiting.len() >= self.options.max_waiting {
             let message = format!("{} requests wait already", state.waiting.len());
             return Err(Fault::new(Class::Throttle, "http_queue_full", message));
@@ -321,6 +324,14 @@ enum Look {
     WaitForBell,
 }
 
+fn too_dear(bucket: &str, cost: u32, burst: u32) -> Fault {
+    let message = format!(
+        "a request costs {cost} cells of bucket `{bucket}`, which never has more than {burst}; lower \
+         the cost or the batch size"
+    );
+    Fault::config("http_cost", message)
+}
+
 /// May use the place in flight that is kept free.
 fn is_urgent(lane: Lane) -> bool {
     matches!(lane, Lane::StockDown | Lane::Cancellations)
@@ -374,14 +385,8 @@ impl State {
                 waiting.not_before = None;
                 return false;
             }
-            Take::Never { burst } => {
-                let message = format!(
-                    "a request costs {} cells of bucket `{}`, which never has more than {burst}; \
-                     lower the cost or the batch size",
-                    waiting.cost, self.names[bucket]
-                );
-                Err(Fault::config("http_cost", message))
-            }
+            // The burst was learned to be smaller since this one came.
+            Take::Never { burst } => Err(too_dear(&self.names[bucket], waiting.cost, burst)),
         };
         waiting.answer = Some(answer);
         waiting.bell.notify_one();

@@ -22,6 +22,7 @@ pub mod faulty;
 pub mod headers;
 pub mod limit;
 pub mod limited;
+mod matching;
 pub mod replay;
 
 #[cfg(test)]
