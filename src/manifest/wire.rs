@@ -137,7 +137,7 @@ impl Wire {
         else {
             return Ok(reply);
         };
-        if fault.class == Class::Throttle {
+        if fault.class == Class::Throttle && reply.status != 429 {
             let retry_after = fault.retry_after;
             let feedback = crate::transport::http::Feedback::Throttled { retry_after };
             http.observe(&call.bucket, feedback);
