@@ -4,4 +4,7 @@
 //! the manifest and its fixtures, add a line to [`BUILT_IN`].
 
 /// Every connector: the name of its folder and its manifest, in alphabetical order.
-pub const BUILT_IN: &[(&str, &str)] = &[("vendure", include_str!("vendure/connector.toml"))];
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("tryton", include_str!("tryton/connector.toml")),
+    ("vendure", include_str!("vendure/connector.toml")),
+];

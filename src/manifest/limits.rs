@@ -53,14 +53,20 @@ impl Limits {
         }
         for (name, limit) in &limits.bucket {
             let path = format!("limits.bucket.{}", name.as_str());
-            let rate = Rate { per_second: limit.per_second, burst: limit.burst };
+            let rate = Rate {
+                per_second: limit.per_second,
+                burst: limit.burst,
+            };
             if let Err(message) = rate.check() {
                 compiler.error(&path, name.span(), message, None);
             }
             if let Some(program) = compiler.maybe(limit.remaining.as_ref(), &scope, &path) {
                 compiled.remaining.insert(name.as_str().to_owned(), program);
             }
-            compiled.options.buckets.insert(name.as_str().to_owned(), Some(rate));
+            compiled
+                .options
+                .buckets
+                .insert(name.as_str().to_owned(), Some(rate));
         }
         compiled
     }
