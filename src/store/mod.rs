@@ -30,6 +30,7 @@ pub mod dir;
 pub mod error;
 pub mod key;
 pub mod memory;
+pub mod portable;
 pub mod sled;
 pub mod table;
 pub mod txn;

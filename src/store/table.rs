@@ -13,6 +13,8 @@ pub enum Shape {
     Rows,
     /// A few hundred neighbouring values a row, see [`blocks`](super::blocks).
     Blocks,
+    /// One compressed payload a row, see [`codec::pack`].
+    Packed,
 }
 
 /// A table: its key prefix, its name, and what stands in it.
@@ -150,12 +152,13 @@ pub const SCHEDULE: TableInfo = rows(
     "schedule",
     "(connection, stream) -> last and next read",
 );
-/// Raw payloads, packed.
-pub const PAYLOAD: TableInfo = rows(
-    0x70,
-    "payload",
-    "(connection, stream, key) -> packed payload",
-);
+/// Raw payloads.
+pub const PAYLOAD: TableInfo = TableInfo {
+    prefix: 0x70,
+    name: "payload",
+    shape: Shape::Packed,
+    doc: "(connection, stream, key) -> packed payload",
+};
 /// Sequences and totals.
 pub const COUNTER: TableInfo = rows(0x71, "counter", "(name) -> next number or total");
 
