@@ -13,6 +13,8 @@ pub enum Shape {
     Rows,
     /// A few hundred neighbouring values a row, see [`blocks`](super::blocks).
     Blocks,
+    /// One compressed payload a row, see [`codec::pack`].
+    Packed,
 }
 
 /// A table: its key prefix, its name, and what stands in it.
