@@ -93,6 +93,42 @@ class Client:
         return decode(answer.get("result"))
 
 
+def sales(erp, shop):
+    """Every sale of one web shop with party, addresses, lines, taxes and totals, ready to compare."""
+    rows = erp.rows("sale.sale", [["web_shop.name", "=", shop]], [
+        "number", "web_id", "reference", "state", "party", "invoice_address", "shipment_address", "lines",
+        "untaxed_amount", "tax_amount", "total_amount", "currency.code", "shipment_state", "invoice_state"],
+        [["id", "ASC"]])
+    parties = _by_id(erp, "party.party", {row["party"] for row in rows}, ["code", "name", "contact_mechanisms"])
+    contacts = _by_id(erp, "party.contact_mechanism", {i for p in parties.values() for i in p["contact_mechanisms"]},
+                      ["type", "value"])
+    for party in parties.values():
+        party["emails"] = [contacts[i]["value"] for i in party["contact_mechanisms"] if contacts[i]["type"] == "email"]
+    addresses = _by_id(erp, "party.address", {row[kind] for row in rows for kind in ("invoice_address", "shipment_address")},
+                       ["party", "party_name", "street", "postal_code", "city", "country.code"])
+    lines = _by_id(erp, "sale.line", {i for row in rows for i in row["lines"]},
+                   ["type", "product.code", "quantity", "unit_price", "amount", "taxes", "description"])
+    rates = {tax["id"]: tax["rate"] for tax in erp.rows("account.tax", [], ["rate"])}
+    for row in rows:
+        row["party"] = parties[row["party"]]
+        for kind in ("invoice_address", "shipment_address"):
+            row[kind] = addresses.get(row[kind])
+        row["lines"] = [_line(lines[i], rates) for i in row["lines"]]
+    return rows
+
+
+def _line(row, rates):
+    """A sale line with the code of its product and the percentages of its taxes."""
+    return {"code": (row["product."] or {}).get("code"), "type": row["type"], "quantity": row["quantity"],
+            "unit_price": row["unit_price"], "amount": row["amount"], "description": row["description"],
+            "rates": [rates[tax] for tax in row["taxes"]]}
+
+
+def _by_id(erp, model, ids, fields):
+    wanted = sorted(i for i in ids if i is not None)
+    return {row["id"]: row for row in erp.call(model, "read", wanted, fields)} if wanted else {}
+
+
 def encode(value):
     """Python -> Tryton's JSON: decimals, dates and times are objects with a `__class__`."""
     if isinstance(value, Decimal):
