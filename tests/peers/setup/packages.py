@@ -1,6 +1,5 @@
 """Installs what is missing, from apt, npm and pip only. The packages stay in PEERS_HOME between runs."""
 
-import concurrent.futures
 import glob
 import os
 import pathlib
@@ -14,23 +13,10 @@ MIN_NODE = 20
 MIN_PYTHON = (3, 10)
 
 
-def install():
-    """Everything both peers need. npm and pip run at the same time; the C++ build follows npm."""
+def install_system_packages():
+    """What comes from the operating system; asks for it when not root."""
     if sys.version_info < MIN_PYTHON:
         raise Failed(f"Tryton 8 needs Python {'.'.join(map(str, MIN_PYTHON))} or newer")
-    _install_system_packages()
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        for done in (pool.submit(_install_vendure), pool.submit(_install_tryton)):
-            done.result()
-
-
-def postgres_bin():
-    """The newest PostgreSQL server on this machine, or None."""
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), key=lambda path: int(path.split("/")[4]))
-    return pathlib.Path(found[-1]).parent if found else None
-
-
-def _install_system_packages():
     missing = [package for package, present in (
         ("postgresql", postgres_bin()),
         ("nodejs", shutil.which("node")),
@@ -49,6 +35,12 @@ def _install_system_packages():
     run("apt install", ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], 400, env=quiet)
 
 
+def postgres_bin():
+    """The newest PostgreSQL server on this machine, or None."""
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), key=lambda path: int(path.split("/")[4]))
+    return pathlib.Path(found[-1]).parent if found else None
+
+
 def _has_venv():
     try:
         import ensurepip  # noqa: F401
@@ -57,7 +49,8 @@ def _has_venv():
     return True
 
 
-def _install_vendure():
+def install_vendure():
+    """Vendure from npm, with its SQLite driver compiled here."""
     home = settings.VENDURE_HOME
     wanted = (settings.HERE / "vendure-package.json").read_text()
     stamp = home / ".installed"
@@ -94,7 +87,8 @@ def _node_gyp_command():
     return ["node", str(gyp), "rebuild", "--release", f"--nodedir={prefix}"]
 
 
-def _install_tryton():
+def install_tryton():
+    """Tryton and its modules from pip, in a virtual environment."""
     venv, wanted = settings.TRYTON_VENV, (settings.HERE / "tryton-requirements.txt").read_text()
     stamp = venv / ".installed"
     if stamp.exists() and stamp.read_text() == wanted:

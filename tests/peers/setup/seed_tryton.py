@@ -86,15 +86,15 @@ def _category(name, accounts, tax):
 def _products(categories):
     sizes = _attribute_set()
     for product in catalog.PRODUCTS:
-        net = Decimal(product.variants[0].gross) / (100 + product.rate)
-        template = _template(product.name, categories[product.rate], net)
+        template = _template(product.name, categories[product.rate], _net(product.variants[0], product))
         if len(product.variants) == 1:
             _only_variant(template, product.variants[0].sku)
             continue
         template.attribute_set = sizes
         template.products.pop()
         for variant in product.variants:
-            template.products.new(suffix_code=variant.sku, attributes={"size": variant.size.lower()})
+            own_price = _net(variant, product) if variant.gross != product.variants[0].gross else None
+            template.products.new(suffix_code=variant.sku, attributes={"size": variant.size.lower()}, list_price=own_price)
         template.save()
     for code, name, rate in ((catalog.SHIPPING, "Shipping", catalog.STANDARD),
                              (catalog.DISCOUNT, "Discount", catalog.STANDARD), (catalog.ROUNDING, "Rounding", 0)):
@@ -104,8 +104,12 @@ def _products(categories):
 def _template(name, category, net, kind="goods"):
     unit, = Model.get("product.uom").find([("name", "=", "Unit")])
     return Model.get("product.template")(
-        name=name, default_uom=unit, type=kind, salable=True, list_price=net.quantize(Decimal("0.0001")),
-        account_category=category)
+        name=name, default_uom=unit, type=kind, salable=True, list_price=net, account_category=category)
+
+
+def _net(variant, product):
+    """The list price without tax, with the four decimals that Tryton keeps."""
+    return (Decimal(variant.gross) / (100 + product.rate)).quantize(Decimal("0.0001"))
 
 
 def _only_variant(template, code):
@@ -143,6 +147,7 @@ def _selling(currency):
         shop = Model.get("web.shop")(name=name, currency=currency)
         warehouse, = Model.get("stock.location").find([("type", "=", "warehouse")])
         shop.warehouses.append(warehouse)
+        shop.products.extend(Model.get("product.product").find([("code", "in", catalog.SKUS)]))
         shop.save()
 
 

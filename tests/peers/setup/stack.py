@@ -6,19 +6,14 @@ import os
 import shutil
 
 from . import packages, postgres, settings
-from .processes import run, say, start, stop, wait_until_ready
+from .processes import Failed, run, say, start, stop, wait_until_ready
 
 SHOPS = tuple(settings.VENDURE_PORTS)
-TRYTON_MODULES = (
-    "sale", "stock", "purchase", "account_invoice_stock", "account_product", "stock_package_shipping",
-    "stock_shipment_cost", "carrier", "sale_shipment_cost", "web_shop", "sale_point", "product_measurements",
-    "product_attribute", "stock_supply",
-)
 
 
-def up(only=None):
+def up(only=""):
     """Installs, seeds and starts; what is already there is left as it is."""
-    packages.install()
+    packages.install_system_packages()
     _both(only, _vendure_up, _tryton_up)
 
 
@@ -28,12 +23,12 @@ def down():
     postgres.stop()
 
 
-def reset(only=None):
+def reset(only=""):
     """Fresh seeded data in both shops and the ERP, and all three running."""
     _both(only, _vendure_reset, _tryton_reset)
 
 
-def restart(only=None):
+def restart(only=""):
     """The same data, new processes."""
     def vendure():
         _stop_vendure()
@@ -47,7 +42,10 @@ def restart(only=None):
 
 
 def _both(only, vendure, tryton):
-    steps = [step for name, step in (("vendure", vendure), ("tryton", tryton)) if only in (None, name)]
+    """Runs the steps of both peers at the same time, or of the one named."""
+    steps = {"vendure": [vendure], "tryton": [tryton], "": [vendure, tryton]}.get(only)
+    if not steps:
+        raise Failed(f"{only!r} is neither vendure nor tryton")
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for done in [pool.submit(step) for step in steps]:
             done.result()
@@ -57,6 +55,7 @@ def _both(only, vendure, tryton):
 
 
 def _vendure_up():
+    packages.install_vendure()
     seed = _Stamp("vendure-seed", "catalog.py", "seed_vendure.py", "vendure-package.json")
     if not seed.is_current():
         _stop_vendure()
@@ -133,10 +132,11 @@ def _seeded(shop):
 
 
 def _tryton_up():
+    packages.install_tryton()
     postgres.start()
     settings.TRYTON_CONFIG.write_text(_tryton_config())
-    schema = _Stamp("tryton-schema", "tryton-requirements.txt", "stack.py")
-    seed = _Stamp("tryton-seed", "tryton-requirements.txt", "stack.py", "catalog.py", "seed_tryton.py")
+    schema = _Stamp("tryton-schema", "tryton-requirements.txt", "tryton-modules.txt")
+    seed = _Stamp("tryton-seed", "tryton-requirements.txt", "tryton-modules.txt", "catalog.py", "seed_tryton.py")
     if not (schema.is_current() and postgres.exists(settings.TRYTON_SCHEMA)):
         _create_tryton_schema()
         schema.renew()
@@ -163,9 +163,10 @@ def _create_tryton_schema():
     postgres.sql(f"create database {settings.TRYTON_SCHEMA}")
     password = settings.HOME / "tryton-password"
     password.write_text(settings.TRYTON_LOGIN[1])
+    modules = (settings.HERE / "tryton-modules.txt").read_text().split()
     run("create the Tryton schema", [
         str(settings.TRYTON_VENV / "bin/trytond-admin"), "-c", str(settings.TRYTON_CONFIG), "-d", settings.TRYTON_SCHEMA,
-        "--email", "admin@example.com", "--activate-dependencies", "-u", "ir", "res", *TRYTON_MODULES,
+        "--email", "admin@example.com", "--activate-dependencies", "-u", "ir", "res", *modules,
     ], 400, env={**os.environ, "TRYTONPASSFILE": str(password)})
 
 
