@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use super::index::Update;
 use super::stage::{NewQuarantine, Stage, remote_thing};
 use super::tables::{
-    BY_KEY, CHECKPOINT, Checkpoint, ENTITY, EXPIRY, HINT, Nothing, PAYLOAD, Payload, Subject,
+    BY_KEY, CHECKPOINT, Checkpoint, ENTITY, EXPIRY, HINT, Nothing, PAYLOAD_NOTE, PayloadNote,
+    Subject,
 };
 use super::{EngineError, orders, shipments, snapshots};
 use crate::clock::later;
@@ -19,6 +20,7 @@ use crate::id::{ConnectionName, EntityId, Key, RemoteId};
 use crate::ledger::{Entity, Link, Seen, Sighting, Verdict, observe};
 use crate::record::{Nature, Record, Stream};
 use crate::store::codec::pack;
+use crate::store::table::payload_key;
 
 /// A bounded part of a page.
 #[derive(Debug, Clone, PartialEq)]
@@ -299,29 +301,23 @@ pub(super) fn keep_payload(
         stage.limits().payload_ttl
     };
     let key = (unit.connection.clone(), unit.stream, change.id.clone());
-    if let Some(before) = PAYLOAD.get(stage.txn, &key)? {
+    if let Some(before) = PAYLOAD_NOTE.get(stage.txn, &key)? {
         let (connection, stream, id) = key.clone();
         EXPIRY.delete(stage.txn, &(before.expires_at, connection, stream, id));
     }
     let expires_at = later(stage.now, ttl);
-    let payload = Payload {
-        packed: encode_base64(&pack(&raw.bytes)?),
-        fingerprint: crate::record::Fingerprint::of_bytes(&raw.bytes),
+    stage.txn.put(payload_key(&key), pack(&raw.bytes)?);
+    let note = PayloadNote {
         personal: raw.personal,
         expires_at,
     };
-    PAYLOAD.put(stage.txn, &key, &payload)?;
+    PAYLOAD_NOTE.put(stage.txn, &key, &note)?;
     let (connection, stream, id) = key;
     Ok(EXPIRY.put(
         stage.txn,
         &(expires_at, connection, stream, id),
         &Nothing {},
     )?)
-}
-
-fn encode_base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 /// Removes at most `limit` payloads whose time is over; whether more are left.
@@ -335,7 +331,9 @@ pub(super) fn expire_payloads(
     for (key, _) in rows {
         let (_, connection, stream, id) = key.clone();
         EXPIRY.delete(stage.txn, &key);
-        PAYLOAD.delete(stage.txn, &(connection, stream, id));
+        let place = (connection, stream, id);
+        stage.txn.delete(payload_key(&place));
+        PAYLOAD_NOTE.delete(stage.txn, &place);
     }
     Ok(more)
 }

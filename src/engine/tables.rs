@@ -12,7 +12,7 @@ use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RemoteId, RouteName};
 use crate::inventory::Reservation;
 use crate::ledger::Entity;
 use crate::outbox::OutboxRow;
-use crate::record::{Fingerprint, Stream};
+use crate::record::Stream;
 use crate::store::codec::Versioned;
 use crate::store::table::{self, Table};
 
@@ -43,9 +43,9 @@ pub(super) const RESERVATION: Table<(Key, EntityId, String), ReservationRow> =
 pub(super) const QUARANTINE: Table<u64, Quarantined> = Table::new(table::QUARANTINE);
 /// `(thing, moment, number) -> entry`.
 pub(super) const JOURNAL: Table<(String, Timestamp, u64), Entry> = Table::new(table::JOURNAL);
-/// `(connection, stream, remote id) -> payload`.
-pub(super) const PAYLOAD: Table<(ConnectionName, Stream, RemoteId), Payload> =
-    Table::new(table::PAYLOAD);
+/// `(connection, stream, remote id) -> note`; the payload itself stands packed beside it.
+pub(super) const PAYLOAD_NOTE: Table<(ConnectionName, Stream, RemoteId), PayloadNote> =
+    Table::new(table::PAYLOAD_NOTE);
 /// `(moment, connection, stream, remote id) -> nothing`.
 pub(super) const EXPIRY: Table<(Timestamp, ConnectionName, Stream, RemoteId), Nothing> =
     Table::new(table::EXPIRY);
@@ -196,13 +196,9 @@ pub struct Entry {
     pub after: Option<String>,
 }
 
-/// A payload as it came, packed.
+/// What is known of a kept payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Payload {
-    /// Compressed bytes in base 64.
-    pub packed: String,
-    /// Of which content.
-    pub fingerprint: Fingerprint,
+pub(super) struct PayloadNote {
     /// Whether it holds personal data.
     pub personal: bool,
     /// When it must be gone.
@@ -250,6 +246,6 @@ versioned! {
     CellAttempt "attempt" 1,
     Quarantined "quarantined thing" 1,
     Entry "journal entry" 1,
-    Payload "payload" 1,
+    PayloadNote "payload note" 1,
     Counts "totals" 1,
 }

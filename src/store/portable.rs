@@ -424,7 +424,7 @@ mod tests {
 
     use super::*;
     use crate::store::memory::MemoryStore;
-    use crate::store::table::{META, PAYLOAD, STATE};
+    use crate::store::table::{CELL, META, PAYLOAD};
     use crate::store::{Blocks, Txn};
 
     const AT: &str = "2026-11-22T00:00:00Z";
@@ -444,7 +444,7 @@ mod tests {
             [&[META.prefix], b"name".as_slice()].concat(),
             b"\x01{\"text\":\"blue\"}".as_slice(),
         );
-        let blocks = Blocks::new(STATE, &("north", "stock"));
+        let blocks = Blocks::new(CELL, &("north", "stock"));
         blocks.put(&mut txn, "SKU-1", b"12").unwrap();
         blocks.put(&mut txn, "SKU-2", b"0").unwrap();
         let payload = codec::pack(b"payload").unwrap();
@@ -551,7 +551,7 @@ mod tests {
         let mut store = sample();
         let mut batch = WriteBatch::new();
         batch.put([META.prefix, b'x'], b"\x01{".as_slice());
-        batch.put([STATE.prefix, b'x'], b"\x01".as_slice());
+        batch.put([CELL.prefix, b'x'], b"\x01".as_slice());
         batch.put([PAYLOAD.prefix, b'x'], b"\x02".as_slice());
         batch.put([0xFE, b'x'], b"".as_slice());
         store.commit(batch).unwrap();

@@ -48,6 +48,7 @@ pub const TABLES: &[TableInfo] = &[
     QUARANTINE,
     JOURNAL,
     PAYLOAD,
+    PAYLOAD_NOTE,
     EXPIRY,
     COUNTS,
 ];
@@ -114,11 +115,18 @@ pub const RESERVATION: TableInfo = rows(0x41, "reservation", "(SKU, order, line)
 pub const QUARANTINE: TableInfo = rows(0x51, "quarantine", "(number) -> what, why, where");
 /// What happened to each thing and why.
 pub const JOURNAL: TableInfo = rows(0x60, "journal", "(thing, moment, number) -> entry");
-/// Raw payloads, packed.
-pub const PAYLOAD: TableInfo = rows(
-    0x70,
-    "payload",
-    "(connection, stream, remote id) -> packed payload",
+/// Raw payloads.
+pub const PAYLOAD: TableInfo = TableInfo {
+    prefix: 0x70,
+    name: "payload",
+    shape: Shape::Packed,
+    doc: "(connection, stream, remote id) -> packed payload",
+};
+/// Of each payload: whether it is personal, and when it must be gone.
+pub const PAYLOAD_NOTE: TableInfo = rows(
+    0x73,
+    "payload_note",
+    "(connection, stream, remote id) -> note",
 );
 /// When payloads must be gone.
 pub const EXPIRY: TableInfo = rows(
@@ -141,6 +149,13 @@ pub fn describe(key: &[u8]) -> String {
         (Some(table), Some(rest)) => format!("{}({})", table.name, printable(rest)),
         _ => format!("({})", printable(key)),
     }
+}
+
+/// The key of a payload.
+pub fn payload_key(key: &impl EncodeKey) -> Vec<u8> {
+    let mut bytes = vec![PAYLOAD.prefix];
+    key.encode(&mut bytes);
+    bytes
 }
 
 /// Decodes one row and throws it away: what a check of a store asks of each table.
