@@ -346,9 +346,15 @@ requests! {
     /// Lets a row go.
     fn quarantine_dismiss(number: u64, reason: String) -> () =
         |stage| desk::dismiss(stage, number, &reason);
-    /// Ids of things of a stream that are open at their origin, for reading again.
-    fn open_things(connection: ConnectionName, stream: Stream, limit: usize) -> Vec<RemoteId> =
-        |stage| query::open_things(stage, &connection, stream, limit);
+    /// Ids of things of a stream that are open at their origin and were seen last at or after
+    /// `not_before`, for reading again.
+    fn open_things(
+        connection: ConnectionName,
+        stream: Stream,
+        not_before: Timestamp,
+        limit: usize,
+    ) -> Vec<RemoteId> =
+        |stage| query::open_things(stage, &connection, stream, not_before, limit);
     /// Removes payloads whose time is over; whether more are left.
     fn expire_payloads() -> bool = |stage| accept::expire_payloads(stage, GROUP_ROWS);
 }

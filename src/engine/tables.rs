@@ -29,8 +29,8 @@ pub(super) const ENTITY: Table<EntityId, Entity> = Table::new(table::ENTITY);
 pub(super) const LINK: Table<(ConnectionName, Stream, RemoteId), LinkTo> = Table::new(table::LINK);
 /// `(stream, natural key, entity) -> nothing`.
 pub(super) const BY_KEY: Table<(Stream, Key, EntityId), Nothing> = Table::new(table::BY_KEY);
-/// `(connection, stream, remote id) -> nothing`.
-pub(super) const OPEN: Table<(ConnectionName, Stream, RemoteId), Nothing> = Table::new(table::OPEN);
+/// `(connection, stream, remote id) -> since when`.
+pub(super) const OPEN: Table<(ConnectionName, Stream, RemoteId), Open> = Table::new(table::OPEN);
 /// `(sequence) -> delivery`.
 pub(super) const EVENT: Table<u64, OutboxRow> = Table::new(table::EVENT);
 /// `(connection, stream, key) -> attempt`.
@@ -55,6 +55,13 @@ pub(super) const COUNTS: Table<RouteName, Counts> = Table::new(table::COUNTS);
 /// A row whose key says everything.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Nothing {}
+
+/// A thing that is not settled at its origin.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Open {
+    /// When it began, as its source says.
+    pub since: Timestamp,
+}
 
 /// A single fact about the workspace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -236,6 +243,7 @@ macro_rules! versioned {
 
 versioned! {
     Nothing "index entry" 1,
+    Open "open thing" 1,
     Fact "fact" 1,
     Checkpoint "checkpoint" 1,
     Hint "hint" 1,

@@ -213,7 +213,7 @@ fn a_damaged_block_is_named() {
     txn.put(rows(&store)[0].key.clone(), row.value);
     let error = blocks().get(&txn, "0000001").unwrap_err().to_string();
     assert!(
-        error.starts_with(r"row state(north\x00\x01stock\x00\x010000000"),
+        error.starts_with(r"row cell(north\x00\x01stock\x00\x010000000"),
         "{error}"
     );
     assert!(error.contains("checksum"), "{error}");
