@@ -1,1 +1,3 @@
-//! (see the architecture page)
+//! From a claimed delivery to a settled one.
+
+pub mod policy;
