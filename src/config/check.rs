@@ -1,6 +1,6 @@
 //! What the type and the bounds of a single setting cannot say. Pure; every finding is reported.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::codes;
 use super::tree::{Document, Node, Step, Value};
@@ -134,18 +134,16 @@ fn publish(name: &str, rule: &PublishSettings, document: &Document, findings: &m
             bounds(&path, item.min.unwrap_or(rule.min), item.max.or(rule.max));
         }
     }
-    let mut seen: BTreeMap<Sku, &str> = BTreeMap::new();
+    let mut seen: BTreeSet<Sku> = BTreeSet::new();
     for written in rule.item.keys() {
         let path: Vec<Step> = ["publish", name, "item", written].map(Step::from).to_vec();
-        let (code, message) = match Sku::new(written) {
+        let (code, message) = match Sku::new(written).map(|sku| seen.insert(sku)) {
+            Ok(true) => continue,
+            Ok(false) => {
+                let message = format!("`{written}` is the same SKU as another one of these");
+                (codes::TWICE, message)
+            }
             Err(fault) => (codes::BAD_NAME, fault.message),
-            Ok(sku) => match seen.insert(sku, written) {
-                None => continue,
-                Some(_) => {
-                    let message = format!("`{written}` is the same SKU as another one of these");
-                    (codes::TWICE, message)
-                }
-            },
         };
         let finding = document.finding(Severity::Error, code, &path, message);
         let finding = super::section::at_key(document, &path, true, finding);

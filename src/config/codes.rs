@@ -104,6 +104,11 @@ pub const OVERLAP_TOO_SHORT: &str = "X0420";
 /// See [`CODES`].
 pub const OWNER_WITHOUT_PART: &str = "X0421";
 
+/// See [`CODES`].
+pub const SOLD_FROM_TWO_POOLS: &str = "X0422";
+/// See [`CODES`].
+pub const STOCK_WITHOUT_POOL: &str = "X0423";
+
 const fn code(code: &'static str, title: &'static str) -> Code {
     Code { code, title }
 }
@@ -184,6 +189,11 @@ pub const CODES: &[Code] = &[
         OWNER_WITHOUT_PART,
         "the owner of a stream has no part in its routes",
     ),
+    code(
+        SOLD_FROM_TWO_POOLS,
+        "the same stock is in two pools, or twice in one",
+    ),
+    code(STOCK_WITHOUT_POOL, "a channel is told stock past its pool"),
 ];
 
 /// What a code means; `None` when it is none of ours.

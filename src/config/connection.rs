@@ -127,7 +127,7 @@ pub struct HttpSettings {
 impl Default for HttpSettings {
     fn default() -> Self {
         Self {
-            timeout_secs: 30,
+            timeout_secs: 60,
             connect_timeout_secs: 10,
             max_body_bytes: None,
             proxy: None,
@@ -242,6 +242,7 @@ pub struct StreamSettings {
     #[schemars(range(max = 86_400))]
     pub settle_lag_secs: Option<u64>,
     /// What was read longer ago than this is unknown: it is not published, and an alert is raised.
+    /// For stock the default is an hour, or four times the time between two reads if that is more.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub freshness_secs: Option<u64>,

@@ -115,9 +115,8 @@ fn expectation(expected: &str) -> String {
         "f64" => "a number",
         "a string" | "path string" | "string or map" => "a text in quotes",
         "a sequence" => "a list in brackets",
-        "a map" => "a table",
         "a boolean" => "true or false",
-        _ if expected.starts_with("struct ") => "a table",
+        _ if expected == "a map" || expected.starts_with("struct ") => "a table",
         _ => expected,
     };
     words.to_owned()

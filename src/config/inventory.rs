@@ -132,7 +132,8 @@ pub struct PublishSettings {
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
     pub pack: u32,
-    /// What is told when the stock is unknown; without it, the channel keeps the last number.
+    /// Told at most this while an owner's number is too old; without it, the channel keeps the last
+    /// number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<u32>,
     /// Other numbers for single items, by SKU: `[publish.NAME.item."SKU-1"]`.
@@ -169,7 +170,7 @@ pub struct ItemSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub pack: Option<u32>,
-    /// What is told when the stock is unknown.
+    /// Told at most this while an owner's number is too old.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floor: Option<u32>,
 }

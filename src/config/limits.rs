@@ -13,6 +13,8 @@ pub struct Limits {
     /// The largest single record.
     #[schemars(range(min = 1024))]
     pub record_max_bytes: u64,
+    /// The largest payload that is kept as it came, before compression.
+    pub raw_max_bytes: usize,
     /// The most changes that one page of a source may hold.
     #[schemars(range(min = 1, max = 100_000))]
     pub page_max_changes: usize,
@@ -46,6 +48,9 @@ pub struct Limits {
     /// A delivery that failed for this long goes to quarantine.
     #[schemars(range(min = 60))]
     pub retry_max_age_secs: u64,
+    /// How long until a SKU that a channel does not have is offered to it again.
+    #[schemars(range(min = 60))]
+    pub not_listed_retry_secs: u64,
     /// A delivery that waits for a link this long raises an alert.
     #[schemars(range(min = 60))]
     pub waiting_alert_secs: u64,
@@ -78,8 +83,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            http_max_body_bytes: 64 << 20,
+            http_max_body_bytes: 32 << 20,
             record_max_bytes: 1 << 20,
+            raw_max_bytes: 256 << 10,
             page_max_changes: 10_000,
             accept_max_changes: 200,
             commit_max_rows: 500,
@@ -88,9 +94,10 @@ impl Default for Limits {
             outbox_max_events: 1_000_000,
             quarantine_max_rows: 100_000,
             batch_max_deliveries: 250,
-            retry_first_secs: 2,
-            retry_max_secs: 900,
-            retry_max_age_secs: 3 * 86_400,
+            retry_first_secs: 1,
+            retry_max_secs: 300,
+            retry_max_age_secs: 86_400,
+            not_listed_retry_secs: 3600,
             waiting_alert_secs: 3600,
             feed_max_bytes: 2 << 30,
             feed_max_rows: 20_000_000,

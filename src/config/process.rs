@@ -40,8 +40,8 @@ impl Default for StoreSettings {
             cache_bytes: 16 << 20,
             min_free_bytes: 512 << 20,
             ballast_bytes: 64 << 20,
-            raw_ttl_secs: 14 * 86_400,
-            raw_personal_ttl_secs: 3 * 86_400,
+            raw_ttl_secs: 30 * 86_400,
+            raw_personal_ttl_secs: 14 * 86_400,
             journal_ttl_secs: 90 * 86_400,
         }
     }

@@ -142,9 +142,10 @@ fn describe(document: &Document, mut full: Vec<Step>, trouble: &Trouble) -> Diag
             } else {
                 found.and_then(Node::as_str)
             };
-            let message = match trouble.at_key {
-                true => format!("`{name}` is not possible here"),
-                false => format!("`{name}` has none of its possible values"),
+            let message = if trouble.at_key {
+                format!("`{name}` is not possible here")
+            } else {
+                format!("`{name}` has none of its possible values")
             };
             let finding = error(codes::UNKNOWN_CHOICE, message);
             at_key(document, &full, trouble.at_key, finding).help(suggest(written, known))

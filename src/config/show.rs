@@ -84,9 +84,10 @@ fn settings(node: &Node, is_secret: &dyn Fn(&str) -> bool) -> toml::Value {
             }
         );
         let hide = plain && child.table().is_none() && (looks_secret(key) || is_secret(key));
-        let value = match hide {
-            true => toml::Value::String(HIDDEN.to_owned()),
-            false => settings(child, is_secret),
+        let value = if hide {
+            toml::Value::String(HIDDEN.to_owned())
+        } else {
+            settings(child, is_secret)
         };
         (key.clone(), without_login(value))
     };

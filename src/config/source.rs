@@ -148,8 +148,8 @@ fn text(bytes: &[u8]) -> Result<String, String> {
         Ok(text) if text.contains('\0') => Err("holds NUL characters: it is no text".to_owned()),
         Ok(text) => Ok(text.to_owned()),
         Err(error) => {
-            let before = &bytes[..error.valid_up_to()];
-            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            let line = before.matches('\n').count() + 1;
             Err(format!("is not UTF-8 in line {line}"))
         }
     }

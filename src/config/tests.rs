@@ -114,7 +114,7 @@ fn a_secret_is_neither_shown_nor_debugged() {
         }
     }
     assert!(shown.contains("a = \"${credential:erp}\""), "{shown}");
-    assert!(shown.contains("timeout_secs = 30"), "{shown}");
+    assert!(shown.contains("timeout_secs = 60"), "{shown}");
     assert!(load_text(&shown).is_ok(), "what is shown can be read again");
 }
 

@@ -24,7 +24,10 @@ pub fn match_lines(
     let mut open: Vec<(&Line, Quantity)> = order
         .iter()
         .map(|line| {
-            let before = shipped.get(&line.line_id).copied().unwrap_or(Quantity::ZERO);
+            let before = shipped
+                .get(&line.line_id)
+                .copied()
+                .unwrap_or(Quantity::ZERO);
             let left = line.quantity.0 - line.qty_cancelled.0 - before.0;
             (line, Quantity(left.max(rust_decimal::Decimal::ZERO)))
         })
@@ -32,7 +35,10 @@ pub fn match_lines(
     let mut matched = Vec::with_capacity(lines.len());
     for shipped_line in lines {
         let mut rest = shipped_line.quantity.0;
-        for (line, left) in open.iter_mut().filter(|(line, _)| line.sku == shipped_line.sku) {
+        for (line, left) in open
+            .iter_mut()
+            .filter(|(line, _)| line.sku == shipped_line.sku)
+        {
             let take = rest.min(left.0);
             if take > rust_decimal::Decimal::ZERO {
                 left.0 -= take;
@@ -100,10 +106,16 @@ mod tests {
         order: &[Line],
         before: &[(&str, i64)],
     ) -> Result<Vec<(String, String)>, String> {
-        let before = before.iter().map(|(id, n)| ((*id).into(), Quantity::pieces(*n))).collect();
+        let before = before
+            .iter()
+            .map(|(id, n)| ((*id).into(), Quantity::pieces(*n)))
+            .collect();
         let lines = match_lines(lines, order, &before).map_err(|fault| fault.code.into_owned())?;
         let of = |line: ShipmentLine| {
-            (line.order_line.value().unwrap().clone(), line.quantity.to_string())
+            (
+                line.order_line.value().unwrap().clone(),
+                line.quantity.to_string(),
+            )
         };
         Ok(lines.into_iter().map(of).collect())
     }
@@ -112,8 +124,14 @@ mod tests {
     fn two_lines_of_one_sku_are_filled_in_order() {
         let order = [line("1", "A", 2), line("2", "B", 1), line("3", "A", 2)];
         let pair = |id: &str, n: &str| (id.to_owned(), n.to_owned());
-        assert_eq!(matched(&[shipped("A", 3)], &order, &[]).unwrap(), [pair("1", "2"), pair("3", "1")]);
-        assert_eq!(matched(&[shipped("A", 1)], &order, &[("1", 2)]).unwrap(), [pair("3", "1")]);
+        assert_eq!(
+            matched(&[shipped("A", 3)], &order, &[]).unwrap(),
+            [pair("1", "2"), pair("3", "1")]
+        );
+        assert_eq!(
+            matched(&[shipped("A", 1)], &order, &[("1", 2)]).unwrap(),
+            [pair("3", "1")]
+        );
     }
 
     #[test]

@@ -35,7 +35,9 @@ impl Differences {
 
     /// The key is published.
     pub fn remove(&mut self, target: &Target, key: &Key) {
-        let Some(pending) = self.targets.get_mut(target) else { return };
+        let Some(pending) = self.targets.get_mut(target) else {
+            return;
+        };
         if let Some((lane, Some(due))) = pending.keys.remove(key) {
             pending.ready.remove(&(lane, due, key.clone()));
         }
@@ -47,24 +49,38 @@ impl Differences {
     /// Whether the key is being written or stopped.
     pub fn is_held(&self, target: &Target, key: &Key) -> bool {
         let pending = self.targets.get(target);
-        pending.and_then(|pending| pending.keys.get(key)).is_some_and(|(_, due)| due.is_none())
+        pending
+            .and_then(|pending| pending.keys.get(key))
+            .is_some_and(|(_, due)| due.is_none())
     }
 
     /// The keys that may be written now, most urgent first, at most `limit`.
     pub fn due(&self, target: &Target, now: Timestamp, limit: usize) -> Vec<(Key, Lane)> {
-        let Some(pending) = self.targets.get(target) else { return Vec::new() };
+        let Some(pending) = self.targets.get(target) else {
+            return Vec::new();
+        };
         let may_go = pending.ready.iter().filter(|(_, due, _)| *due <= now);
-        may_go.map(|(lane, _, key)| (key.clone(), *lane)).take(limit).collect()
+        may_go
+            .map(|(lane, _, key)| (key.clone(), *lane))
+            .take(limit)
+            .collect()
     }
 
     /// When the next key of this target is due.
     pub fn next_due(&self, target: &Target) -> Option<Timestamp> {
-        self.targets.get(target)?.ready.iter().map(|(_, due, _)| *due).min()
+        self.targets
+            .get(target)?
+            .ready
+            .iter()
+            .map(|(_, due, _)| *due)
+            .min()
     }
 
     /// How many keys of this target are not published yet.
     pub fn len(&self, target: &Target) -> usize {
-        self.targets.get(target).map_or(0, |pending| pending.keys.len())
+        self.targets
+            .get(target)
+            .map_or(0, |pending| pending.keys.len())
     }
 
     /// Whether everything is published.
@@ -74,7 +90,9 @@ impl Differences {
 
     /// The targets with differences.
     pub fn targets(&self) -> impl Iterator<Item = (&Target, usize)> {
-        self.targets.iter().map(|(target, pending)| (target, pending.keys.len()))
+        self.targets
+            .iter()
+            .map(|(target, pending)| (target, pending.keys.len()))
     }
 }
 

@@ -285,7 +285,10 @@ impl EncodeKey for crate::record::Stream {
 
 impl DecodeKey for crate::record::Stream {
     fn decode(reader: &mut KeyReader<'_>) -> Result<Self, BadKey> {
-        reader.text()?.parse().map_err(|()| BadKey("a stream that is not known"))
+        reader
+            .text()?
+            .parse()
+            .map_err(|()| BadKey("a stream that is not known"))
     }
 }
 

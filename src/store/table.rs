@@ -86,25 +86,41 @@ pub const BY_KEY: TableInfo = rows(0x12, "by_key", "(stream, key, entity) -> not
 /// The event queue.
 pub const EVENT: TableInfo = rows(0x20, "event", "(sequence) -> delivery");
 /// State streams: desired and published value of each key.
-pub const CELL: TableInfo = blocks(0x30, "cell", "(connection, stream, first key) -> packed cells");
+pub const CELL: TableInfo = blocks(
+    0x30,
+    "cell",
+    "(connection, stream, first key) -> packed cells",
+);
 /// Attempts, unknown outcomes and quarantine of single keys of a state stream.
-pub const ATTEMPT: TableInfo = rows(0x31, "attempt", "(connection, stream, key) -> attempt state");
+pub const ATTEMPT: TableInfo = rows(
+    0x31,
+    "attempt",
+    "(connection, stream, key) -> attempt state",
+);
 /// Snapshots of stock.
-pub const POSITION: TableInfo =
-    blocks(0x40, "position", "(connection, location, first SKU) -> packed positions");
+pub const POSITION: TableInfo = blocks(
+    0x40,
+    "position",
+    "(connection, location, first SKU) -> packed positions",
+);
 /// Reservations by order line.
-pub const RESERVATION: TableInfo =
-    rows(0x41, "reservation", "(SKU, order, line) -> reservation");
+pub const RESERVATION: TableInfo = rows(0x41, "reservation", "(SKU, order, line) -> reservation");
 /// What cannot succeed as it is.
 pub const QUARANTINE: TableInfo = rows(0x51, "quarantine", "(number) -> what, why, where");
 /// What happened to each thing and why.
 pub const JOURNAL: TableInfo = rows(0x60, "journal", "(thing, moment, number) -> entry");
 /// Raw payloads, packed.
-pub const PAYLOAD: TableInfo =
-    rows(0x70, "payload", "(connection, stream, remote id) -> packed payload");
+pub const PAYLOAD: TableInfo = rows(
+    0x70,
+    "payload",
+    "(connection, stream, remote id) -> packed payload",
+);
 /// When payloads must be gone.
-pub const EXPIRY: TableInfo =
-    rows(0x71, "expiry", "(moment, connection, stream, remote id) -> nothing");
+pub const EXPIRY: TableInfo = rows(
+    0x71,
+    "expiry",
+    "(moment, connection, stream, remote id) -> nothing",
+);
 /// How many changes of each route ended in which state.
 pub const COUNTS: TableInfo = rows(0x72, "counts", "(route) -> totals");
 
