@@ -1,3 +1,1 @@
 //! From a claimed delivery to a settled one.
-
-pub mod policy;

@@ -27,6 +27,10 @@ pub(super) const HINT: Table<(ConnectionName, Stream, RemoteId), Hint> = Table::
 pub(super) const ENTITY: Table<EntityId, Entity> = Table::new(table::ENTITY);
 /// `(connection, stream, remote id) -> entity id`.
 pub(super) const LINK: Table<(ConnectionName, Stream, RemoteId), LinkTo> = Table::new(table::LINK);
+/// `(stream, natural key, entity) -> nothing`.
+pub(super) const BY_KEY: Table<(Stream, Key, EntityId), Nothing> = Table::new(table::BY_KEY);
+/// `(connection, stream, remote id) -> nothing`.
+pub(super) const OPEN: Table<(ConnectionName, Stream, RemoteId), Nothing> = Table::new(table::OPEN);
 /// `(sequence) -> delivery`.
 pub(super) const EVENT: Table<u64, OutboxRow> = Table::new(table::EVENT);
 /// `(connection, stream, key) -> attempt`.
@@ -71,9 +75,12 @@ pub struct Checkpoint {
     /// When the stream was last read to its end, by ours: what "fresh" means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained_at: Option<Timestamp>,
-    /// Which full feed is being accepted; what is missing in it is gone at its end.
-    #[serde(default)]
-    pub generation: u64,
+    /// The last page said that there is more: the run that began at `run_start` is not done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_run: bool,
+    /// Where the present run began; from the very beginning when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_start: Option<Cursor>,
 }
 
 /// Something to be fetched by id.

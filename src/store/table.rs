@@ -13,6 +13,8 @@ pub enum Shape {
     Rows,
     /// A few hundred neighbouring values a row, see [`blocks`](super::blocks).
     Blocks,
+    /// One compressed payload a row, see [`codec::pack`].
+    Packed,
 }
 
 /// A table: its key prefix, its name, and what stands in it.
@@ -37,6 +39,7 @@ pub const TABLES: &[TableInfo] = &[
     ENTITY,
     LINK,
     BY_KEY,
+    OPEN,
     EVENT,
     CELL,
     ATTEMPT,
@@ -83,6 +86,8 @@ pub const ENTITY: TableInfo = rows(0x10, "entity", "(entity) -> links, seen, del
 pub const LINK: TableInfo = rows(0x11, "link", "(connection, stream, remote id) -> entity");
 /// Natural key to entity.
 pub const BY_KEY: TableInfo = rows(0x12, "by_key", "(stream, key, entity) -> nothing");
+/// Things that are not closed at their origin.
+pub const OPEN: TableInfo = rows(0x13, "open", "(connection, stream, remote id) -> nothing");
 /// The event queue.
 pub const EVENT: TableInfo = rows(0x20, "event", "(sequence) -> delivery");
 /// State streams: desired and published value of each key.
