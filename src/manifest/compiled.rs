@@ -17,7 +17,7 @@ use super::scope::{Compiler, Tables};
 use super::settings::{self, Settings};
 use super::text::{Name, Text};
 use super::write::{Write, Writing};
-use crate::connector::{Capabilities, Evidence, Spec, StockBasis, StockWrite, StreamSpec};
+use crate::connector::{Capabilities, Evidence, Quota, Spec, StockBasis, StockWrite, StreamSpec};
 use crate::diagnostic::{Diagnostics, SourceText, did_you_mean};
 use crate::expr::{Template, Type};
 use crate::record::Stream;
@@ -148,7 +148,9 @@ impl Manifest {
         let rules = compile_rules(&self.fault, &mut compiler, &replies, "fault");
         let probe = self.probe.as_ref().map(|probe| {
             let scope = compiler.scope(&[]);
-            let call = probe.request.compile(&mut compiler, &limits, &scope, "probe.request");
+            let call = probe
+                .request
+                .compile(&mut compiler, &limits, &scope, "probe.request");
             (call, compiler.template(&probe.says, &replies, "probe.says"))
         });
         let (mut reads, mut writes) = (BTreeMap::new(), BTreeMap::new());
@@ -167,9 +169,10 @@ impl Manifest {
             if part.read.is_none() && part.write.is_none() {
                 compiler.error(&path, name.span(), "neither read nor written", None);
             }
-            let read = part.read.as_ref().map(|read| {
-                read.compile(stream, &mut compiler, &limits, &format!("{path}.read"))
-            });
+            let read = part
+                .read
+                .as_ref()
+                .map(|read| read.compile(stream, &mut compiler, &limits, &format!("{path}.read")));
             let write = part
                 .write
                 .as_ref()
@@ -183,7 +186,11 @@ impl Manifest {
             base,
             proof,
             limits,
-            texts: self.text.into_iter().map(|(name, text)| (name, Json::from(text))).collect(),
+            texts: self
+                .text
+                .into_iter()
+                .map(|(name, text)| (name, Json::from(text)))
+                .collect(),
             tables: tables(self.table),
             rules,
             probe,
@@ -198,7 +205,11 @@ impl Manifest {
     fn declare(&self, compiler: &mut Compiler) -> Type {
         let (settings, secrets) = settings::types(&self.settings);
         let texts = Type::record(self.text.keys().map(|name| (name.as_str(), Type::String)));
-        let mut scope = compiler.everywhere.clone().root("settings", settings).root("text", texts);
+        let mut scope = compiler
+            .everywhere
+            .clone()
+            .root("settings", settings)
+            .root("text", texts);
         for name in self.table.keys() {
             scope = scope.table(name);
         }
@@ -217,7 +228,19 @@ impl Manifest {
                 stock_write: declared.stock_write,
                 restores_stock_on_cancel: declared.restores_stock_on_cancel,
                 stock_lag: Duration::from_secs(declared.stock_lag_secs),
+                costliest_request: 0,
             },
+            quotas: self
+                .limits
+                .iter()
+                .map(|(name, limit)| {
+                    let quota = Quota {
+                        per_second: limit.per_second,
+                        burst: limit.burst,
+                    };
+                    (name.as_str().to_owned(), quota)
+                })
+                .collect(),
             settings_schema: settings::json_schema(&self.settings),
         }
     }
@@ -238,7 +261,13 @@ fn stream_spec(part: &StreamPart, read: Option<&Reading>, write: Option<&Writing
 
 fn tables(tables: BTreeMap<String, BTreeMap<String, String>>) -> Tables {
     let rows = |table: BTreeMap<String, String>| {
-        table.into_iter().map(|(key, value)| (key, Json::from(value))).collect::<Json>()
+        table
+            .into_iter()
+            .map(|(key, value)| (key, Json::from(value)))
+            .collect::<Json>()
     };
-    tables.into_iter().map(|(name, table)| (name, rows(table))).collect()
+    tables
+        .into_iter()
+        .map(|(name, table)| (name, rows(table)))
+        .collect()
 }
