@@ -10,7 +10,7 @@
 //! `ca_file`. They are loaded by the first `https` request: a connection that speaks plain HTTP on a
 //! machine without any (a small container) works, and costs no memory for them.
 
-use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderName, HeaderValue as WireValue};
 
-use super::faults::{Target, redact, root_cause};
+use super::faults::{Target, causes, redact, root_cause};
 use super::{Feedback, HeaderValue, HttpClient, HttpReply, HttpRequest};
 use crate::clock::Clock;
 use crate::fault::Fault;
@@ -60,7 +60,6 @@ impl Default for HttpOptions {
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Sends the requests of one connection. No limiter: see [`LimitedClient`](super::LimitedClient).
-#[derive(Debug)]
 pub struct Client {
     options: HttpOptions,
     authorities: Vec<reqwest::Certificate>,
@@ -68,6 +67,15 @@ pub struct Client {
     clock: Arc<dyn Clock>,
     plain: OnceLock<reqwest::Client>,
     secure: OnceLock<reqwest::Client>,
+}
+
+/// reqwest would show the proxy's password.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -322,15 +330,8 @@ fn read_proxy(address: &Secret) -> Result<reqwest::Proxy, Fault> {
 /// Whether a failed connect got as far as TLS: rustls reports its own errors as invalid data and a
 /// peer that hangs up in the handshake as an unexpected end.
 fn failed_in_tls(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            return matches!(
-                io.kind(),
-                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
-            );
-        }
-        cause = inner.source();
-    }
-    false
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|io| matches!(io.kind(), InvalidData | UnexpectedEof))
 }

@@ -9,8 +9,8 @@
 //!   stands in front of it, or the expensive one would wait for ever.
 //! - Nobody starves: a request counts as one lane further to the front for every [`LimitOptions::ageing`]
 //!   it has waited. The last of the eight lanes is in the first after seven times that.
-//! - At most [`LimitOptions::concurrency`] requests are in flight. The last of these places is kept free
-//!   for less stock and for cancellations, so that slow uploads cannot hold them up.
+//! - At most [`LimitOptions::concurrency`] requests are in flight. From three on, the last of these places
+//!   is kept free for less stock and for cancellations, so that slow uploads cannot hold them up.
 //! - A pause longer than [`LimitOptions::patience`] is not waited for: the request fails at once with a
 //!   `Throttle` fault that says how long, and its owner does something else meanwhile (story 50).
 //! - A waiting request may be dropped at any moment; its place, and the turn it may just have been
@@ -30,6 +30,9 @@ use super::bucket::{Bucket, Take};
 use super::{Feedback, Lane};
 use crate::clock::Clock;
 use crate::fault::{Class, Fault};
+
+/// With fewer places in flight than this none is kept free: it would cost the others half or all.
+const KEEPS_A_PLACE: u32 = 3;
 
 /// A quota: so many cells a second, so many at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -351,7 +354,7 @@ impl State {
     /// Who stands first in a bucket, of those for whom a place in flight is free.
     fn first_of(&self, bucket: usize, now: Duration, options: &LimitOptions) -> Option<Order> {
         let free = options.concurrency.saturating_sub(self.in_flight);
-        let only_urgent = free == 1 && options.concurrency > 1;
+        let only_urgent = free == 1 && options.concurrency >= KEEPS_A_PLACE;
         self.waiting
             .iter()
             .filter(|(_, waiting)| waiting.bucket == bucket && waiting.answer.is_none())
