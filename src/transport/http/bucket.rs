@@ -31,7 +31,7 @@ use crate::clock::Clock;
 /// How unevenly requests may arrive that left evenly.
 const JITTER_SECS: f64 = 0.05;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 const SHORTEST_CALM: Duration = Duration::from_secs(5);
 const SLOWER: f64 = 0.7;
 const SLOWEST: i32 = 8;

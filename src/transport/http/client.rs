@@ -46,7 +46,7 @@ impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             max_body_bytes: 32 * 1024 * 1024,
             proxy: None,
             ca_file: None,
@@ -150,7 +150,7 @@ impl Client {
         target: &Target<'_>,
     ) -> Result<HttpReply, Fault> {
         let limit = request.timeout.unwrap_or(self.options.timeout);
-        let outgoing = self.outgoing(request, target)?;
+        let outgoing = outgoing(request, target)?;
         let client = self.for_scheme(outgoing.url().scheme(), target)?;
         let mut response = client
             .execute(outgoing)
@@ -199,28 +199,6 @@ impl Client {
             }
             body.extend_from_slice(&piece);
         }
-    }
-
-    fn outgoing(
-        &self,
-        request: HttpRequest,
-        target: &Target<'_>,
-    ) -> Result<reqwest::Request, Fault> {
-        let url = reqwest::Url::parse(&request.url)
-            .map_err(|error| target.address(&format!("the address is not valid: {error}")))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(target.address("the address must begin with https:// or http://"));
-        }
-        let method = reqwest::Method::from_bytes(request.method.as_bytes())
-            .map_err(|_| target.address("the method is not valid"))?;
-        let mut outgoing = reqwest::Request::new(method, url);
-        for (name, value) in &request.headers {
-            let (name, value) = wire_header(name, value, target)?;
-            outgoing.headers_mut().append(name, value);
-        }
-        *outgoing.body_mut() = request.body.map(reqwest::Body::from);
-        *outgoing.timeout_mut() = request.timeout;
-        Ok(outgoing)
     }
 
     /// What happened, and whether anything had left. Only what is certain counts as `Effect::None`.
@@ -278,6 +256,24 @@ impl HttpClient for Client {
     }
 
     fn observe(&self, _bucket: &str, _feedback: Feedback) {}
+}
+
+fn outgoing(request: HttpRequest, target: &Target<'_>) -> Result<reqwest::Request, Fault> {
+    let url = reqwest::Url::parse(&request.url)
+        .map_err(|error| target.address(&format!("the address is not valid: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(target.address("the address must begin with https:// or http://"));
+    }
+    let method = reqwest::Method::from_bytes(request.method.as_bytes())
+        .map_err(|_| target.address("the method is not valid"))?;
+    let mut outgoing = reqwest::Request::new(method, url);
+    for (name, value) in &request.headers {
+        let (name, value) = wire_header(name, value, target)?;
+        outgoing.headers_mut().append(name, value);
+    }
+    *outgoing.body_mut() = request.body.map(reqwest::Body::from);
+    *outgoing.timeout_mut() = request.timeout;
+    Ok(outgoing)
 }
 
 /// A secret value is marked sensitive, so that no layer below prints it either.

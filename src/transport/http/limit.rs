@@ -95,7 +95,7 @@ impl Default for LimitOptions {
             concurrency: 4,
             buckets: BTreeMap::from([("default".into(), Some(rate))]),
             ageing: Duration::from_secs(10),
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
             max_waiting: 4096,
         }
     }
@@ -303,12 +303,6 @@ impl Limiter {
         }
     }
 
-    /// A turn is over, or was given to somebody who had gone.
-    fn give_back(&self, state: &mut State, bucket: usize, cost: u32) {
-        state.in_flight = state.in_flight.saturating_sub(1);
-        state.buckets[bucket].done(cost);
-    }
-
     fn after_leaving(&self, mut state: MutexGuard<'_, State>) {
         let now = self.clock.monotonic();
         self.give_turns(&mut state, now);
@@ -361,6 +355,12 @@ impl State {
             .filter(|(_, waiting)| free > 0 && (!only_urgent || is_urgent(waiting.lane)))
             .map(|(ticket, waiting)| order(*ticket, waiting, now, options.ageing))
             .min()
+    }
+
+    /// A turn is over, or was given to somebody who had gone.
+    fn give_back(&mut self, bucket: usize, cost: u32) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.buckets[bucket].done(cost);
     }
 
     fn ring(&self, ticket: u64) {
@@ -445,7 +445,7 @@ impl Drop for Place<'_> {
         let mut state = self.limiter.lock();
         let answer = state.waiting.remove(&self.ticket).and_then(|w| w.answer);
         if matches!(answer, Some(Ok(()))) {
-            self.limiter.give_back(&mut state, self.bucket, self.cost);
+            state.give_back(self.bucket, self.cost);
         }
         self.limiter.after_leaving(state);
     }
@@ -470,7 +470,7 @@ impl fmt::Debug for Permit<'_> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let mut state = self.limiter.lock();
-        self.limiter.give_back(&mut state, self.bucket, self.cost);
+        state.give_back(self.bucket, self.cost);
         self.limiter.after_leaving(state);
     }
 }

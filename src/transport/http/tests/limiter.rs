@@ -308,15 +308,14 @@ fn places_given_up_are_given_on() {
                 let _permit = limiter.acquire(bucket, 1, lane).await.unwrap();
                 clock.sleep(hold).await;
             };
-            match patience {
-                Some(patience) => tokio::select! {
+            if let Some(patience) = patience {
+                tokio::select! {
                     () = turn => {}
                     () = clock.sleep(patience) => {}
-                },
-                None => {
-                    turn.await;
-                    went.fetch_add(1, Ordering::Relaxed);
                 }
+            } else {
+                turn.await;
+                went.fetch_add(1, Ordering::Relaxed);
             }
         })));
         assert_eq!(went.into_inner() as usize, staying, "seed {seed}");

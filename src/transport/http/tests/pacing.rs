@@ -19,7 +19,7 @@ use crate::transport::http::{
 /// In any window of `w` seconds at most `burst + rate * w` cells.
 #[test]
 fn the_quota_is_never_exceeded_in_any_window() {
-    for seed in 0..60 {
+    for seed in 0..40 {
         let mut random = fastrand::Rng::with_seed(seed);
         let clock = VirtualClock::default();
         let rate = [0.0167, 0.5, 2.0, 7.3, 50.0][random.usize(0..5)];
@@ -29,7 +29,7 @@ fn the_quota_is_never_exceeded_in_any_window() {
             random.u32(1..=8),
             &[("default", Some((rate, burst)))],
         );
-        let plans: Vec<(f64, u32, Lane)> = (0..150)
+        let plans: Vec<(f64, u32, Lane)> = (0..100)
             .map(|_| {
                 let lane = [Lane::StockDown, Lane::Orders, Lane::Items][random.usize(0..3)];
                 let start = random.f64() * 40.0 / rate;
@@ -46,12 +46,12 @@ fn the_quota_is_never_exceeded_in_any_window() {
                 .push((clock.elapsed(), (*cost).max(1)));
         })));
         let spent = spent.into_inner().unwrap();
-        assert_eq!(spent.len(), 150);
+        assert_eq!(spent.len(), 100);
         for (n, (from, _)) in spent.iter().enumerate() {
             let mut cells = 0;
             for (to, cost) in &spent[n..] {
                 cells += cost;
-                let allowed = f64::from(burst) + rate * (*to - *from).as_secs_f64();
+                let allowed = f64::from(burst) + rate * to.saturating_sub(*from).as_secs_f64();
                 assert!(
                     f64::from(cells) <= allowed + 1e-6,
                     "seed {seed}: {from:?}..{to:?}"
@@ -129,7 +129,7 @@ impl HttpClient for Platform {
         let (status, headers) = {
             let mut state = self.state.lock().unwrap();
             let now = self.clock.elapsed();
-            let since = (now - state.counted_at).as_secs_f64();
+            let since = now.saturating_sub(state.counted_at).as_secs_f64();
             state.cells = (state.cells + since * state.per_second).min(state.burst);
             state.counted_at = now;
             let mut headers = vec![
@@ -232,7 +232,6 @@ fn a_quota_of_50_a_second_is_used_to_99_5_percent_without_refusal() {
         let (accepted, refused) = platform.counts();
         let until = platform.state.lock().unwrap().last_accepted.as_secs_f64();
         let used = f64::from(accepted) / (100.0 + 50.0 * until);
-        println!("used {:.3} %, refused {refused}", used * 100.0);
         assert_eq!(refused, 0);
         assert!(used >= 0.995, "{used}");
     }
@@ -251,19 +250,18 @@ fn a_quota_used_up_by_others_costs_one_refusal_each_time() {
             ..Platform::new(&clock, 50.0, 100.0)
         });
         let others = async {
-            for _ in 0..4 {
+            for _ in 0..2 {
                 clock.sleep(Duration::from_secs(35)).await;
                 platform.drop_to(50.0, 100.0, 0.0);
             }
         };
-        let end = Duration::from_secs(170);
+        let end = Duration::from_secs(90);
         let seen = Arc::clone(&platform);
         let ours = eight_tasks(&clock, Arc::new(limiter), seen, Reads::Nothing, end);
         clock.run(async { tokio::join!(ours, others) });
         let (accepted, refused) = platform.counts();
-        println!("{concurrency} at once: accepted {accepted}, refused {refused}");
-        assert!((1..=4 * most).contains(&refused), "{refused}");
-        assert!(accepted >= 8_000, "{accepted}");
+        assert!((2..=2 * most).contains(&refused), "{refused}");
+        assert!(accepted >= 4_200, "{accepted}");
     }
 }
 
@@ -285,7 +283,6 @@ fn a_lowered_quota_is_learned_from_one_refusal() {
     let ours = eight_tasks(&clock, limiter, Arc::clone(&platform), Reads::Quota, FORTY);
     clock.run(async { tokio::join!(ours, drops) });
     let (accepted, refused) = platform.counts();
-    println!("accepted {accepted}, refused {refused}");
     assert_eq!(refused, 2);
     // 100 + 500, 300 and 75, less what the margins and two whole seconds of pause cost.
     assert!(accepted >= 940, "{accepted}");
@@ -297,11 +294,10 @@ fn a_quota_declared_too_high_is_approached_from_above() {
     let clock = VirtualClock::default();
     let limiter = Arc::new(limiter(&clock, 4, &[("default", Some((50.0, 100)))]));
     let platform = Arc::new(Platform::new(&clock, 20.0, 40.0));
-    let end = Duration::from_secs(300);
+    let end = Duration::from_mins(5);
     let seen = Arc::clone(&platform);
     clock.run(eight_tasks(&clock, limiter, seen, Reads::Nothing, end));
     let (accepted, refused) = platform.counts();
-    println!("accepted {accepted}, refused {refused}");
     assert!(f64::from(accepted) >= 0.7 * 20.0 * 300.0, "{accepted}");
     assert!(refused <= 60, "{refused}");
 }

@@ -34,7 +34,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let hears = Arc::clone(&heard);
+        let requests = Arc::clone(&heard);
         let thread = std::thread::spawn(move || {
             for part in script {
                 let (stream, _) = listener.accept().unwrap();
@@ -42,7 +42,7 @@ impl Server {
                 stream.set_read_timeout(patience).unwrap();
                 stream.set_write_timeout(patience).unwrap();
                 if let Some(mut stream) = wrap(stream) {
-                    hears.lock().unwrap().push(read_request(&mut *stream));
+                    requests.lock().unwrap().push(read_request(&mut *stream));
                     part(&mut *stream);
                 }
             }
