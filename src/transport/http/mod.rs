@@ -38,35 +38,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
+pub use crate::record::Lane;
 use crate::secret::Secret;
-
-/// Priority class of a request or delivery; earlier ones go first.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Lane {
-    /// Less stock: every second may sell what is not there.
-    StockDown,
-    /// What must no longer be sent.
-    Cancellations,
-    /// What somebody bought.
-    Orders,
-    /// Tracking numbers.
-    Shipments,
-    /// Goods and money that go back, bills.
-    Documents,
-    /// More stock.
-    StockUp,
-    /// Prices.
-    Prices,
-    /// Items and customers.
-    #[default]
-    Items,
-}
 
 /// A header's value.
 #[derive(Clone, PartialEq, Eq)]
