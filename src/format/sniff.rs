@@ -341,7 +341,7 @@ mod tests {
                     0017;K\u{e4}se, jung;12;3,99\n0018;Br\u{f6}tchen;0;0,45\n";
         let bytes = Charset::from_label("windows-1252")
             .unwrap()
-            .encode(&text.repeat(1))
+            .encode(text)
             .unwrap();
         let proposal = sniff(&bytes);
         assert_eq!(proposal.dialect.charset.name(), "windows-1252");

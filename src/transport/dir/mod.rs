@@ -43,7 +43,7 @@ use crate::fault::Fault;
 /// Entries of the arrivals folder that one scan looks at.
 const MAX_ENTRIES: usize = 10_000;
 /// A done-marker without its file is removed after this long.
-const ORPHAN_MARKER: Duration = Duration::from_secs(3600);
+const ORPHAN_MARKER: Duration = Duration::from_hours(1);
 /// How much is read at once.
 const CHUNK: usize = 128 * 1024;
 
@@ -279,15 +279,12 @@ impl DropFolder {
             }
             return Ok(Some(name));
         }
-        match rename_new(to, from) {
-            Ok(()) => Ok(None),
-            Err(_) => {
-                // The supplier has dropped the next one already; this one was never complete.
-                tracing::warn!(file = %name, "a file changed while it was taken and was replaced");
-                self.shelve(&name, Shelf::Failed)?;
-                Ok(None)
-            }
+        if rename_new(to, from).is_err() {
+            // The supplier has dropped the next one already; this one was never complete.
+            tracing::warn!(file = %name, "a file changed while it was taken and was replaced");
+            self.shelve(&name, Shelf::Failed)?;
         }
+        Ok(None)
     }
 
     /// What is in `processing/`, the oldest first.
@@ -295,7 +292,7 @@ impl DropFolder {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn spooled(&self) -> Result<Vec<SpoolName>, Fault> {
-        self.list(&self.root.join("processing"))
+        list(&self.root.join("processing"))
     }
 
     /// What is in `held/`, the oldest first.
@@ -303,20 +300,7 @@ impl DropFolder {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn held(&self) -> Result<Vec<SpoolName>, Fault> {
-        self.list(&self.root.join(Shelf::Held.folder()))
-    }
-
-    fn list(&self, folder: &Path) -> Result<Vec<SpoolName>, Fault> {
-        let fault = |error: &io::Error| folder_fault(folder, error);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(folder).map_err(|error| fault(&error))? {
-            let entry = entry.map_err(|error| fault(&error))?;
-            if let Some(name) = entry.file_name().to_str().and_then(SpoolName::parse) {
-                names.push(name);
-            }
-        }
-        names.sort();
-        Ok(names)
+        list(&self.root.join(Shelf::Held.folder()))
     }
 
     /// Reads a file through once, gives every portion to `each`, and puts the hash of its content into
@@ -379,9 +363,9 @@ impl DropFolder {
     ///
     /// # Errors
     /// When the rename is refused.
-    pub fn shelve(&self, name: &SpoolName, shelf: Shelf) -> Result<(), Fault> {
+    pub fn shelve(&self, name: &SpoolName, onto: Shelf) -> Result<(), Fault> {
         let from = self.processing(name);
-        let to = self.root.join(shelf.folder()).join(name.to_string());
+        let to = self.root.join(onto.folder()).join(name.to_string());
         match fs::rename(&from, &to) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound && to.exists() => Ok(()),
@@ -439,6 +423,19 @@ impl DropFolder {
     fn processing(&self, name: &SpoolName) -> PathBuf {
         self.root.join("processing").join(name.to_string())
     }
+}
+
+fn list(folder: &Path) -> Result<Vec<SpoolName>, Fault> {
+    let fault = |error: &io::Error| folder_fault(folder, error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|error| fault(&error))? {
+        let entry = entry.map_err(|error| fault(&error))?;
+        if let Some(name) = entry.file_name().to_str().and_then(SpoolName::parse) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 fn marker_of(name: &OsStr) -> OsString {

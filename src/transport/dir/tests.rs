@@ -3,14 +3,14 @@ use std::os::unix::ffi::OsStrExt;
 use super::*;
 use crate::fault::Class;
 
-struct Folder {
+struct Fixture {
     dir: tempfile::TempDir,
     folder: DropFolder,
     arrivals: Arrivals,
     monotonic: Duration,
 }
 
-impl Folder {
+impl Fixture {
     fn new(completeness: Completeness) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let folder = DropFolder::new(dir.path(), "in", "*.csv", completeness);
@@ -62,7 +62,7 @@ impl Folder {
 
 #[test]
 fn story_43_a_file_is_taken_when_it_no_longer_changes() {
-    let mut folder = Folder::stable();
+    let mut folder = Fixture::stable();
     folder.put("stock.csv", b"sku,qty\n1");
     assert!(folder.look().is_empty());
     assert!(folder.look().is_empty());
@@ -74,7 +74,7 @@ fn story_43_a_file_is_taken_when_it_no_longer_changes() {
 
 #[test]
 fn story_43_looks_in_quick_succession_count_once() {
-    let mut folder = Folder::stable();
+    let mut folder = Fixture::stable();
     folder.put("stock.csv", b"x");
     for _ in 0..20 {
         assert!(folder.look_after(0).is_empty());
@@ -83,7 +83,7 @@ fn story_43_looks_in_quick_succession_count_once() {
 
 #[test]
 fn story_43_a_reserved_file_with_its_final_size_and_time_is_not_complete() {
-    let mut folder = Folder::stable();
+    let mut folder = Fixture::stable();
     let mut content = b"sku,qty\n1,5\n".to_vec();
     content.resize(10_000, 0);
     folder.put("stock.csv", &content);
@@ -94,7 +94,7 @@ fn story_43_a_reserved_file_with_its_final_size_and_time_is_not_complete() {
 
 #[test]
 fn a_change_that_keeps_size_and_time_is_seen_in_the_tail() {
-    let mut folder = Folder::stable();
+    let mut folder = Fixture::stable();
     folder.put("stock.csv", b"sku,qty\n1,5\n");
     let path = folder.path("in/stock.csv");
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
@@ -112,7 +112,7 @@ fn a_change_that_keeps_size_and_time_is_seen_in_the_tail() {
 
 #[test]
 fn only_finished_plain_files_of_the_pattern_are_taken() {
-    let mut folder = Folder::new(Completeness::Renamed);
+    let mut folder = Fixture::new(Completeness::Renamed);
     for name in [
         ".a.csv",
         "a.csv.part",
@@ -138,7 +138,7 @@ fn only_finished_plain_files_of_the_pattern_are_taken() {
 
 #[test]
 fn a_link_that_takes_a_files_place_is_not_followed() {
-    let mut folder = Folder::new(Completeness::Renamed);
+    let mut folder = Fixture::new(Completeness::Renamed);
     folder.put("stock.csv", b"x");
     let ready = folder.look_after(2);
     fs::remove_file(folder.path("in/stock.csv")).unwrap();
@@ -150,7 +150,7 @@ fn a_link_that_takes_a_files_place_is_not_followed() {
 
 #[test]
 fn a_marker_older_than_its_file_belongs_to_an_earlier_one() {
-    let mut folder = Folder::new(Completeness::Marker);
+    let mut folder = Fixture::new(Completeness::Marker);
     folder.put("stock.csv.done", b"");
     let marker = File::options()
         .write(true)
@@ -168,7 +168,7 @@ fn a_marker_older_than_its_file_belongs_to_an_earlier_one() {
 
 #[test]
 fn a_file_that_changed_after_the_look_goes_back() {
-    let mut folder = Folder::new(Completeness::Renamed);
+    let mut folder = Fixture::new(Completeness::Renamed);
     folder.put("stock.csv", b"x");
     let ready = folder.look_after(2);
     folder.put("stock.csv", b"more");
@@ -180,7 +180,7 @@ fn a_file_that_changed_after_the_look_goes_back() {
 
 #[test]
 fn the_supplier_may_drop_the_same_name_again_at_once() {
-    let mut folder = Folder::new(Completeness::Renamed);
+    let mut folder = Fixture::new(Completeness::Renamed);
     folder.put("stock.csv", b"one");
     let first = folder.claim_all();
     folder.put("stock.csv", b"two");
@@ -206,7 +206,7 @@ fn the_supplier_may_drop_the_same_name_again_at_once() {
 
 #[test]
 fn names_that_are_no_names_are_taken_safely() {
-    let mut folder = Folder::new(Completeness::Renamed);
+    let mut folder = Fixture::new(Completeness::Renamed);
     let names: [&[u8]; 4] = [b"\xff\xfe.csv", b"-rf .csv", b"a;$(reboot).csv", b"..x.CSV"];
     for name in names {
         fs::write(folder.path("in").join(OsStr::from_bytes(name)), name).unwrap();
@@ -220,7 +220,7 @@ fn names_that_are_no_names_are_taken_safely() {
 
 #[test]
 fn a_crash_between_any_two_steps_loses_nothing() {
-    let mut folder = Folder::new(Completeness::Renamed);
+    let mut folder = Fixture::new(Completeness::Renamed);
     folder.put("stock.csv", b"x");
     // Found, then crash: it is still there, and found again.
     assert_eq!(folder.look(), ["stock.csv"]);
@@ -250,7 +250,7 @@ fn a_crash_between_any_two_steps_loses_nothing() {
 
 #[test]
 fn a_held_file_is_released_by_name_once() {
-    let mut folder = Folder::new(Completeness::Renamed);
+    let mut folder = Fixture::new(Completeness::Renamed);
     folder.put("stock.csv", b"x");
     let claimed = folder.claim_all().remove(0);
     let name = folder.folder.identify(&claimed, 10, |_| ()).unwrap();
@@ -266,7 +266,7 @@ fn a_held_file_is_released_by_name_once() {
 
 #[test]
 fn an_answer_is_whole_and_readable_and_stays_in_its_folder() {
-    let folder = Folder::new(Completeness::Renamed);
+    let folder = Fixture::new(Completeness::Renamed);
     folder.folder.reply("../../stock.reply.csv", b"ok").unwrap();
     let path = folder.path("reply/_._stock.reply.csv");
     assert_eq!(fs::read(&path).unwrap(), b"ok");
@@ -277,7 +277,7 @@ fn an_answer_is_whole_and_readable_and_stays_in_its_folder() {
 
 #[test]
 fn a_file_that_is_too_large_is_not_read() {
-    let mut folder = Folder::new(Completeness::Renamed);
+    let mut folder = Fixture::new(Completeness::Renamed);
     folder.put("stock.csv", b"0123456789");
     let claimed = folder.claim_all().remove(0);
     let fault = folder
