@@ -2,17 +2,20 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::diagnostic::did_you_mean;
 
 /// Which column a setting means.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(untagged)]
 pub enum Column {
-    /// The one with this name, in whatever language.
-    Named(String),
     /// The one in this place, from 1.
     Place(usize),
+    /// The one with this name, in whatever language.
+    Named(String),
 }
 
 impl fmt::Display for Column {
