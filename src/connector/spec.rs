@@ -78,6 +78,8 @@ pub struct Capabilities {
     pub restores_stock_on_cancel: bool,
     /// After a confirming step succeeded, a read shows it this much later.
     pub stock_lag: Duration,
+    /// The most cells that one request costs: no burst may be below it. 0 when nothing is counted.
+    pub costliest_request: u32,
 }
 
 /// What a connector is.

@@ -4,7 +4,7 @@
 //! and what was last seen and delivered there. [`observe`] compares a change with that and says what
 //! it is; what follows is the engine's business. Pure: no I/O, no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::connector::{LineLink, Version};
 use crate::id::{ConnectionName, EntityId, Key, RemoteId};
-use crate::record::{Fingerprint, Stream};
+use crate::record::{Fingerprint, Quantity, Stream};
 
 /// A thing on one connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,6 +66,15 @@ pub struct Entity {
     /// The last content from its origin, as a record's JSON form; kept while something may need it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<Value>,
+    /// To which connections it was queued: each is told of its creation once.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub queued_to: BTreeSet<ConnectionName>,
+    /// Of an order: how much of each of its lines each shipment took.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shipped: BTreeMap<EntityId, BTreeMap<String, Quantity>>,
+    /// Its cancellation was queued.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled: bool,
     /// Nothing more will happen to it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub closed: bool,
@@ -200,6 +209,9 @@ mod tests {
             origin: NORTH.into(),
             links,
             record: None,
+            queued_to: BTreeSet::new(),
+            shipped: BTreeMap::new(),
+            cancelled: false,
             closed: false,
         }
     }

@@ -5,6 +5,7 @@
 //! from the rows at start.
 
 mod backoff;
+mod differences;
 mod queue;
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use backoff::Backoff;
+pub use differences::Differences;
 pub use queue::{Entry, Queue};
 
 use crate::connector::{Captured, Operation, Token};
@@ -84,8 +86,11 @@ pub struct OutboxRow {
     pub sink: ConnectionName,
     /// To which stream there.
     pub stream: Stream,
-    /// About which thing: one write of a thing is in flight per sink, in order.
+    /// Which thing is delivered; the link is made for it.
     pub entity: EntityId,
+    /// With which thing it keeps order: the order, for everything that happens to an order. One write
+    /// of it is in flight per sink.
+    pub line: EntityId,
     /// What is to be done.
     pub operation: Operation,
     /// By which route.

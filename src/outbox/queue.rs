@@ -15,8 +15,8 @@ pub struct Entry {
     pub sink: ConnectionName,
     /// Its stream there.
     pub stream: Stream,
-    /// Its thing.
-    pub entity: EntityId,
+    /// The thing with which it keeps order.
+    pub line: EntityId,
     /// Its lane.
     pub lane: Lane,
     /// When its turn comes; `None` while it waits for something else than time.
@@ -38,7 +38,7 @@ impl Entry {
         Self {
             sink: row.sink.clone(),
             stream: row.stream,
-            entity: row.entity.clone(),
+            line: row.line.clone(),
             lane: lane(row.stream, row.operation),
             due,
             waits_on,
@@ -63,7 +63,7 @@ impl Queue {
     /// Sets what is known of a row.
     pub fn put(&mut self, seq: u64, entry: Entry) {
         self.remove(seq);
-        let thing = (entry.sink.clone(), entry.entity.clone());
+        let thing = (entry.sink.clone(), entry.line.clone());
         if let Some(on) = &entry.waits_on {
             self.waiting.entry(on.clone()).or_default().insert(seq);
         }
@@ -78,7 +78,7 @@ impl Queue {
         let Some(entry) = self.entries.get(&seq).cloned() else {
             return;
         };
-        let thing = (entry.sink.clone(), entry.entity.clone());
+        let thing = (entry.sink.clone(), entry.line.clone());
         self.unready_head(&thing);
         self.entries.remove(&seq);
         remove_from(&mut self.by_thing, &thing, seq);
@@ -119,6 +119,16 @@ impl Queue {
                 ready.range(range).next().map(|(_, due, _)| *due)
             })
             .min()
+    }
+
+    /// The rows of one sink that keep order with this thing, in order.
+    pub fn of_line<'a>(
+        &'a self,
+        sink: &ConnectionName,
+        line: &EntityId,
+    ) -> impl Iterator<Item = u64> + use<'a> {
+        let rows = self.by_thing.get(&(sink.clone(), line.clone()));
+        rows.into_iter().flatten().copied()
     }
 
     /// The rows that wait for this thing.
@@ -198,7 +208,7 @@ mod tests {
         Entry {
             sink: "erp".into(),
             stream: Stream::Orders,
-            entity: entity.into(),
+            line: entity.into(),
             lane,
             due: due.map(at),
             waits_on: None,

@@ -277,6 +277,21 @@ macro_rules! text_key {
     )*};
 }
 
+impl EncodeKey for crate::record::Stream {
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_text(self.name(), out);
+    }
+}
+
+impl DecodeKey for crate::record::Stream {
+    fn decode(reader: &mut KeyReader<'_>) -> Result<Self, BadKey> {
+        reader
+            .text()?
+            .parse()
+            .map_err(|()| BadKey("a stream that is not known"))
+    }
+}
+
 text_key! { RemoteId ConnectionName RouteName EntityId DeliveryId Key }
 
 #[cfg(test)]

@@ -26,9 +26,12 @@ use std::fmt::Debug;
 
 pub mod blocks;
 pub mod codec;
+pub mod dir;
 pub mod error;
 pub mod key;
 pub mod memory;
+pub mod portable;
+pub mod sled;
 pub mod table;
 pub mod txn;
 

@@ -13,6 +13,8 @@ pub enum Shape {
     Rows,
     /// A few hundred neighbouring values a row, see [`blocks`](super::blocks).
     Blocks,
+    /// One compressed payload a row, see [`codec::pack`].
+    Packed,
 }
 
 /// A table: its key prefix, its name, and what stands in it.
@@ -36,22 +38,19 @@ pub const TABLES: &[TableInfo] = &[
     HINT,
     ENTITY,
     LINK,
-    SEEN,
-    DOCUMENT,
+    BY_KEY,
+    OPEN,
     EVENT,
-    EVENT_DUE,
-    WAITING,
-    STATE,
-    SPARSE,
+    CELL,
+    ATTEMPT,
     POSITION,
     RESERVATION,
-    INTENT,
     QUARANTINE,
     JOURNAL,
-    RUN,
-    SCHEDULE,
     PAYLOAD,
-    COUNTER,
+    EXPIRY,
+    COUNTS,
+    PAYLOAD_NOTE,
 ];
 
 const fn rows(prefix: u8, name: &'static str, doc: &'static str) -> TableInfo {
@@ -78,86 +77,69 @@ pub const META: TableInfo = rows(0x01, "meta", "(name) -> a single fact about th
 pub const CHECKPOINT: TableInfo = rows(
     0x02,
     "checkpoint",
-    "(connection, stream) -> cursor, window, resume offset of a full feed",
+    "(connection, stream) -> cursor, last read, generation of a full feed",
 );
-/// Accepted webhooks that are still to be fetched.
-pub const HINT: TableInfo = rows(
-    0x03,
-    "hint",
-    "(connection, stream, sequence) -> ids to fetch",
-);
-/// What is known of each entity.
-pub const ENTITY: TableInfo = rows(0x10, "entity", "(entity) -> kind, links, provenance");
+/// Things to be fetched by id: accepted webhooks, retries of what could not be understood.
+pub const HINT: TableInfo = rows(0x03, "hint", "(connection, stream, remote id) -> why");
+/// What is known of each thing.
+pub const ENTITY: TableInfo = rows(0x10, "entity", "(entity) -> links, seen, delivered, record");
 /// Remote id to entity.
-pub const LINK: TableInfo = rows(0x11, "link", "(connection, kind, remote id) -> entity");
-/// Fingerprints of what was last seen and last delivered, for things kept as rows.
-pub const SEEN: TableInfo = rows(
-    0x12,
-    "seen",
-    "(connection, stream, key) -> fingerprints, version",
+pub const LINK: TableInfo = rows(0x11, "link", "(connection, stream, remote id) -> entity");
+/// Natural key to entity.
+pub const BY_KEY: TableInfo = rows(0x12, "by_key", "(stream, key, entity) -> nothing");
+/// Things that are not closed at their origin.
+pub const OPEN: TableInfo = rows(
+    0x13,
+    "open",
+    "(connection, stream, remote id) -> since when",
 );
-/// The last accepted canonical content of a thing.
-pub const DOCUMENT: TableInfo = rows(0x13, "document", "(connection, stream, key) -> record");
 /// The event queue.
-pub const EVENT: TableInfo = rows(0x20, "event", "(sink, key, sequence) -> delivery");
-/// When deliveries are due, by lane.
-pub const EVENT_DUE: TableInfo = rows(
-    0x21,
-    "event_due",
-    "(sink, lane, due, delivery) -> event key",
-);
-/// Deliveries that wait for a link.
-pub const WAITING: TableInfo = rows(0x22, "waiting", "(link, delivery) -> since when");
-/// State streams: fingerprints and small values of source, desired and published.
-pub const STATE: TableInfo = blocks(
+pub const EVENT: TableInfo = rows(0x20, "event", "(sequence) -> delivery");
+/// State streams: desired and published value of each key.
+pub const CELL: TableInfo = blocks(
     0x30,
-    "state",
-    "(connection, stream, first key) -> packed values",
+    "cell",
+    "(connection, stream, first key) -> packed cells",
 );
-/// Attempts, in-flight values and quarantine of single keys of a state stream.
-pub const SPARSE: TableInfo = rows(0x31, "sparse", "(connection, stream, key) -> attempt state");
-/// On hand, incoming and snapshots by location.
+/// Attempts, unknown outcomes and quarantine of single keys of a state stream.
+pub const ATTEMPT: TableInfo = rows(
+    0x31,
+    "attempt",
+    "(connection, stream, key) -> attempt state",
+);
+/// Snapshots of stock.
 pub const POSITION: TableInfo = blocks(
     0x40,
     "position",
-    "(location, first SKU) -> packed positions",
+    "(connection, location, first SKU) -> packed positions",
 );
 /// Reservations by order line.
-pub const RESERVATION: TableInfo = rows(
-    0x41,
-    "reservation",
-    "(SKU, location, order line) -> reservation",
-);
-/// Durable notes that a create or delta is about to be sent.
-pub const INTENT: TableInfo = rows(0x50, "intent", "(delivery) -> reference, captured ids");
+pub const RESERVATION: TableInfo = rows(0x41, "reservation", "(SKU, order, line) -> reservation");
 /// What cannot succeed as it is.
-pub const QUARANTINE: TableInfo = rows(
-    0x51,
-    "quarantine",
-    "(connection, sequence) -> delivery or row, fault",
-);
+pub const QUARANTINE: TableInfo = rows(0x51, "quarantine", "(number) -> what, why, where");
 /// What happened to each thing and why.
-pub const JOURNAL: TableInfo = rows(
-    0x60,
-    "journal",
-    "(entity or key, moment, sequence) -> entry",
+pub const JOURNAL: TableInfo = rows(0x60, "journal", "(thing, moment, number) -> entry");
+/// Raw payloads.
+pub const PAYLOAD: TableInfo = TableInfo {
+    prefix: 0x70,
+    name: "payload",
+    shape: Shape::Packed,
+    doc: "(connection, stream, remote id) -> packed payload",
+};
+/// Of each payload: whether it is personal, and when it must be gone.
+pub const PAYLOAD_NOTE: TableInfo = rows(
+    0x73,
+    "payload_note",
+    "(connection, stream, remote id) -> note",
 );
-/// Executions of a route or plan.
-pub const RUN: TableInfo = rows(0x61, "run", "(route, moment) -> counts, guard findings");
-/// When each stream is next read.
-pub const SCHEDULE: TableInfo = rows(
-    0x62,
-    "schedule",
-    "(connection, stream) -> last and next read",
+/// When payloads must be gone.
+pub const EXPIRY: TableInfo = rows(
+    0x71,
+    "expiry",
+    "(moment, connection, stream, remote id) -> nothing",
 );
-/// Raw payloads, packed.
-pub const PAYLOAD: TableInfo = rows(
-    0x70,
-    "payload",
-    "(connection, stream, key) -> packed payload",
-);
-/// Sequences and totals.
-pub const COUNTER: TableInfo = rows(0x71, "counter", "(name) -> next number or total");
+/// How many changes of each route ended in which state.
+pub const COUNTS: TableInfo = rows(0x72, "counts", "(route) -> totals");
 
 /// The table whose prefix `key` begins with.
 pub fn table_of(key: &[u8]) -> Option<&'static TableInfo> {
@@ -171,6 +153,13 @@ pub fn describe(key: &[u8]) -> String {
         (Some(table), Some(rest)) => format!("{}({})", table.name, printable(rest)),
         _ => format!("({})", printable(key)),
     }
+}
+
+/// The key of a payload.
+pub fn payload_key(key: &impl EncodeKey) -> Vec<u8> {
+    let mut bytes = vec![PAYLOAD.prefix];
+    key.encode(&mut bytes);
+    bytes
 }
 
 /// Decodes one row and throws it away: what a check of a store asks of each table.

@@ -5,3 +5,5 @@
     clippy::too_many_lines,
     reason = "a test may panic"
 )]
+
+mod store_crash;

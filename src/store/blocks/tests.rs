@@ -8,12 +8,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
-use crate::store::table::STATE;
+use crate::store::table::CELL;
 
 type Model = BTreeMap<String, Vec<u8>>;
 
 fn blocks() -> Blocks {
-    Blocks::new(STATE, &("north", "stock"))
+    Blocks::new(CELL, &("north", "stock"))
 }
 
 fn rows(store: &MemoryStore) -> Vec<Row> {
@@ -143,7 +143,7 @@ fn emptied_blocks_join_and_vanish() {
 fn scopes_and_tables_do_not_touch() {
     let store = MemoryStore::new();
     let mut txn = Txn::new(&store);
-    let (north, northern) = (blocks(), Blocks::new(STATE, &("north", "stock2")));
+    let (north, northern) = (blocks(), Blocks::new(CELL, &("north", "stock2")));
     north.put(&mut txn, "b", b"1").unwrap();
     northern.put(&mut txn, "a", b"2").unwrap();
     northern.put(&mut txn, "", b"3").unwrap();
@@ -213,7 +213,7 @@ fn a_damaged_block_is_named() {
     txn.put(rows(&store)[0].key.clone(), row.value);
     let error = blocks().get(&txn, "0000001").unwrap_err().to_string();
     assert!(
-        error.starts_with(r"row state(north\x00\x01stock\x00\x010000000"),
+        error.starts_with(r"row cell(north\x00\x01stock\x00\x010000000"),
         "{error}"
     );
     assert!(error.contains("checksum"), "{error}");
