@@ -144,7 +144,7 @@ class Writer:
         }
 
     def _lines(self, order):
-        """Goods, shipping and surcharges at what was paid, and a rounding line if a cent is left."""
+        """Goods, shipping and surcharges as paid, and a rounding line if a cent is left."""
         lines, left = [], compare.cents(order["total"])
         for code, quantity, net, gross, rate, text in _paid_positions(order):
             price = unit_price(net, gross - net, quantity, rate)
