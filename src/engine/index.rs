@@ -25,21 +25,34 @@ pub(super) enum Update {
     /// An outbox row is like this now, or settled.
     Event(u64, Option<QueueEntry>),
     /// A key of a state stream differs and may be written from then on (or is held), or is published.
-    Cell((ConnectionName, Stream), Key, Option<(Lane, Option<Timestamp>)>),
+    Cell(
+        (ConnectionName, Stream),
+        Key,
+        Option<(Lane, Option<Timestamp>)>,
+    ),
+    /// A cell is being written by this process, or no longer.
+    CellInFlight((ConnectionName, Stream), Key, bool),
     /// A row of the quarantine stands for this thing and stage, or is gone.
     Quarantine(u64, Option<(String, String)>),
+    /// These keys were named in the present run of a stream.
+    Seen((ConnectionName, Stream), Vec<u64>),
+    /// The run of a stream is over.
+    RunOver((ConnectionName, Stream)),
     /// The SKU has reservations, or none any more.
     Reserved(Key, bool),
-    /// An owner told about a location.
-    Location(ConnectionName, String),
 }
 
 /// Indexes over the store's rows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Index {
+    /// When this process opened the store.
+    pub opened_at: Timestamp,
+    /// Hashes of the keys that the present run of a stream named, for what a complete run leaves out.
+    pub seen: BTreeMap<(ConnectionName, Stream), BTreeSet<u64>>,
     pub queue: Queue,
     pub cells: Differences,
-    pub locations: BTreeMap<ConnectionName, BTreeSet<String>>,
+    /// Cells that are being written by this process right now.
+    pub in_flight: BTreeSet<((ConnectionName, Stream), Key)>,
     reserved: BTreeSet<Key>,
     quarantine: BTreeMap<u64, (String, String)>,
     quarantine_by_thing: BTreeMap<(String, String), u64>,
@@ -47,12 +60,24 @@ pub(super) struct Index {
 
 impl Index {
     /// Reads what an index needs from the store.
-    pub(super) fn rebuild(txn: &Txn<'_>, rules: &Rules, now: Timestamp) -> Result<Self, EngineError> {
-        let mut index = Self::default();
+    pub(super) fn rebuild(
+        txn: &Txn<'_>,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<Self, EngineError> {
+        let mut index = Self {
+            opened_at: now,
+            seen: BTreeMap::new(),
+            queue: Queue::default(),
+            cells: Differences::default(),
+            in_flight: BTreeSet::new(),
+            reserved: BTreeSet::new(),
+            quarantine: BTreeMap::new(),
+            quarantine_by_thing: BTreeMap::new(),
+        };
         index.read_events(txn, rules, now)?;
         index.read_quarantine(txn)?;
         index.read_reservations(txn)?;
-        index.read_locations(txn, rules)?;
         for publish in &rules.publishes {
             index.read_cells(txn, &(publish.to.clone(), Stream::Stock), publish.mode, now)?;
         }
@@ -68,7 +93,9 @@ impl Index {
         let mut range = EVENT.all();
         loop {
             let rows = EVENT.scan(txn, &range, SCAN)?;
-            let Some((last, _)) = rows.last() else { return Ok(()) };
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
             range = EVENT.after(range, last);
             for (seq, row) in rows {
                 let mut entry = QueueEntry::of(&row);
@@ -88,7 +115,9 @@ impl Index {
         let mut range = QUARANTINE.all();
         loop {
             let rows = QUARANTINE.scan(txn, &range, SCAN)?;
-            let Some((last, _)) = rows.last() else { return Ok(()) };
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
             range = QUARANTINE.after(range, last);
             for (number, row) in rows {
                 self.apply(Update::Quarantine(number, Some((row.thing, row.stage))));
@@ -100,19 +129,13 @@ impl Index {
         let mut range = RESERVATION.all();
         loop {
             let rows = RESERVATION.scan(txn, &range, SCAN)?;
-            let Some((last, _)) = rows.last() else { return Ok(()) };
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
             range = RESERVATION.after(range, last);
-            self.reserved.extend(rows.into_iter().map(|((sku, _, _), _)| sku));
+            self.reserved
+                .extend(rows.into_iter().map(|((sku, _, _), _)| sku));
         }
-    }
-
-    fn read_locations(&mut self, txn: &Txn<'_>, rules: &Rules) -> Result<(), EngineError> {
-        for member in rules.pools.values().flat_map(|pool| &pool.members) {
-            for location in cells::known_locations(txn, &member.connection)? {
-                self.apply(Update::Location(member.connection.clone(), location));
-            }
-        }
-        Ok(())
     }
 
     fn read_cells(
@@ -147,8 +170,20 @@ impl Index {
         match update {
             Update::Event(seq, Some(entry)) => self.queue.put(seq, entry),
             Update::Event(seq, None) => self.queue.remove(seq),
-            Update::Cell(target, key, Some((lane, due))) => self.cells.put(&target, &key, lane, due),
+            Update::Cell(target, key, Some((lane, due))) => {
+                self.cells.put(&target, &key, lane, due)
+            }
             Update::Cell(target, key, None) => self.cells.remove(&target, &key),
+            Update::Seen(stream, hashes) => self.seen.entry(stream).or_default().extend(hashes),
+            Update::RunOver(stream) => {
+                self.seen.remove(&stream);
+            }
+            Update::CellInFlight(target, key, true) => {
+                self.in_flight.insert((target, key));
+            }
+            Update::CellInFlight(target, key, false) => {
+                self.in_flight.remove(&(target, key));
+            }
             Update::Quarantine(number, Some(thing)) => {
                 self.quarantine_by_thing.insert(thing.clone(), number);
                 self.quarantine.insert(number, thing);
@@ -164,15 +199,14 @@ impl Index {
             Update::Reserved(sku, false) => {
                 self.reserved.remove(&sku);
             }
-            Update::Location(connection, location) => {
-                self.locations.entry(connection).or_default().insert(location);
-            }
         }
     }
 
     /// The open row for this thing and stage.
     pub(super) fn quarantined(&self, thing: &str, stage: &str) -> Option<u64> {
-        self.quarantine_by_thing.get(&(thing.to_owned(), stage.to_owned())).copied()
+        self.quarantine_by_thing
+            .get(&(thing.to_owned(), stage.to_owned()))
+            .copied()
     }
 
     /// How many rows are in quarantine.

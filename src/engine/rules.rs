@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::connector::{StockBasis, StockWrite};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, Key, RouteName};
-use crate::inventory::PublishRule;
+use crate::inventory::{Guard, PublishRule};
 use crate::outbox::Backoff;
 use crate::record::Stream;
 use crate::router::{Mode, Router};
@@ -96,6 +96,8 @@ pub struct Rules {
     pub publishes: Vec<Publish>,
     /// By connection.
     pub facts: BTreeMap<ConnectionName, Facts>,
+    /// How much a complete run may take away.
+    pub guard: Guard,
     /// Bounds.
     pub limits: EngineLimits,
 }
@@ -142,18 +144,28 @@ impl Rules {
         connection: &'a ConnectionName,
     ) -> impl Iterator<Item = (&'a str, &'a Pool)> {
         let holds = |pool: &Pool| pool.members.iter().any(|m| m.connection == *connection);
-        self.pools.iter().filter(move |(_, pool)| holds(pool)).map(|(name, pool)| (name.as_str(), pool))
+        self.pools
+            .iter()
+            .filter(move |(_, pool)| holds(pool))
+            .map(|(name, pool)| (name.as_str(), pool))
     }
 
     /// The channels that are told about a pool.
     pub fn channels_of<'a>(&'a self, pool: &'a str) -> impl Iterator<Item = &'a Publish> {
-        self.publishes.iter().filter(move |publish| publish.pool == pool)
+        self.publishes
+            .iter()
+            .filter(move |publish| publish.pool == pool)
     }
 
     /// The pool that an order of this channel is taken from.
     pub fn pool_of_channel(&self, channel: &ConnectionName) -> Option<(&str, &Pool)> {
-        let publish = self.publishes.iter().find(|publish| publish.to == *channel)?;
-        self.pools.get_key_value(&publish.pool).map(|(name, pool)| (name.as_str(), pool))
+        let publish = self
+            .publishes
+            .iter()
+            .find(|publish| publish.to == *channel)?;
+        self.pools
+            .get_key_value(&publish.pool)
+            .map(|(name, pool)| (name.as_str(), pool))
     }
 
     /// Whether anything of this stream of a connection is used.

@@ -28,7 +28,10 @@ pub(super) struct Numbers {
 
 impl Numbers {
     pub(super) fn new(first: u64, seed: u64) -> Self {
-        Self { next: first, random: fastrand::Rng::with_seed(seed) }
+        Self {
+            next: first,
+            random: fastrand::Rng::with_seed(seed),
+        }
     }
 
     /// The next number; never given twice, not even after a restart.
@@ -78,7 +81,15 @@ impl<'a, 's> Stage<'a, 's> {
         now: Timestamp,
         numbers: &'a mut Numbers,
     ) -> Self {
-        Self { txn, rules, index, now, numbers, updates: Vec::new(), counts: BTreeMap::new() }
+        Self {
+            txn,
+            rules,
+            index,
+            now,
+            numbers,
+            updates: Vec::new(),
+            counts: BTreeMap::new(),
+        }
     }
 
     pub(super) fn limits(&self) -> &EngineLimits {
@@ -116,7 +127,9 @@ impl<'a, 's> Stage<'a, 's> {
         rule: &str,
         thing: &str,
     ) -> Result<(), EngineError> {
-        self.count(route, |counts| *counts.filtered.entry(rule.to_owned()).or_default() += 1)?;
+        self.count(route, |counts| {
+            *counts.filtered.entry(rule.to_owned()).or_default() += 1
+        })?;
         self.note(thing, "filtered", format!("route {route}: {rule}"), None)
     }
 
@@ -163,7 +176,9 @@ impl<'a, 's> Stage<'a, 's> {
         reference: &str,
         stream: Stream,
     ) -> Result<Option<Entity>, EngineError> {
-        let Some((connection, id)) = reference.split_once(':') else { return Ok(None) };
+        let Some((connection, id)) = reference.split_once(':') else {
+            return Ok(None);
+        };
         self.linked(&connection.into(), stream, &id.into())
     }
 
@@ -208,7 +223,10 @@ impl<'a, 's> Stage<'a, 's> {
             Some(number) => QUARANTINE.get(self.txn, &number)?.map(|row| (number, row)),
             None => None,
         };
-        let mapping = new.route.as_ref().and_then(|route| self.rules.mappings.get(route));
+        let mapping = new
+            .route
+            .as_ref()
+            .and_then(|route| self.rules.mappings.get(route));
         let mut row = Quarantined {
             subject: new.subject,
             connection: new.connection,
@@ -238,7 +256,8 @@ impl<'a, 's> Stage<'a, 's> {
         let (thing, connection) = (row.thing.clone(), row.connection.clone());
         self.note(&thing, "quarantined", detail, Some(&connection))?;
         QUARANTINE.put(self.txn, &number, &row)?;
-        self.updates.push(Update::Quarantine(number, Some((row.thing, row.stage))));
+        self.updates
+            .push(Update::Quarantine(number, Some((row.thing, row.stage))));
         Ok(number)
     }
 
@@ -248,9 +267,16 @@ impl<'a, 's> Stage<'a, 's> {
         thing: &str,
         stage: &str,
     ) -> Result<(), EngineError> {
-        let Some(number) = self.index.quarantined(thing, stage) else { return Ok(()) };
+        let Some(number) = self.index.quarantined(thing, stage) else {
+            return Ok(());
+        };
         self.end_quarantine(number);
-        self.note(thing, "resolved", format!("quarantine {number} ended by itself"), None)
+        self.note(
+            thing,
+            "resolved",
+            format!("quarantine {number} ended by itself"),
+            None,
+        )
     }
 
     /// Takes a row out of quarantine.
@@ -274,8 +300,18 @@ impl<'a, 's> Stage<'a, 's> {
 
 /// Whether a route or publish rule writes.
 pub(super) fn mode_of(rules: &Rules, route: &RouteName) -> Mode {
-    let routed = rules.router.all().find(|known| known.name == *route).map(|known| known.mode);
-    let published = || rules.publishes.iter().find(|known| known.name == *route).map(|known| known.mode);
+    let routed = rules
+        .router
+        .all()
+        .find(|known| known.name == *route)
+        .map(|known| known.mode);
+    let published = || {
+        rules
+            .publishes
+            .iter()
+            .find(|known| known.name == *route)
+            .map(|known| known.mode)
+    };
     routed.or_else(published).unwrap_or_default()
 }
 

@@ -12,7 +12,7 @@ use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RemoteId, RouteName};
 use crate::inventory::Reservation;
 use crate::ledger::Entity;
 use crate::outbox::OutboxRow;
-use crate::record::{Fingerprint, Stream};
+use crate::record::Stream;
 use crate::store::codec::Versioned;
 use crate::store::table::{self, Table};
 
@@ -27,6 +27,10 @@ pub(super) const HINT: Table<(ConnectionName, Stream, RemoteId), Hint> = Table::
 pub(super) const ENTITY: Table<EntityId, Entity> = Table::new(table::ENTITY);
 /// `(connection, stream, remote id) -> entity id`.
 pub(super) const LINK: Table<(ConnectionName, Stream, RemoteId), LinkTo> = Table::new(table::LINK);
+/// `(stream, natural key, entity) -> nothing`.
+pub(super) const BY_KEY: Table<(Stream, Key, EntityId), Nothing> = Table::new(table::BY_KEY);
+/// `(connection, stream, remote id) -> since when`.
+pub(super) const OPEN: Table<(ConnectionName, Stream, RemoteId), Open> = Table::new(table::OPEN);
 /// `(sequence) -> delivery`.
 pub(super) const EVENT: Table<u64, OutboxRow> = Table::new(table::EVENT);
 /// `(connection, stream, key) -> attempt`.
@@ -39,9 +43,9 @@ pub(super) const RESERVATION: Table<(Key, EntityId, String), ReservationRow> =
 pub(super) const QUARANTINE: Table<u64, Quarantined> = Table::new(table::QUARANTINE);
 /// `(thing, moment, number) -> entry`.
 pub(super) const JOURNAL: Table<(String, Timestamp, u64), Entry> = Table::new(table::JOURNAL);
-/// `(connection, stream, remote id) -> payload`.
-pub(super) const PAYLOAD: Table<(ConnectionName, Stream, RemoteId), Payload> =
-    Table::new(table::PAYLOAD);
+/// `(connection, stream, remote id) -> note`; the payload itself stands packed beside it.
+pub(super) const PAYLOAD_NOTE: Table<(ConnectionName, Stream, RemoteId), PayloadNote> =
+    Table::new(table::PAYLOAD_NOTE);
 /// `(moment, connection, stream, remote id) -> nothing`.
 pub(super) const EXPIRY: Table<(Timestamp, ConnectionName, Stream, RemoteId), Nothing> =
     Table::new(table::EXPIRY);
@@ -51,6 +55,13 @@ pub(super) const COUNTS: Table<RouteName, Counts> = Table::new(table::COUNTS);
 /// A row whose key says everything.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Nothing {}
+
+/// A thing that is not settled at its origin.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Open {
+    /// When it began, as its source says.
+    pub since: Timestamp,
+}
 
 /// A single fact about the workspace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,9 +82,12 @@ pub struct Checkpoint {
     /// When the stream was last read to its end, by ours: what "fresh" means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained_at: Option<Timestamp>,
-    /// Which full feed is being accepted; what is missing in it is gone at its end.
-    #[serde(default)]
-    pub generation: u64,
+    /// The last page said that there is more: the run that began at `run_start` is not done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_run: bool,
+    /// Where the present run began; from the very beginning when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_start: Option<Cursor>,
 }
 
 /// Something to be fetched by id.
@@ -189,13 +203,9 @@ pub struct Entry {
     pub after: Option<String>,
 }
 
-/// A payload as it came, packed.
+/// What is known of a kept payload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Payload {
-    /// Compressed bytes in base 64.
-    pub packed: String,
-    /// Of which content.
-    pub fingerprint: Fingerprint,
+pub(super) struct PayloadNote {
     /// Whether it holds personal data.
     pub personal: bool,
     /// When it must be gone.
@@ -233,6 +243,7 @@ macro_rules! versioned {
 
 versioned! {
     Nothing "index entry" 1,
+    Open "open thing" 1,
     Fact "fact" 1,
     Checkpoint "checkpoint" 1,
     Hint "hint" 1,
@@ -243,6 +254,6 @@ versioned! {
     CellAttempt "attempt" 1,
     Quarantined "quarantined thing" 1,
     Entry "journal entry" 1,
-    Payload "payload" 1,
+    PayloadNote "payload note" 1,
     Counts "totals" 1,
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::connector::{LineLink, Version};
 use crate::id::{ConnectionName, EntityId, Key, RemoteId};
-use crate::record::{Fingerprint, Stream};
+use crate::record::{Fingerprint, Quantity, Stream};
 
 /// A thing on one connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +69,9 @@ pub struct Entity {
     /// To which connections it was queued: each is told of its creation once.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub queued_to: BTreeSet<ConnectionName>,
+    /// Of an order: how much of each of its lines each shipment took.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub shipped: BTreeMap<EntityId, BTreeMap<String, Quantity>>,
     /// Its cancellation was queued.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancelled: bool,
@@ -207,6 +210,7 @@ mod tests {
             links,
             record: None,
             queued_to: BTreeSet::new(),
+            shipped: BTreeMap::new(),
             cancelled: false,
             closed: false,
         }

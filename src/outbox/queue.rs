@@ -121,6 +121,16 @@ impl Queue {
             .min()
     }
 
+    /// The rows of one sink that keep order with this thing, in order.
+    pub fn of_line<'a>(
+        &'a self,
+        sink: &ConnectionName,
+        line: &EntityId,
+    ) -> impl Iterator<Item = u64> + use<'a> {
+        let rows = self.by_thing.get(&(sink.clone(), line.clone()));
+        rows.into_iter().flatten().copied()
+    }
+
     /// The rows that wait for this thing.
     pub fn waiting_on(&self, entity: &EntityId) -> Vec<u64> {
         self.waiting

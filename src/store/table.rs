@@ -13,6 +13,8 @@ pub enum Shape {
     Rows,
     /// A few hundred neighbouring values a row, see [`blocks`](super::blocks).
     Blocks,
+    /// One compressed payload a row, see [`codec::pack`].
+    Packed,
 }
 
 /// A table: its key prefix, its name, and what stands in it.
@@ -37,6 +39,7 @@ pub const TABLES: &[TableInfo] = &[
     ENTITY,
     LINK,
     BY_KEY,
+    OPEN,
     EVENT,
     CELL,
     ATTEMPT,
@@ -47,6 +50,7 @@ pub const TABLES: &[TableInfo] = &[
     PAYLOAD,
     EXPIRY,
     COUNTS,
+    PAYLOAD_NOTE,
 ];
 
 const fn rows(prefix: u8, name: &'static str, doc: &'static str) -> TableInfo {
@@ -83,6 +87,12 @@ pub const ENTITY: TableInfo = rows(0x10, "entity", "(entity) -> links, seen, del
 pub const LINK: TableInfo = rows(0x11, "link", "(connection, stream, remote id) -> entity");
 /// Natural key to entity.
 pub const BY_KEY: TableInfo = rows(0x12, "by_key", "(stream, key, entity) -> nothing");
+/// Things that are not closed at their origin.
+pub const OPEN: TableInfo = rows(
+    0x13,
+    "open",
+    "(connection, stream, remote id) -> since when",
+);
 /// The event queue.
 pub const EVENT: TableInfo = rows(0x20, "event", "(sequence) -> delivery");
 /// State streams: desired and published value of each key.
@@ -109,11 +119,18 @@ pub const RESERVATION: TableInfo = rows(0x41, "reservation", "(SKU, order, line)
 pub const QUARANTINE: TableInfo = rows(0x51, "quarantine", "(number) -> what, why, where");
 /// What happened to each thing and why.
 pub const JOURNAL: TableInfo = rows(0x60, "journal", "(thing, moment, number) -> entry");
-/// Raw payloads, packed.
-pub const PAYLOAD: TableInfo = rows(
-    0x70,
-    "payload",
-    "(connection, stream, remote id) -> packed payload",
+/// Raw payloads.
+pub const PAYLOAD: TableInfo = TableInfo {
+    prefix: 0x70,
+    name: "payload",
+    shape: Shape::Packed,
+    doc: "(connection, stream, remote id) -> packed payload",
+};
+/// Of each payload: whether it is personal, and when it must be gone.
+pub const PAYLOAD_NOTE: TableInfo = rows(
+    0x73,
+    "payload_note",
+    "(connection, stream, remote id) -> note",
 );
 /// When payloads must be gone.
 pub const EXPIRY: TableInfo = rows(
@@ -136,6 +153,13 @@ pub fn describe(key: &[u8]) -> String {
         (Some(table), Some(rest)) => format!("{}({})", table.name, printable(rest)),
         _ => format!("({})", printable(key)),
     }
+}
+
+/// The key of a payload.
+pub fn payload_key(key: &impl EncodeKey) -> Vec<u8> {
+    let mut bytes = vec![PAYLOAD.prefix];
+    key.encode(&mut bytes);
+    bytes
 }
 
 /// Decodes one row and throws it away: what a check of a store asks of each table.

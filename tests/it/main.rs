@@ -5,3 +5,6 @@
     clippy::too_many_lines,
     reason = "a test may panic"
 )]
+
+mod store_crash;
+mod tidy;
