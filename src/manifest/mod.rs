@@ -58,7 +58,7 @@ use wire::Wire;
 use crate::connector::{Configured, Connection, Connector, Context, Probe, Spec};
 use crate::diagnostic::{Diagnostics, SourceText};
 use crate::fault::Fault;
-use crate::transport::http::{Lane, LimitOptions};
+use crate::transport::http::Lane;
 
 /// JSON Schema of the format.
 pub fn schema() -> Json {
@@ -88,13 +88,6 @@ pub struct ManifestConnector {
     compiled: Arc<Compiled>,
 }
 
-impl ManifestConnector {
-    /// How fast one credential may ask, for the limiter of a connection.
-    pub fn limits(&self) -> &LimitOptions {
-        self.compiled.limits.options()
-    }
-}
-
 impl Connector for ManifestConnector {
     fn spec(&self) -> &Spec {
         &self.compiled.spec
@@ -114,8 +107,12 @@ struct ConfiguredManifest {
 }
 
 impl Configured for ConfiguredManifest {
-    fn open(self: Box<Self>, context: Context) -> Result<Connection, Fault> {
-        let wire = Arc::new(Wire::new(Arc::clone(&self.compiled), self.values, context));
+    fn open(&self, context: Context) -> Result<Connection, Fault> {
+        let wire = Arc::new(Wire::new(
+            Arc::clone(&self.compiled),
+            self.values.clone(),
+            context,
+        ));
         let mut connection = Connection::default();
         for stream in self.compiled.reads.keys().copied() {
             let source = ManifestSource {
