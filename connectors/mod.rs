@@ -34,11 +34,17 @@ mod tests {
     async fn every_connector_keeps_the_contract() {
         for (name, text) in BUILT_IN {
             let connector = manifest::load(*name, text).unwrap();
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors").join(name);
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("connectors")
+                .join(name);
             let fixtures = Fixtures::load(&folder.join("fixtures")).unwrap();
             let report = contract::run(&connector, &fixtures).await;
             assert!(report.passed(), "{name}: {report}");
-            assert!(report.checks.len() > 100, "{name}: only {} checks", report.checks.len());
+            assert!(
+                report.checks.len() > 100,
+                "{name}: only {} checks",
+                report.checks.len()
+            );
         }
     }
 }

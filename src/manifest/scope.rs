@@ -222,7 +222,9 @@ impl std::fmt::Display for Trouble {
 pub(super) fn holds(condition: &Program, frame: &Frame<'_>) -> Result<bool, Trouble> {
     match condition.eval_bool(frame) {
         Ok(truth) => Ok(truth),
-        Err(error) if matches!(error.reason, expr::Reason::Missing | expr::Reason::Type) => Ok(false),
+        Err(error) if matches!(error.reason, expr::Reason::Missing | expr::Reason::Type) => {
+            Ok(false)
+        }
         Err(error) => Err(Trouble::new(&error)),
     }
 }

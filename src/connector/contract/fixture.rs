@@ -168,7 +168,11 @@ impl Fixtures {
             if file.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let name = file
+                .file_stem()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let text = read(&file)?;
             if name == "troubles" {
                 troubles = serde_json::from_str(&text).map_err(|error| refuse(&name, &error))?;
@@ -179,7 +183,11 @@ impl Fixtures {
             case.name = name;
             cases.push(case);
         }
-        Ok(Self { settings, troubles, cases })
+        Ok(Self {
+            settings,
+            troubles,
+            cases,
+        })
     }
 }
 
@@ -198,7 +206,10 @@ impl Case {
             Request::Deliver { batch } => batch.as_slice(),
             _ => &[],
         };
-        let read = self.changes.iter().filter_map(|change| change.record.as_ref());
+        let read = self
+            .changes
+            .iter()
+            .filter_map(|change| change.record.as_ref());
         written.iter().map(|delivery| &delivery.record).chain(read)
     }
 

@@ -54,7 +54,11 @@ impl Report {
     }
 
     fn add(&mut self, law: &'static str, name: impl Into<String>, result: Result<(), String>) {
-        self.checks.push(Check { law, name: name.into(), failure: result.err() });
+        self.checks.push(Check {
+            law,
+            name: name.into(),
+            failure: result.err(),
+        });
     }
 }
 
@@ -89,7 +93,9 @@ pub async fn run(connector: &dyn Connector, fixtures: &Fixtures) -> Report {
         };
         match &case.request {
             Request::Deliver { .. } => sink::check(&bench, &mut report).await,
-            Request::Pull { .. } | Request::Fetch { .. } => source::check(&bench, &mut report).await,
+            Request::Pull { .. } | Request::Fetch { .. } => {
+                source::check(&bench, &mut report).await;
+            }
         }
     }
     report
@@ -141,14 +147,28 @@ impl Bench<'_> {
             clock,
             http: Arc::clone(&faulty) as _,
         };
-        let connection = self.configured.open(context).map_err(|fault| fault.to_string())?;
-        Ok(Played { connection, replay, faulty })
+        let connection = self
+            .configured
+            .open(context)
+            .map_err(|fault| fault.to_string())?;
+        Ok(Played {
+            connection,
+            replay,
+            faulty,
+        })
     }
 
     /// Law D5: what a fault tells is fit to be shown.
     fn discreet(&self, fault: &Fault) -> Result<(), String> {
-        match self.secrets.iter().find(|secret| fault.message.contains(secret.as_str())) {
-            Some(_) => Err(format!("the message of `{}` tells personal data or a secret", fault.code)),
+        match self
+            .secrets
+            .iter()
+            .find(|secret| fault.message.contains(secret.as_str()))
+        {
+            Some(_) => Err(format!(
+                "the message of `{}` tells personal data or a secret",
+                fault.code
+            )),
             None => Ok(()),
         }
     }
@@ -198,7 +218,14 @@ fn personal(json: &Json, found: &mut Vec<String>) {
 
 /// Every exchange as often as it is asked for.
 fn any_number(exchanges: &[Exchange]) -> Vec<Exchange> {
-    exchanges.iter().cloned().map(|exchange| Exchange { times: 0, ..exchange }).collect()
+    exchanges
+        .iter()
+        .cloned()
+        .map(|exchange| Exchange {
+            times: 0,
+            ..exchange
+        })
+        .collect()
 }
 
 /// A moment in the middle of the fixtures' day, for those that do not say.

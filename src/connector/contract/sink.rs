@@ -29,15 +29,31 @@ pub(super) async fn check(bench: &Bench<'_>, report: &mut Report) {
         Ok(first) => first,
         Err(why) => return report.add("D1", bench.name(""), Err(why)),
     };
-    report.add("D1", bench.name("each delivery has its outcome"), expected(bench, &first.outcomes));
-    report.add("writes", bench.name("every request is sent"), all_sent(&played));
-    report.add("D5", bench.name("messages are discreet"), discreet(bench, &first.outcomes));
+    report.add(
+        "D1",
+        bench.name("each delivery has its outcome"),
+        expected(bench, &first.outcomes),
+    );
+    report.add(
+        "writes",
+        bench.name("every request is sent"),
+        all_sent(&played),
+    );
+    report.add(
+        "D5",
+        bench.name("messages are discreet"),
+        discreet(bench, &first.outcomes),
+    );
     let effects = Effects::of(bench);
     if !bench.case.again.is_empty() {
         let again = forgotten(bench, &deliveries).await;
         report.add("D2", bench.name("again, everything forgotten"), again);
     }
-    if first.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Delivered(_))) {
+    if first
+        .outcomes
+        .iter()
+        .all(|outcome| matches!(outcome, Outcome::Delivered(_)))
+    {
         let resumed = resumed(bench, &effects, &deliveries, &first.log).await;
         report.add("D2", bench.name("again, everything remembered"), resumed);
     }
@@ -54,10 +70,18 @@ async fn attempt(
 ) -> Result<(Try, Played), String> {
     let played = bench.play(exchanges, trouble)?;
     let log = StepLog::default();
-    let sink = played.connection.sinks.get(&bench.case.stream).ok_or("the stream has no sink")?;
+    let sink = played
+        .connection
+        .sinks
+        .get(&bench.case.stream)
+        .ok_or("the stream has no sink")?;
     let outcomes = sink.deliver(deliveries, &log).await;
     if outcomes.len() != deliveries.len() {
-        return Err(format!("{} outcomes for {} deliveries", outcomes.len(), deliveries.len()));
+        return Err(format!(
+            "{} outcomes for {} deliveries",
+            outcomes.len(),
+            deliveries.len()
+        ));
     }
     Ok((Try { outcomes, log }, played))
 }
@@ -77,10 +101,10 @@ fn expected(bench: &Bench<'_>, outcomes: &[Outcome]) -> Result<(), String> {
             _ => return Err(format!("delivery {n} did not fail as it should")),
         }
     }
-    match bench.case.outcomes.len() == outcomes.len() {
-        true => Ok(()),
-        false => Err("the fixture has another number of outcomes".to_owned()),
+    if bench.case.outcomes.len() != outcomes.len() {
+        return Err("the fixture has another number of outcomes".to_owned());
     }
+    Ok(())
 }
 
 fn all_sent(played: &Played) -> Result<(), String> {
@@ -105,9 +129,8 @@ struct Effects {
 impl Effects {
     fn of(bench: &Bench<'_>) -> Self {
         let again = &bench.case.again;
-        let asked_again = |exchange: &Exchange| {
-            again.iter().any(|other| other.request == exchange.request)
-        };
+        let asked_again =
+            |exchange: &Exchange| again.iter().any(|other| other.request == exchange.request);
         let all = bench.case.exchanges.iter().enumerate();
         let numbers = all
             .filter(|(_, exchange)| !again.is_empty() && !asked_again(exchange))
@@ -123,10 +146,10 @@ async fn forgotten(bench: &Bench<'_>, deliveries: &[Delivery]) -> Result<(), Str
     let (second, _) = attempt(bench, any_number(&bench.case.again), None, deliveries).await?;
     for (n, outcome) in second.outcomes.iter().enumerate() {
         match (outcome, bench.case.outcomes.get(n)) {
-            (Outcome::Delivered(found), Some(ExpectedOutcome::Delivered(wanted))) => {
-                if found.remote_id != wanted.remote_id {
-                    return Err(format!("delivery {n} is another thing now"));
-                }
+            (Outcome::Delivered(found), Some(ExpectedOutcome::Delivered(wanted)))
+                if found.remote_id != wanted.remote_id =>
+            {
+                return Err(format!("delivery {n} is another thing now"));
             }
             (Outcome::Failed(fault), Some(ExpectedOutcome::Delivered(_))) => {
                 return Err(format!("delivery {n}: {fault}"));
@@ -149,9 +172,13 @@ async fn resumed(
         .iter()
         .map(|delivery| {
             let own = steps.iter().filter(|(id, ..)| *id == delivery.id);
-            let captured: Captured =
-                own.map(|(_, step, value)| (step.clone(), value.clone())).collect();
-            Delivery { captured, ..delivery.clone() }
+            let captured: Captured = own
+                .map(|(_, step, value)| (step.clone(), value.clone()))
+                .collect();
+            Delivery {
+                captured,
+                ..delivery.clone()
+            }
         })
         .collect();
     let harmless = bench.case.exchanges.iter().enumerate();
@@ -180,12 +207,24 @@ async fn spoil(
     requests: u64,
 ) {
     let troubles: [(&str, Trouble, Class, bool); 6] = [
-        ("429", Trouble::Throttled { retry_after_secs: None }, Class::Throttle, false),
+        (
+            "429",
+            Trouble::Throttled {
+                retry_after_secs: None,
+            },
+            Class::Throttle,
+            false,
+        ),
         ("503", Trouble::Status(503), Class::Retry, true),
         ("a cut reply", Trouble::CutBody, Class::Retry, true),
         ("an HTML page", Trouble::WrongBody, Class::Retry, true),
         ("a lost reply", Trouble::TimeoutAfter, Class::Retry, true),
-        ("a refused connection", Trouble::Refused, Class::Retry, false),
+        (
+            "a refused connection",
+            Trouble::Refused,
+            Class::Retry,
+            false,
+        ),
     ];
     let exchanges = &bench.case.exchanges;
     for nth in 1..=requests {
@@ -207,7 +246,10 @@ async fn spoil(
         if let Some(expired) = &bench.troubles.expired
             && nth > 1
         {
-            let trouble = Trouble::LoginExpired { status: expired.status, body: expired.text() };
+            let trouble = Trouble::LoginExpired {
+                status: expired.status,
+                body: expired.text(),
+            };
             let name = bench.name(&format!("an expired login at request {nth}"));
             let all = reads_any_number(exchanges, effects);
             let healed = attempt(bench, all, Some((nth, trouble)), deliveries).await;
@@ -232,7 +274,10 @@ fn told(
     effect: Option<Effect>,
 ) -> Result<(), String> {
     let failed_anyway = |n: usize| {
-        matches!(bench.case.outcomes.get(n), Some(ExpectedOutcome::Failed { .. }))
+        matches!(
+            bench.case.outcomes.get(n),
+            Some(ExpectedOutcome::Failed { .. })
+        )
     };
     let mut found = false;
     for (n, outcome) in spoiled.outcomes.iter().enumerate() {
@@ -252,17 +297,21 @@ fn told(
         }
     }
     let all_failed_anyway = (0..spoiled.outcomes.len()).all(failed_anyway);
-    match found || all_failed_anyway {
-        true => Ok(()),
-        false => Err("it was delivered as if nothing had happened".to_owned()),
+    if found || all_failed_anyway {
+        return Ok(());
     }
+    Err("it was delivered as if nothing had happened".to_owned())
 }
 
 /// Looking may happen any number of times, changing only once.
 fn reads_any_number(exchanges: &[Exchange], effects: &Effects) -> Vec<Exchange> {
     let all = exchanges.iter().cloned().enumerate();
     all.map(|(n, exchange)| {
-        let times = if effects.numbers.contains(&n) { exchange.times } else { 0 };
+        let times = if effects.numbers.contains(&n) {
+            exchange.times
+        } else {
+            0
+        };
         Exchange { times, ..exchange }
     })
     .collect()

@@ -32,11 +32,27 @@ pub(super) async fn check(bench: &Bench<'_>, report: &mut Report) {
         Ok(reading) => reading,
         Err(fault) => return report.add("decodes", bench.name(""), Err(fault.to_string())),
     };
-    report.add("decodes", bench.name(""), same(&bench.case.changes, &reading.changes));
-    report.add("S3", bench.name("cursors never go back"), never_back(bench, &reading));
-    report.add("S5", bench.name("the watermark is settled"), settled(bench, &reading));
+    report.add(
+        "decodes",
+        bench.name(""),
+        same(&bench.case.changes, &reading.changes),
+    );
+    report.add(
+        "S3",
+        bench.name("cursors never go back"),
+        never_back(bench, &reading),
+    );
+    report.add(
+        "S5",
+        bench.name("the watermark is settled"),
+        settled(bench, &reading),
+    );
     report.add("S7", bench.name("there is an end"), ends(&reading));
-    report.add("raw", bench.name("payloads are kept"), payloads(bench, &reading));
+    report.add(
+        "raw",
+        bench.name("payloads are kept"),
+        payloads(bench, &reading),
+    );
     let second = match read(bench, &played).await {
         Ok(second) => same(&bench.case.changes, &second.changes),
         Err(fault) => Err(fault.to_string()),
@@ -52,7 +68,10 @@ pub(super) async fn check(bench: &Bench<'_>, report: &mut Report) {
 async fn read(bench: &Bench<'_>, played: &Played) -> Result<Reading, Fault> {
     let source = played.connection.sources.get(&bench.case.stream);
     let source = source.ok_or_else(|| Fault::bug("fixture", "this stream cannot be read"))?;
-    let mut reading = Reading { changes: Vec::new(), pages: Vec::new() };
+    let mut reading = Reading {
+        changes: Vec::new(),
+        pages: Vec::new(),
+    };
     match &bench.case.request {
         Request::Pull { after } => {
             let mut cursor = after.clone();
@@ -75,7 +94,11 @@ async fn read(bench: &Bench<'_>, played: &Played) -> Result<Reading, Fault> {
 
 fn same(expected: &[ExpectedChange], found: &[Change]) -> Result<(), String> {
     if expected.len() != found.len() {
-        return Err(format!("{} changes instead of {}", found.len(), expected.len()));
+        return Err(format!(
+            "{} changes instead of {}",
+            found.len(),
+            expected.len()
+        ));
     }
     for (expected, found) in expected.iter().zip(found) {
         let id = &expected.id;
@@ -116,9 +139,9 @@ pub(super) fn difference(wanted: &Json, found: &Json, path: &str) -> Option<Stri
         }
         (Json::Array(wanted), Json::Array(found)) if wanted.len() == found.len() => {
             let pairs = wanted.iter().zip(found).enumerate();
-            pairs.into_iter().find_map(|(n, (wanted, found))| {
-                difference(wanted, found, &format!("{path}[{n}]"))
-            })
+            pairs
+                .into_iter()
+                .find_map(|(n, (wanted, found))| difference(wanted, found, &format!("{path}[{n}]")))
         }
         _ if wanted == found => None,
         _ => Some(format!("{path} is {found} instead of {wanted}")),
@@ -132,9 +155,14 @@ fn never_back(bench: &Bench<'_>, reading: &Reading) -> Result<(), String> {
     let mut watermark = after.clone();
     for page in &reading.pages {
         if let Some(before) = &watermark {
-            before.check_successor(&page.cursor).map_err(|fault| fault.message)?;
+            before
+                .check_successor(&page.cursor)
+                .map_err(|fault| fault.message)?;
         }
-        if matches!(page.cursor, Cursor::Watermark { .. } | Cursor::Sequence { .. }) {
+        if matches!(
+            page.cursor,
+            Cursor::Watermark { .. } | Cursor::Sequence { .. }
+        ) {
             watermark = Some(page.cursor.clone());
         }
     }
@@ -146,14 +174,19 @@ fn settled(bench: &Bench<'_>, reading: &Reading) -> Result<(), String> {
     let Some(spec) = bench.connector.spec().streams.get(&bench.case.stream) else {
         return Err("the stream is not declared".to_owned());
     };
-    let dates = bench.case.exchanges.iter().filter_map(|exchange| {
-        http_date(exchange.response.headers.get("date")?)
-    });
+    let dates = bench
+        .case
+        .exchanges
+        .iter()
+        .filter_map(|exchange| http_date(exchange.response.headers.get("date")?));
     let Some(server_now) = dates.max() else {
         return Ok(());
     };
     let mut latest = crate::clock::earlier(server_now, spec.settle_lag);
-    if let Request::Pull { after: Some(Cursor::Watermark { at, .. }) } = &bench.case.request {
+    if let Request::Pull {
+        after: Some(Cursor::Watermark { at, .. }),
+    } = &bench.case.request
+    {
         // Law S3 goes before: a vendor's clock that was put back does not take the cursor along.
         latest = latest.max(*at);
     }
@@ -162,7 +195,9 @@ fn settled(bench: &Bench<'_>, reading: &Reading) -> Result<(), String> {
             && spec.settle_lag > std::time::Duration::ZERO
             && *at > latest
         {
-            return Err(format!("{at} is after {latest}, the vendor's clock less the settle lag"));
+            return Err(format!(
+                "{at} is after {latest}, the vendor's clock less the settle lag"
+            ));
         }
     }
     Ok(())
@@ -177,7 +212,11 @@ fn ends(reading: &Reading) -> Result<(), String> {
 
 fn payloads(bench: &Bench<'_>, reading: &Reading) -> Result<(), String> {
     let personal = bench.case.stream == crate::record::Stream::Orders;
-    for change in reading.changes.iter().filter(|change| change.body != Body::Absent) {
+    for change in reading
+        .changes
+        .iter()
+        .filter(|change| change.body != Body::Absent)
+    {
         let Some(raw) = &change.raw else {
             return Err(format!("{} has no payload", change.id));
         };
@@ -193,7 +232,9 @@ async fn one_bad_record(bench: &Bench<'_>, report: &mut Report) {
     // What is asked after a page may depend on its rows: the replies come in their order, whatever is
     // asked.
     let mut exchanges = bench.case.exchanges.clone();
-    exchanges.iter_mut().for_each(|exchange| exchange.request.body = None);
+    for exchange in &mut exchanges {
+        exchange.request.body = None;
+    }
     if !break_one(&mut exchanges, &bench.case.changes) {
         return;
     }
@@ -204,10 +245,15 @@ async fn one_bad_record(bench: &Bench<'_>, report: &mut Report) {
     let result = match read {
         Ok(reading) => {
             let bad = |change: &&Change| matches!(change.body, Body::Rejected(_));
-            let before = bench.case.changes.iter().filter(|change| change.rejected.is_some());
-            match reading.changes.iter().filter(bad).count() > before.count() {
-                true => Ok(()),
-                false => Err("no change was rejected for it".to_owned()),
+            let before = bench
+                .case
+                .changes
+                .iter()
+                .filter(|change| change.rejected.is_some());
+            if reading.changes.iter().filter(bad).count() > before.count() {
+                Ok(())
+            } else {
+                Err("no change was rejected for it".to_owned())
             }
         }
         Err(fault) => Err(format!("the whole page failed: {fault}")),
@@ -246,10 +292,14 @@ fn find_rows<'a>(json: &'a mut Json, ids: &[&str], lists: &mut Vec<&'a mut Vec<J
                 lists.push(rows);
                 return;
             }
-            rows.iter_mut().for_each(|row| find_rows(row, ids, lists));
+            for row in rows {
+                find_rows(row, ids, lists);
+            }
         }
         Json::Object(fields) => {
-            fields.values_mut().for_each(|value| find_rows(value, ids, lists));
+            for value in fields.values_mut() {
+                find_rows(value, ids, lists);
+            }
         }
         _ => {}
     }
@@ -258,15 +308,36 @@ fn find_rows<'a>(json: &'a mut Json, ids: &[&str], lists: &mut Vec<&'a mut Vec<J
 /// Law S9 and what belongs to it: no trouble is an empty page, and each is told for what it is.
 async fn spoil(bench: &Bench<'_>, report: &mut Report, requests: u64) {
     let mut troubles: Vec<(String, Trouble, Option<Class>)> = vec![
-        ("429".into(), Trouble::Throttled { retry_after_secs: Some(7) }, Some(Class::Throttle)),
+        (
+            "429".into(),
+            Trouble::Throttled {
+                retry_after_secs: Some(7),
+            },
+            Some(Class::Throttle),
+        ),
         ("503".into(), Trouble::Status(503), Some(Class::Retry)),
         ("a cut reply".into(), Trouble::CutBody, Some(Class::Retry)),
-        ("an HTML page".into(), Trouble::WrongBody, Some(Class::Retry)),
-        ("a lost reply".into(), Trouble::TimeoutAfter, Some(Class::Retry)),
-        ("a refused connection".into(), Trouble::Refused, Some(Class::Retry)),
+        (
+            "an HTML page".into(),
+            Trouble::WrongBody,
+            Some(Class::Retry),
+        ),
+        (
+            "a lost reply".into(),
+            Trouble::TimeoutAfter,
+            Some(Class::Retry),
+        ),
+        (
+            "a refused connection".into(),
+            Trouble::Refused,
+            Some(Class::Retry),
+        ),
     ];
     for error in &bench.troubles.errors {
-        let trouble = Trouble::LoginExpired { status: error.status, body: error.text() };
+        let trouble = Trouble::LoginExpired {
+            status: error.status,
+            body: error.text(),
+        };
         troubles.push((error.name.clone(), trouble, error.class));
     }
     for nth in 1..=requests {
@@ -278,7 +349,10 @@ async fn spoil(bench: &Bench<'_>, report: &mut Report, requests: u64) {
         if let Some(expired) = &bench.troubles.expired
             && nth > 1
         {
-            let trouble = Trouble::LoginExpired { status: expired.status, body: expired.text() };
+            let trouble = Trouble::LoginExpired {
+                status: expired.status,
+                body: expired.text(),
+            };
             let name = bench.name(&format!("an expired login at request {nth}"));
             report.add("auth", name, healed(bench, (nth, trouble)).await);
         }
@@ -299,7 +373,9 @@ async fn spoiled(
     };
     bench.discreet(&fault)?;
     if fault.effect != Effect::None {
-        return Err(format!("reading has no effect, but the fault says so: {fault}"));
+        return Err(format!(
+            "reading has no effect, but the fault says so: {fault}"
+        ));
     }
     // What is an error of a call is a refusal when it meets the login.
     let login = nth <= LOGIN_REQUESTS && fault.class == Class::Auth;
