@@ -139,8 +139,8 @@ pub struct World {
 
 impl World {
     /// A world that nobody can reach over the network: for simulations, through [`World::station`].
-    pub fn new(clock: Arc<dyn Clock>, options: WorldOptions) -> Self {
-        let audit = AuditLog::new(Arc::clone(&clock));
+    pub fn new(clock: &Arc<dyn Clock>, options: WorldOptions) -> Self {
+        let audit = AuditLog::new(Arc::clone(clock));
         let articles = catalog::articles(options.seed, options.articles);
         let shop = |name: &str, idempotency: bool| {
             let options = ShopOptions {
@@ -202,7 +202,7 @@ impl World {
     ///
     /// # Errors
     /// When no port can be had, or the supplier's folder cannot be made.
-    pub async fn start(clock: Arc<dyn Clock>, options: WorldOptions) -> io::Result<Self> {
+    pub async fn start(clock: &Arc<dyn Clock>, options: WorldOptions) -> io::Result<Self> {
         std::fs::create_dir_all(&options.folder)?;
         let mut world = Self::new(clock, options);
         for (name, station) in &world.stations {

@@ -6,6 +6,7 @@
 //! that comes back for such a file is read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -112,10 +113,9 @@ impl Supplier {
         let mut text = String::from("kod;nazwa;stan;cena;waluta\r\n");
         for (sku, (title, pieces, cost)) in &state.shelf {
             let (euros, cents) = (cost / 100, cost % 100);
-            text.push_str(&format!(
-                "{sku};{};{pieces};{euros},{cents:02};EUR\r\n",
-                quoted(title)
-            ));
+            let title = quoted(title);
+            // Writing into a String cannot fail.
+            let _ = write!(text, "{sku};{title};{pieces};{euros},{cents:02};EUR\r\n");
         }
         if number.is_multiple_of(BROKEN_EVERY) {
             text.push_str("ACM-BAD;kto to wie;dużo;1,00;EUR\r\n");
@@ -145,7 +145,7 @@ impl Supplier {
         Ok(path)
     }
 
-    /// Reads the answers that appeared since: files below the folder whose name contains `reply`.
+    /// Reads the answers that appeared since: CSV files below the folder whose name contains `reply`.
     ///
     /// # Errors
     /// When a folder cannot be read.
@@ -188,7 +188,7 @@ fn collect_answers(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io:
         let name = entry.file_name().to_string_lossy().into_owned();
         if entry.file_type()?.is_dir() {
             collect_answers(&path, depth + 1, found)?;
-        } else if name.contains("reply") && !name.ends_with(".part") && !name.ends_with(".tmp") {
+        } else if name.contains("reply") && path.extension().is_some_and(|kind| kind == "csv") {
             found.push(path);
         }
     }

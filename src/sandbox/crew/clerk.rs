@@ -21,6 +21,9 @@ struct Transit {
     after_file: u64,
 }
 
+/// Line id and pieces.
+type Part = (String, i64);
+
 /// The clerk in the warehouse.
 #[derive(Debug)]
 pub struct Clerk {
@@ -59,7 +62,7 @@ impl Clerk {
 
     /// Whether everything that can be sent has been sent and nothing is on its way in.
     pub fn is_idle(&self, world: &World) -> bool {
-        let shelf: BTreeMap<String, i64> = shelf(world);
+        let there = on_shelf(world);
         let waiting = to_send(world).into_iter().any(|order| {
             let mut lines = order
                 .lines
@@ -67,7 +70,7 @@ impl Clerk {
                 .filter(|line| line.quantity > line.shipped);
             lines.all(|line| {
                 let open = line.quantity - line.shipped;
-                shelf.get(&line.sku).is_some_and(|there| *there >= open)
+                there.get(&line.sku).is_some_and(|pieces| *pieces >= open)
             })
         });
         self.transit.is_empty() && !waiting
@@ -86,7 +89,7 @@ impl Clerk {
 
     /// One carton, two cartons, or two shipments, as the order's number has it.
     fn send(&mut self, order: &ErpOrder, now: Timestamp, world: &World) -> bool {
-        let open: Vec<(String, i64)> = order
+        let open: Vec<Part> = order
             .lines
             .iter()
             .filter(|line| line.quantity > line.shipped)
@@ -111,7 +114,7 @@ impl Clerk {
             .ship(order.id, carrier, cartons, world.time_at("erp"))
     }
 
-    fn carton(&mut self, carrier: (&str, &str), lines: Vec<(String, i64)>) -> Carton {
+    fn carton(&mut self, carrier: (&str, &str), lines: Vec<Part>) -> Carton {
         self.numbers += 1;
         Carton {
             tracking: Some(format!("{}{:09}", carrier.0, self.numbers)),
@@ -121,7 +124,7 @@ impl Clerk {
 
     /// Asks the supplier for what is on no shelf and on no way.
     fn call_in(&mut self, order: &ErpOrder, world: &World) {
-        let shelf = shelf(world);
+        let there = on_shelf(world);
         for line in &order.lines {
             let wanted: i64 = to_send(world)
                 .iter()
@@ -134,13 +137,10 @@ impl Clerk {
                 .iter()
                 .filter(|transit| transit.sku == line.sku);
             let coming: i64 = coming.map(|transit| transit.pieces).sum();
-            let missing = wanted - coming - shelf.get(&line.sku).copied().unwrap_or(0);
-            let there = world
-                .acme
-                .levels()
-                .into_iter()
-                .find(|level| level.sku == line.sku);
-            let pieces = missing.min(there.map_or(0, |level| level.quantity));
+            let missing = wanted - coming - there.get(&line.sku).copied().unwrap_or(0);
+            let levels = world.acme.levels();
+            let level = levels.iter().find(|level| level.sku == line.sku);
+            let pieces = missing.min(level.map_or(0, |level| level.quantity));
             if pieces > 0 && world.acme.change(&line.sku, -pieces, Why::Moved) {
                 self.transit.push(Transit {
                     sku: line.sku.clone(),
@@ -174,7 +174,7 @@ fn to_send(world: &World) -> Vec<ErpOrder> {
         .collect()
 }
 
-fn shelf(world: &World) -> BTreeMap<String, i64> {
+fn on_shelf(world: &World) -> BTreeMap<String, i64> {
     world
         .erp
         .items()
@@ -184,7 +184,7 @@ fn shelf(world: &World) -> BTreeMap<String, i64> {
 }
 
 /// Splits pieces of lines into two lots, neither empty when there are two pieces.
-fn halves(lines: &[(String, i64)]) -> (Vec<(String, i64)>, Vec<(String, i64)>) {
+fn halves(lines: &[Part]) -> (Vec<Part>, Vec<Part>) {
     let total: i64 = lines.iter().map(|(_, pieces)| pieces).sum();
     let mut left = total / 2;
     let (mut first, mut second) = (Vec::new(), Vec::new());

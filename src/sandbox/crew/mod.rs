@@ -17,7 +17,7 @@ use super::World;
 use crate::clock::{Timestamp, later};
 
 /// How busy the day is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
     /// Orders a second, over both webstores.
     pub orders_per_second: f64,
@@ -69,10 +69,10 @@ impl Crew {
     /// The people of a world, at the beginning of the day.
     pub fn new(seed: u64, pace: &Pace, now: Timestamp) -> Self {
         Self {
-            shoppers: Shoppers::new(seed, pace.clone(), now),
-            till: Till::new(seed, pace.clone(), now),
+            shoppers: Shoppers::new(seed, *pace, now),
+            till: Till::new(seed, *pace, now),
             clerk: Clerk::new(seed, pace.packing),
-            dispatcher: Dispatcher::new(seed, pace.clone(), now),
+            dispatcher: Dispatcher::new(seed, *pace, now),
             open: true,
         }
     }

@@ -9,6 +9,7 @@
 //! the reference before repeating a create will not double one. The HTTP dialect is in [`api`].
 
 pub mod api;
+mod lists;
 #[cfg(test)]
 mod tests;
 

@@ -7,6 +7,7 @@
 //! The HTTP dialect is in [`api`].
 
 pub mod api;
+mod goods;
 #[cfg(test)]
 mod tests;
 

@@ -276,7 +276,7 @@ impl Books {
     }
 
     /// Faults, files and answers.
-    pub(super) fn rest_into(&self, statement: &mut Statement, entries: &[Entry]) {
+    pub(super) fn rest_into(statement: &mut Statement, entries: &[Entry]) {
         for entry in entries {
             match &entry.fact {
                 Fact::Faulted { kind, .. } => *statement.faults.entry(*kind).or_default() += 1,

@@ -190,7 +190,7 @@ pub fn of_log(entries: &[Entry], requests: BTreeMap<String, u64>, terms: &Terms)
     books.orders_into(&mut statement);
     books.tracking_into(&mut statement);
     books.stock_into(&mut statement, terms.buffer);
-    books.rest_into(&mut statement, entries);
+    compute::Books::rest_into(&mut statement, entries);
     oversell::judge_into(&mut statement, entries, terms);
     statement
 }

@@ -157,12 +157,12 @@ fn told_by(one: &Move, channel: &str, terms: &Terms, excuses: &[Excuse]) -> Time
         (None, _) => stock + write,
     };
     let mut end = later(*known, span);
-    let mut excused = Duration::ZERO;
+    let mut spent = Duration::ZERO;
     for excuse in excuses {
         let concerns = excuse.system == *source || excuse.system == channel;
         if concerns && excuse.at >= *known && excuse.at <= end {
-            let by = excuse.by.min(MAX_EXCUSE.saturating_sub(excused));
-            excused += by;
+            let by = excuse.by.min(MAX_EXCUSE.saturating_sub(spent));
+            spent += by;
             end = later(end, by);
         }
     }

@@ -15,39 +15,9 @@ pub(super) fn text(statement: &Statement) -> String {
 }
 
 fn write_all(out: &mut String, s: &Statement) -> std::fmt::Result {
-    let channels: Vec<String> = s
-        .placed
-        .iter()
-        .map(|(channel, count)| format!("{channel} {count}"))
-        .collect();
     writeln!(out, "Statement, from the practice systems' own log")?;
     writeln!(out)?;
-    writeln!(
-        out,
-        "orders placed            {:>6}   {}",
-        s.placed_in_all(),
-        channels.join(", ")
-    )?;
-    writeln!(out, "orders in the ERP        {:>6}   each once", s.in_erp)?;
-    if s.called_off > 0 {
-        let booked = s.called_off - s.called_off_in_time;
-        writeln!(
-            out,
-            "called off by buyers     {:>6}   {} before they were booked, {booked} booked first",
-            s.called_off, s.called_off_in_time
-        )?;
-    }
-    finding(out, "lost", &s.lost)?;
-    let doubled = s
-        .doubled
-        .iter()
-        .map(|(order, times)| format!("{order} ({times} times)"));
-    finding(out, "doubled", &doubled.collect::<Vec<_>>())?;
-    rare(out, "booked, never placed", &s.invented)?;
-    rare(out, "booked differently", &s.differing)?;
-    rare(out, "left as a draft", &s.drafts_left)?;
-    rare(out, "not called off", &s.not_called_off)?;
-    rare(out, "sent all the same", &s.sent_although_called_off)?;
+    orders(out, s)?;
     let (returned, parcels) = (s.tracking_returned, s.parcels);
     writeln!(
         out,
@@ -65,6 +35,62 @@ fn write_all(out: &mut String, s: &Statement) -> std::fmt::Result {
     oversold(out, "avoidable oversell", &s.oversold_avoidable)?;
     oversold(out, "unavoidable oversell", &s.oversold_unavoidable)?;
     writeln!(out)?;
+    surroundings(out, s)?;
+    writeln!(out)?;
+    if s.oversold_avoidable.is_empty() && s.oversold_unavoidable.is_empty() {
+        writeln!(out, "Nothing was sold that was not there.")?;
+    } else {
+        let reach = s.reach.settle + s.reach.orders + s.reach.write;
+        writeln!(
+            out,
+            "An oversell is unavoidable when both orders were placed within {:.1} s, before any\n\
+             channel could have been told; faults at the systems concerned lengthen that.",
+            reach.as_secs_f64()
+        )?;
+    }
+    let verdict = if s.holds() {
+        "The statement holds."
+    } else {
+        "It does NOT hold."
+    };
+    writeln!(out, "{verdict}")
+}
+
+fn orders(out: &mut String, s: &Statement) -> std::fmt::Result {
+    let channels = s
+        .placed
+        .iter()
+        .map(|(channel, count)| format!("{channel} {count}"));
+    let channels: Vec<String> = channels.collect();
+    writeln!(
+        out,
+        "orders placed            {:>6}   {}",
+        s.placed_in_all(),
+        channels.join(", ")
+    )?;
+    writeln!(out, "orders in the ERP        {:>6}", s.in_erp)?;
+    if s.called_off > 0 {
+        let (all, in_time) = (s.called_off, s.called_off_in_time);
+        let booked = all - in_time;
+        writeln!(
+            out,
+            "called off by buyers     {all:>6}   {in_time} before they were booked, {booked} after"
+        )?;
+    }
+    finding(out, "lost", &s.lost)?;
+    let doubled = s
+        .doubled
+        .iter()
+        .map(|(order, times)| format!("{order} ({times} times)"));
+    finding(out, "doubled", &doubled.collect::<Vec<_>>())?;
+    rare(out, "booked, never placed", &s.invented)?;
+    rare(out, "booked differently", &s.differing)?;
+    rare(out, "left as a draft", &s.drafts_left)?;
+    rare(out, "not called off", &s.not_called_off)?;
+    rare(out, "sent all the same", &s.sent_although_called_off)
+}
+
+fn surroundings(out: &mut String, s: &Statement) -> std::fmt::Result {
     let faults: u64 = s.faults.values().sum();
     let requests: u64 = s.requests.values().sum();
     writeln!(
@@ -78,27 +104,6 @@ fn write_all(out: &mut String, s: &Statement) -> std::fmt::Result {
     writeln!(
         out,
         "supplier files           {files:>6}   {answers} answered"
-    )?;
-    writeln!(out)?;
-    if s.oversold_avoidable.is_empty() && s.oversold_unavoidable.is_empty() {
-        writeln!(out, "Nothing was sold that was not there.")?;
-    } else {
-        let reach = s.reach.settle + s.reach.orders + s.reach.write;
-        writeln!(
-            out,
-            "An oversell is unavoidable when both orders were placed within {:.1} s, before any\n\
-             channel could have been told; faults at the systems concerned lengthen that.",
-            reach.as_secs_f64()
-        )?;
-    }
-    writeln!(
-        out,
-        "{}",
-        if s.holds() {
-            "The statement holds."
-        } else {
-            "It does NOT hold."
-        }
     )
 }
 
