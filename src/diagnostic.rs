@@ -9,12 +9,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A text that diagnostics point into.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct SourceText {
     /// Where it was read from, as the user wrote it.
     pub path: PathBuf,
     /// The whole text.
     pub text: String,
+}
+
+/// Shows where the text is from, not the text: somebody may have written a secret into it (story 55).
+impl fmt::Debug for SourceText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())
+    }
 }
 
 /// How bad it is.

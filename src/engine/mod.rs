@@ -1,1 +1,365 @@
-//! (see the architecture page)
+//! The two commits of the whole product, and the only writer of the store.
+//!
+//! ```text
+//! accept.rs     what came in: ledger, routes, mapping, reservations, queue, checkpoint
+//!   orders.rs shipments.rs snapshots.rs      what it means for each kind of thing
+//! claim.rs      what may be sent next; the intent is durable before it is handed out
+//! settle.rs     what became of it: link, confirmation, position, or the policy table (policy.rs)
+//! desk.rs       quarantine: list, show, edit, retry, dismiss
+//! query.rs      status, explain
+//! cells.rs      from snapshots and reservations to what a channel is told
+//! ```
+//!
+//! Several units of work share one commit (group commit): each is staged on its own, one that fails is
+//! taken back alone, and nobody is answered before the commit is durable. After a failed commit nobody
+//! knows whether it took effect: the engine refuses everything until the store is opened again.
+
+mod accept;
+mod cells;
+mod claim;
+mod desk;
+mod index;
+mod orders;
+mod policy;
+mod query;
+mod rules;
+mod service;
+mod settle;
+mod shipments;
+mod snapshots;
+mod stage;
+mod tables;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use accept::{Accepted, Reached, Unit};
+pub use claim::{Action, Claimed, Place};
+pub use desk::{DeskRow, DeskSheet};
+pub use query::{
+    DifferenceStatus, Life, QueueStatus, RouteStatus, Status, StockReason, StreamStatus,
+};
+pub use rules::{EngineLimits, Facts, Mapped, Pool, PoolMember, Publish, RecordMapping, Rules};
+pub use service::{Handle, Service};
+pub use tables::{Checkpoint, Counts, Entry, Quarantined, Subject};
+
+use crate::clock::{Clock, Timestamp};
+use crate::connector::{Cursor, Outcome};
+use crate::fault::{Class, Fault};
+use crate::id::{ConnectionName, RemoteId};
+use crate::outbox::OutboxRow;
+use crate::record::Stream;
+use crate::store::{Store, StoreError, Txn};
+use index::Index;
+use stage::{Numbers, Stage};
+use tables::{CHECKPOINT, Fact, META};
+
+/// How many changes an accept unit has at most.
+pub const UNIT_CHANGES: usize = 64;
+/// How many stock levels an accept unit has at most: they are packed in blocks.
+pub const UNIT_LEVELS: usize = 500;
+/// How many SKUs of a location one unit sets to zero at most.
+const ABSENT_PER_UNIT: usize = 500;
+/// How many rows a group commit stages before it is committed.
+const GROUP_ROWS: usize = 400;
+/// How many numbers are taken from the store at a time.
+const NUMBERS_AT_ONCE: u64 = 1 << 20;
+
+/// Why the engine did not do something.
+#[derive(Debug)]
+pub enum EngineError {
+    /// The store failed; nothing more works until it is opened again.
+    Store(StoreError),
+    /// This request cannot be done.
+    Fault(Fault),
+}
+
+impl EngineError {
+    /// As a fault, for those who only pass it on.
+    pub fn into_fault(self) -> Fault {
+        match self {
+            Self::Fault(fault) => fault,
+            Self::Store(error) => Fault::new(Class::Bug, "store", error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Fault> for EngineError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => write!(f, "{error}"),
+            Self::Fault(fault) => write!(f, "{fault}"),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {}
+
+/// The single writer.
+#[derive(Debug)]
+pub struct Engine {
+    store: Box<dyn Store>,
+    rules: Arc<Rules>,
+    clock: Arc<dyn Clock>,
+    index: Index,
+    numbers: Numbers,
+}
+
+/// A unit of work in a group: staged once, answered after the commit.
+trait Work {
+    /// Stages it.
+    fn stage(&mut self, stage: &mut Stage<'_, '_>) -> Result<(), EngineError>;
+    /// Answers; `committed` tells why it did not become durable, if it did not.
+    fn answer(self: Box<Self>, committed: Result<(), &StoreError>);
+}
+
+impl Engine {
+    /// Takes a store over. `seed` feeds ids and jitter.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn open(
+        mut store: Box<dyn Store>,
+        rules: Arc<Rules>,
+        clock: Arc<dyn Clock>,
+        seed: u64,
+    ) -> Result<Self, EngineError> {
+        let now = clock.now();
+        let mut txn = Txn::new(store.as_ref());
+        let index = Index::rebuild(&txn, &rules, now)?;
+        let name = "numbers".to_owned();
+        let first = META
+            .get(&txn, &name)?
+            .and_then(|fact| fact.value.as_u64())
+            .unwrap_or(0);
+        let value = Value::from(first + NUMBERS_AT_ONCE);
+        META.put(&mut txn, &name, &Fact { value })?;
+        let batch = txn.into_batch();
+        store.commit(batch)?;
+        Ok(Self {
+            store,
+            rules,
+            clock,
+            index,
+            numbers: Numbers::new(first, seed),
+        })
+    }
+
+    /// Decides by other rules from now on.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn reload(&mut self, rules: Arc<Rules>) -> Result<(), EngineError> {
+        let now = self.clock.now();
+        let in_flight = std::mem::take(&mut self.index.in_flight);
+        let seen = std::mem::take(&mut self.index.seen);
+        let opened_at = self.index.opened_at;
+        let txn = Txn::new(self.store.as_ref());
+        self.index = Index::rebuild(&txn, &rules, now)?;
+        self.index.in_flight = in_flight;
+        self.index.seen = seen;
+        self.index.opened_at = opened_at;
+        self.rules = rules;
+        Ok(())
+    }
+
+    /// What it decides by.
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// The store, for reports.
+    pub fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    /// Stages units of work, commits them together and answers them; in several commits where they
+    /// stage more rows than one should have.
+    fn group(&mut self, works: Vec<Box<dyn Work>>) -> Result<bool, StoreError> {
+        let mut works = works.into_iter().peekable();
+        let mut wrote = false;
+        while works.peek().is_some() {
+            wrote |= self.commit_some(&mut works)?;
+        }
+        Ok(wrote)
+    }
+
+    fn commit_some(
+        &mut self,
+        works: &mut dyn Iterator<Item = Box<dyn Work>>,
+    ) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let rules = Arc::clone(&self.rules);
+        let mut txn = Txn::new(self.store.as_ref());
+        let mut staged: Vec<Box<dyn Work>> = Vec::new();
+        for mut work in works {
+            let (index, numbers) = (&self.index, &mut self.numbers);
+            let updates = txn.attempt(|txn| {
+                let mut stage = Stage::new(txn, &rules, index, now, numbers);
+                work.stage(&mut stage)?;
+                stage.finish()
+            });
+            // A unit that failed keeps its own error for its answer; what it staged is taken back. The
+            // index may run ahead of the commit: should that fail, nothing is believed any more.
+            for update in updates.unwrap_or_default() {
+                self.index.apply(update);
+            }
+            staged.push(work);
+            if txn.len() >= GROUP_ROWS {
+                break;
+            }
+        }
+        let batch = txn.into_batch();
+        let wrote = !batch.is_empty();
+        let committed = if wrote {
+            self.store.commit(batch)
+        } else {
+            Ok(())
+        };
+        for work in staged {
+            work.answer(committed.as_ref().map(|()| ()));
+        }
+        committed.map(|()| wrote)
+    }
+
+    /// Does one unit of work in a commit of its own.
+    fn alone<T>(
+        &mut self,
+        work: impl FnOnce(&mut Stage<'_, '_>) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let now = self.clock.now();
+        let rules = Arc::clone(&self.rules);
+        let mut txn = Txn::new(self.store.as_ref());
+        let (index, numbers) = (&self.index, &mut self.numbers);
+        let (value, updates) = txn.attempt(|txn| {
+            let mut stage = Stage::new(txn, &rules, index, now, numbers);
+            let value = work(&mut stage)?;
+            Ok::<_, EngineError>((value, stage.finish()?))
+        })?;
+        let batch = txn.into_batch();
+        if !batch.is_empty() {
+            self.store.commit(batch)?;
+        }
+        for update in updates {
+            self.index.apply(update);
+        }
+        Ok(value)
+    }
+}
+
+macro_rules! requests {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),* $(,)?) -> $out:ty =
+        |$stage:ident| $body:expr;)*) => {
+        impl Engine {
+            $($(#[$doc])*
+            pub fn $name(&mut self, $($arg: $type),*) -> Result<$out, EngineError> {
+                self.alone(|$stage| $body)
+            })*
+        }
+
+        impl Handle {
+            $($(#[$doc])*
+            pub async fn $name(&self, $($arg: $type),*) -> Result<$out, EngineError> {
+                self.ask(move |$stage| $body).await
+            })*
+        }
+    };
+}
+
+requests! {
+    /// Accepts a bounded part of a page.
+    fn accept(unit: Unit) -> Accepted = |stage| accept::accept(stage, &unit);
+    /// Sets to zero what a complete run of a stock stream did not name; whether more is left to do.
+    fn absence(unit: Unit) -> bool =
+        |stage| snapshots::apply_absence(stage, &unit, ABSENT_PER_UNIT);
+    /// Where to go on reading. A complete run of stock that was cut off begins again: what it left out
+    /// is only known when it was read in one go.
+    fn cursor(connection: ConnectionName, stream: Stream) -> Option<Cursor> = |stage| {
+        let checkpoint = CHECKPOINT.get(stage.txn, &(connection.clone(), stream))?;
+        let cut_off = !stage.index.seen.contains_key(&(connection.clone(), stream));
+        Ok(checkpoint.and_then(|row| {
+            if stream == Stream::Stock && row.in_run && cut_off { row.run_start } else { Some(row.cursor) }
+        }))
+    };
+    /// Claims deliveries for one stream of one sink.
+    fn claim(sink: ConnectionName, stream: Stream, limit: usize) -> Vec<Claimed> =
+        |stage| claim::claim(stage, &(sink.clone(), stream), limit);
+    /// Makes a captured id durable.
+    fn progress(seq: u64, step: String, value: Value) -> () =
+        |stage| settle::progress(stage, seq, &step, value.clone());
+    /// Settles claimed deliveries.
+    fn settle(sink: ConnectionName, stream: Stream, results: Vec<(Claimed, Outcome)>) -> () =
+        |stage| settle::settle(stage, &(sink.clone(), stream), results);
+    /// When something of this target is due next.
+    fn next_due(sink: ConnectionName, stream: Stream) -> Option<Timestamp> = |stage| {
+        let target = (sink.clone(), stream);
+        let due = [stage.index.queue.next_due(&target), stage.index.cells.next_due(&target)];
+        Ok(due.into_iter().flatten().min())
+    };
+    /// Things to be fetched by id.
+    fn hints(connection: ConnectionName, stream: Stream, limit: usize) -> Vec<RemoteId> =
+        |stage| query::hints(stage, &connection, stream, limit);
+    /// Notes that a thing is to be fetched by id.
+    fn hint(connection: ConnectionName, stream: Stream, id: RemoteId, reason: String) -> () =
+        |stage| accept::hint(stage, &connection, stream, &id, &reason);
+    /// Stops deliveries to a connection.
+    fn pause(connection: ConnectionName, fault: Fault) -> () =
+        |stage| settle::pause(stage, &connection, &fault);
+    /// Lets deliveries to a connection go on; whether it was paused.
+    fn resume(connection: ConnectionName) -> bool = |stage| settle::resume(stage, &connection);
+    /// Whether deliveries to a connection are stopped.
+    fn is_paused(connection: ConnectionName) -> bool =
+        |stage| claim::is_paused(stage, &connection);
+    /// How it stands.
+    fn status() -> Status = |stage| query::status(stage);
+    /// Deliveries that wait, personal data masked.
+    fn queue(after: u64, limit: usize) -> Vec<OutboxRow> =
+        |stage| query::events(stage, after, limit);
+    /// The life of the things that a name names.
+    fn explain(stream: Stream, name: String) -> Vec<Life> =
+        |stage| query::explain(stage, stream, &name);
+    /// Why each channel, or the named one, is told its number of a SKU.
+    fn explain_stock(sku: String, connection: Option<ConnectionName>) -> Vec<StockReason> =
+        |stage| query::explain_stock(stage, &sku, connection.as_ref());
+    /// Rows of the quarantine.
+    fn quarantine(after: u64, limit: usize) -> Vec<DeskRow> =
+        |stage| desk::list(stage, after, limit);
+    /// One row of the quarantine, personal data masked.
+    fn quarantine_show(number: u64) -> DeskSheet = |stage| desk::show(stage, number);
+    /// Tries a row again.
+    fn quarantine_retry(number: u64) -> () = |stage| desk::retry(stage, number);
+    /// Replaces what would be delivered or mapped.
+    fn quarantine_edit(number: u64, record: Value) -> () =
+        |stage| desk::edit(stage, number, record);
+    /// Lets a row go.
+    fn quarantine_dismiss(number: u64, reason: String) -> () =
+        |stage| desk::dismiss(stage, number, &reason);
+    /// Ids of things of a stream that are open at their origin and were seen last at or after
+    /// `not_before`, for reading again.
+    fn open_things(
+        connection: ConnectionName,
+        stream: Stream,
+        not_before: Timestamp,
+        limit: usize,
+    ) -> Vec<RemoteId> =
+        |stage| query::open_things(stage, &connection, stream, not_before, limit);
+    /// Removes payloads whose time is over; whether more are left.
+    fn expire_payloads() -> bool = |stage| accept::expire_payloads(stage, GROUP_ROWS);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,130 @@
-//! (see the architecture page)
+//! What each sink still has to be told about events: a durable queue, in order per key.
+//!
+//! State needs no queue: what is pending there is the difference between what should be published and
+//! what was (`engine/cells.rs`). Pure: rows are data, [`Queue`] is the index over them that is rebuilt
+//! from the rows at start.
+
+mod backoff;
+mod differences;
+mod queue;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use backoff::Backoff;
+pub use differences::Differences;
+pub use queue::{Entry, Queue};
+
+use crate::connector::{Captured, Operation, Token};
+use crate::fault::Fault;
+use crate::id::{ConnectionName, DeliveryId, EntityId, RouteName};
+use crate::record::{Lane, Stream};
+
+/// What a delivery waits for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum State {
+    /// Its turn comes at `due`.
+    Pending {
+        /// Not before.
+        due: Timestamp,
+    },
+    /// It is being sent: the durable intent. Found after a crash it becomes [`State::Uncertain`].
+    InFlight {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It was sent and nobody knows what became of it: find before repeating.
+    Uncertain {
+        /// Not before.
+        due: Timestamp,
+    },
+    /// The sink took it in and will tell later.
+    Submitted {
+        /// To ask with.
+        token: Token,
+        /// Not before.
+        due: Timestamp,
+    },
+    /// It needs a thing on the sink's connection that is not linked yet. Not an attempt.
+    Waiting {
+        /// For which thing.
+        on: EntityId,
+        /// Since when, for the alert when it ages.
+        since: Timestamp,
+    },
+    /// It cannot succeed as it is; a person decides. Later events of the same key wait.
+    Quarantined {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+impl State {
+    /// The word in tables and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pending { .. } => "pending",
+            Self::InFlight { .. } => "in_flight",
+            Self::Uncertain { .. } => "uncertain",
+            Self::Submitted { .. } => "submitted",
+            Self::Waiting { .. } => "waiting",
+            Self::Quarantined { .. } => "quarantined",
+        }
+    }
+}
+
+/// One event for one sink, until it is settled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutboxRow {
+    /// Its id and idempotency key.
+    pub id: DeliveryId,
+    /// Its place in the queue.
+    pub seq: u64,
+    /// To which connection.
+    pub sink: ConnectionName,
+    /// To which stream there.
+    pub stream: Stream,
+    /// Which thing is delivered; the link is made for it.
+    pub entity: EntityId,
+    /// With which thing it keeps order: the order, for everything that happens to an order. One write
+    /// of it is in flight per sink.
+    pub line: EntityId,
+    /// What is to be done.
+    pub operation: Operation,
+    /// By which route.
+    pub route: RouteName,
+    /// From which connection.
+    pub origin: ConnectionName,
+    /// Our reference, which a create carries.
+    pub reference: String,
+    /// The mapped record in its JSON form.
+    pub record: Value,
+    /// What it waits for.
+    pub state: State,
+    /// What its steps captured.
+    #[serde(default, skip_serializing_if = "Captured::is_empty")]
+    pub captured: Captured,
+    /// How often it was tried.
+    #[serde(default)]
+    pub attempts: u32,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Why the last try failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_fault: Option<Fault>,
+}
+
+/// The lane of an event.
+pub fn lane(stream: Stream, operation: Operation) -> Lane {
+    match (stream, operation) {
+        (Stream::Orders, Operation::Cancel) => Lane::Cancellations,
+        (Stream::Orders, _) => Lane::Orders,
+        (Stream::Shipments, _) => Lane::Shipments,
+        (Stream::Stock, _) => Lane::StockUp,
+        (Stream::Prices, _) => Lane::Prices,
+        (Stream::Items | Stream::Customers | Stream::Promotions, _) => Lane::Items,
+        _ => Lane::Documents,
+    }
+}

@@ -13,6 +13,8 @@ mod customer;
 mod decimal;
 mod fingerprint;
 mod item;
+mod lane;
+mod masked;
 mod money;
 mod order;
 mod purchase;
@@ -30,6 +32,8 @@ pub use basic::{Address, AddressKind, ExtRef, Percent, Presence, Quantity, Sku, 
 pub use customer::{Consent, Customer, CustomerKind, TaxId};
 pub use fingerprint::Fingerprint;
 pub use item::{Alias, Component, Dimensions, Item, ItemKind, ItemStatus, TrackingPolicy};
+pub use lane::Lane;
+pub use masked::masked;
 pub use money::{Currency, Money};
 pub use order::{
     Axes, CancellationState, Charge, ChargeKind, Discount, FulfilmentState, FundedBy, InvoiceState,

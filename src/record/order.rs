@@ -505,7 +505,12 @@ impl Order {
         self.totals.grand_total.minus(sum)
     }
 
-    /// Whether nothing more will happen to it: gone, called off or failed.
+    /// Whether nothing is left to be sent: all left, called off or failed.
+    pub fn is_settled(&self) -> bool {
+        self.is_closed() || self.axes.fulfilment >= FulfilmentState::Shipped
+    }
+
+    /// Whether nothing more will happen to it: arrived, called off or failed.
     pub fn is_closed(&self) -> bool {
         self.axes.cancellation == CancellationState::Cancelled
             || matches!(

@@ -128,6 +128,10 @@ pub struct Shipment {
     /// For which order: its id on the connection that this record comes from, and, once it is
     /// delivered elsewhere, on the connection that it goes to.
     pub order: String,
+    /// Our reference on that order (`north:17`), where the source shows it: names the order even
+    /// before, or after the loss of, the link.
+    #[serde(default, skip_serializing_if = "Presence::is_absent")]
+    pub order_reference: Presence<String>,
     /// From which location.
     #[serde(default, skip_serializing_if = "Presence::is_absent")]
     pub ship_from: Presence<String>,

@@ -1,1 +1,9 @@
-//! All integration tests, in one binary.
+//! The one integration binary: everything that needs more than one module, or a second process.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    reason = "a test may panic"
+)]
+
+mod store_crash;

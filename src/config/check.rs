@@ -1,0 +1,214 @@
+//! What the type and the bounds of a single setting cannot say. Pure; every finding is reported.
+
+use std::collections::BTreeSet;
+
+use super::codes;
+use super::tree::{Document, Node, Step, Value};
+use super::{Config, PublishSettings, StoreEngine};
+use crate::diagnostic::{Diagnostics, Severity};
+use crate::record::Sku;
+
+/// The longest name, in characters.
+pub const MAX_NAME_CHARS: usize = 40;
+
+/// The longest path of a Unix socket, in bytes: what fits in `sockaddr_un` with its final zero.
+const MAX_SOCKET_BYTES: usize = 107;
+
+/// Checks one section of named tables for names that cannot be used everywhere a name appears:
+/// in endpoints, metrics, file names.
+pub fn names(document: &Document, section: &str, findings: &mut Diagnostics) {
+    for name in document.names(section) {
+        let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic());
+        let rest = name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        if first && rest && name.chars().count() <= MAX_NAME_CHARS {
+            continue;
+        }
+        let path = [Step::from(section), Step::from(name)];
+        let message = format!("`{name}` cannot be the name of a {section}");
+        let finding = document.finding(Severity::Error, codes::BAD_NAME, &path, message);
+        let help = format!(
+            "a name begins with a letter from a to z, goes on with letters, digits, `_` and `-`, and \
+             has at most {MAX_NAME_CHARS} characters"
+        );
+        findings.push(super::section::at_key(document, &path, true, finding).help(help));
+    }
+}
+
+/// Checks what two settings say together.
+pub fn settings(config: &Config, document: &Document, findings: &mut Diagnostics) {
+    process(config, document, findings);
+    limits(config, document, findings);
+    for (name, connection) in &config.connection {
+        let http = &connection.http;
+        if http.connect_timeout_secs > http.timeout_secs {
+            let path = ["connection", name.as_str(), "http", "connect_timeout_secs"];
+            let message = format!(
+                "`connect_timeout_secs` is {}, but the whole request ends after {} s",
+                http.connect_timeout_secs, http.timeout_secs
+            );
+            let finding = document.error(codes::CONTRADICTION, &path, message);
+            findings.push(finding.help("make it at most `timeout_secs`"));
+        }
+    }
+    for (name, rule) in &config.publish {
+        publish(name, rule, document, findings);
+    }
+    inline_secrets(document, findings);
+}
+
+fn process(config: &Config, document: &Document, findings: &mut Diagnostics) {
+    if !config.server.listen.ip().is_loopback() {
+        let message = format!("the server listens on {}", config.server.listen);
+        let help = "everybody who reaches it sees the dashboard and the metrics: put a proxy that \
+                    asks for a login in front, or listen on 127.0.0.1";
+        let path = ["server", "listen"];
+        findings.push(document.warning(codes::EXPOSED, &path, message).help(help));
+    }
+    if config.store.engine == StoreEngine::Memory {
+        let message =
+            "the store is in memory: at exit, links, queued orders and positions are lost";
+        let path = ["store", "engine"];
+        let finding = document.warning(codes::FORGETFUL, &path, message);
+        findings.push(finding.help("only for trying things out; use engine = \"sled\""));
+    }
+    if config.store.ballast_bytes > config.store.min_free_bytes {
+        let message = "`ballast_bytes` is more than `min_free_bytes`";
+        let path = ["store", "ballast_bytes"];
+        let finding = document.error(codes::CONTRADICTION, &path, message);
+        findings.push(finding.help(
+            "the ballast is given up when less than min_free_bytes are free: make it smaller",
+        ));
+    }
+    if let Some(socket) = &config.server.admin_socket {
+        let bytes = socket.as_os_str().len();
+        if bytes > MAX_SOCKET_BYTES {
+            let message = format!(
+                "the path of the admin socket has {bytes} bytes; the system allows {MAX_SOCKET_BYTES}"
+            );
+            let path = ["server", "admin_socket"];
+            let finding = document.error(codes::BAD_VALUE, &path, message);
+            findings.push(finding.help("set server.admin_socket to a shorter one"));
+        }
+    }
+}
+
+fn limits(config: &Config, document: &Document, findings: &mut Diagnostics) {
+    let limits = &config.limits;
+    let ordered = [
+        (
+            "retry_first_secs",
+            limits.retry_first_secs,
+            "retry_max_secs",
+            limits.retry_max_secs,
+        ),
+        (
+            "retry_max_secs",
+            limits.retry_max_secs,
+            "retry_max_age_secs",
+            limits.retry_max_age_secs,
+        ),
+    ];
+    for (small, less, large, more) in ordered {
+        if less > more {
+            let message = format!("`{small}` is {less}, more than `{large}`, which is {more}");
+            findings.push(document.error(codes::CONTRADICTION, &["limits", small], message));
+        }
+    }
+}
+
+fn publish(name: &str, rule: &PublishSettings, document: &Document, findings: &mut Diagnostics) {
+    let mut bounds = |path: &[&str], min: u32, max: Option<u32>| {
+        if let Some(max) = max.filter(|max| min > *max) {
+            let message = format!("`min` is {min}, but `max` is {max}");
+            let finding = document.error(codes::CONTRADICTION, path, message);
+            findings.push(finding.help("make `min` at most `max`"));
+        }
+    };
+    bounds(&["publish", name, "min"], rule.min, rule.max);
+    for (sku, item) in &rule.item {
+        if item.min.is_some() || item.max.is_some() {
+            let setting = if item.min.is_some() { "min" } else { "max" };
+            let path = ["publish", name, "item", sku, setting];
+            bounds(&path, item.min.unwrap_or(rule.min), item.max.or(rule.max));
+        }
+    }
+    let mut seen: BTreeSet<Sku> = BTreeSet::new();
+    for written in rule.item.keys() {
+        let path: Vec<Step> = ["publish", name, "item", written].map(Step::from).to_vec();
+        let (code, message) = match Sku::new(written).map(|sku| seen.insert(sku)) {
+            Ok(true) => continue,
+            Ok(false) => {
+                let message = format!("`{written}` is the same SKU as another one of these");
+                (codes::TWICE, message)
+            }
+            Err(fault) => (codes::BAD_NAME, fault.message),
+        };
+        let finding = document.finding(Severity::Error, code, &path, message);
+        let finding = super::section::at_key(document, &path, true, finding);
+        findings.push(finding.help("SKUs are compared trimmed and in Unicode's form NFC"));
+    }
+}
+
+/// Warns about settings of connections that look like secrets and stand in the file itself.
+fn inline_secrets(document: &Document, findings: &mut Diagnostics) {
+    for connection in document.names("connection") {
+        let path = ["connection", connection, "settings"].map(Step::from);
+        if let Some(settings) = document.root.get(&path) {
+            let mut path = path.to_vec();
+            secrets_below(settings, connection, document, &mut path, findings);
+        }
+    }
+}
+
+fn secrets_below(
+    node: &Node,
+    connection: &str,
+    document: &Document,
+    path: &mut Vec<Step>,
+    findings: &mut Diagnostics,
+) {
+    let Some(entries) = node.table() else {
+        return;
+    };
+    for (key, child) in entries {
+        path.push(Step::Key(key.clone()));
+        let inline =
+            matches!(&child.value, Value::Text { text, written: None } if !text.is_empty());
+        if inline && looks_secret(key) {
+            let message = format!("the secret `{key}` stands in the file itself");
+            let help = format!(
+                "give it as a credential of systemd and write {key} = \"${{credential:{connection}_{key}}}\""
+            );
+            let finding = document.finding(Severity::Warning, codes::INLINE_SECRET, path, message);
+            let finding = super::section::at_key(document, path, true, finding);
+            findings.push(finding.help(help));
+        }
+        secrets_below(child, connection, document, path, findings);
+        path.pop();
+    }
+}
+
+/// Whether a setting of that name is a secret, as far as its name tells.
+pub fn looks_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let whole = [
+        "token",
+        "secret",
+        "pin",
+        "passphrase",
+        "password",
+        "passwd",
+        "credentials",
+    ];
+    let tail = [
+        "_token",
+        "_secret",
+        "_password",
+        "_key",
+        "_pin",
+        "_passphrase",
+    ];
+    whole.contains(&key.as_str()) || key == "apikey" || tail.iter().any(|tail| key.ends_with(tail))
+}

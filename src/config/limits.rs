@@ -1,0 +1,112 @@
+//! Every bound of the whole program, with its default. What has no bound here has none at all.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[limits]`. The defaults suit a merchant with a million items on a machine with 1 GB of memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The largest reply to one HTTP request, unless the connection says otherwise.
+    #[schemars(range(min = 1024))]
+    pub http_max_body_bytes: u64,
+    /// The largest single record.
+    #[schemars(range(min = 1024))]
+    pub record_max_bytes: u64,
+    /// The largest payload that is kept as it came, before compression.
+    pub raw_max_bytes: usize,
+    /// The most changes that one page of a source may hold.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub page_max_changes: usize,
+    /// The most changes that are accepted in one commit; a decrease of stock passes between two.
+    #[schemars(range(min = 1, max = 500))]
+    pub accept_max_changes: usize,
+    /// The most rows that are written in one commit.
+    #[schemars(range(min = 50, max = 10_000))]
+    pub commit_max_rows: usize,
+    /// The most pages that wait to be accepted before sources pause.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub intake_max_pages: usize,
+    /// The most webhook hints that wait to be fetched before webhooks are answered with 503.
+    #[schemars(range(min = 1))]
+    pub hints_max: usize,
+    /// The most events that wait to be delivered before the sources of events pause.
+    #[schemars(range(min = 1))]
+    pub outbox_max_events: usize,
+    /// The most rows in quarantine before the routes that fill it pause.
+    #[schemars(range(min = 1))]
+    pub quarantine_max_rows: usize,
+    /// The most deliveries in one call of a sink, even if the connector could take more.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub batch_max_deliveries: usize,
+    /// The wait after the first failed attempt; it doubles with each further one.
+    #[schemars(range(min = 1, max = 3600))]
+    pub retry_first_secs: u64,
+    /// The longest wait between two attempts.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub retry_max_secs: u64,
+    /// A delivery that failed for this long goes to quarantine.
+    #[schemars(range(min = 60))]
+    pub retry_max_age_secs: u64,
+    /// How long until a SKU that a channel does not have is offered to it again.
+    #[schemars(range(min = 60))]
+    pub not_listed_retry_secs: u64,
+    /// A delivery that waits for a link this long raises an alert.
+    #[schemars(range(min = 60))]
+    pub waiting_alert_secs: u64,
+    /// The largest file of a supplier.
+    #[schemars(range(min = 1024))]
+    pub feed_max_bytes: u64,
+    /// The most rows of a supplier's file.
+    #[schemars(range(min = 1))]
+    pub feed_max_rows: u64,
+    /// The most columns of a supplier's file.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub feed_max_columns: usize,
+    /// The largest cell of a supplier's file.
+    #[schemars(range(min = 16))]
+    pub feed_max_cell_bytes: usize,
+    /// How many times larger than itself a compressed file may become.
+    #[schemars(range(min = 2, max = 10_000))]
+    pub feed_max_ratio: u32,
+    /// The largest request to our own server.
+    #[schemars(range(min = 1024))]
+    pub server_max_body_bytes: u64,
+    /// The most connections to our own server at once.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub server_max_connections: usize,
+    /// How long a shutdown waits for what is under way.
+    #[schemars(range(max = 600))]
+    pub drain_secs: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            http_max_body_bytes: 32 << 20,
+            record_max_bytes: 1 << 20,
+            raw_max_bytes: 256 << 10,
+            page_max_changes: 10_000,
+            accept_max_changes: 200,
+            commit_max_rows: 500,
+            intake_max_pages: 32,
+            hints_max: 10_000,
+            outbox_max_events: 1_000_000,
+            quarantine_max_rows: 100_000,
+            batch_max_deliveries: 250,
+            retry_first_secs: 1,
+            retry_max_secs: 300,
+            retry_max_age_secs: 86_400,
+            not_listed_retry_secs: 3600,
+            waiting_alert_secs: 3600,
+            feed_max_bytes: 2 << 30,
+            feed_max_rows: 20_000_000,
+            feed_max_columns: 2000,
+            feed_max_cell_bytes: 64 << 10,
+            feed_max_ratio: 200,
+            server_max_body_bytes: 1 << 20,
+            server_max_connections: 256,
+            drain_secs: 20,
+        }
+    }
+}

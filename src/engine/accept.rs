@@ -1,0 +1,354 @@
+//! ACCEPT: what came in becomes ours, in one commit.
+//!
+//! A unit is a bounded part of a page. Its changes are compared with the ledger, routed, mapped,
+//! reserved and queued; only then does the cursor move, in the same commit. A crash before it means
+//! that the same page is read again and found to be a duplicate.
+
+use jiff::Timestamp;
+
+use super::index::Update;
+use super::stage::{NewQuarantine, Stage, remote_thing};
+use super::tables::{
+    BY_KEY, CHECKPOINT, Checkpoint, ENTITY, EXPIRY, HINT, Nothing, PAYLOAD_NOTE, PayloadNote,
+    Subject,
+};
+use super::{EngineError, orders, shipments, snapshots};
+use crate::clock::later;
+use crate::connector::{Body, Change, Cursor};
+use crate::fault::Fault;
+use crate::id::{ConnectionName, EntityId, Key, RemoteId};
+use crate::ledger::{Entity, Link, Seen, Sighting, Verdict, observe};
+use crate::record::{Nature, Record, Stream};
+use crate::store::codec::pack;
+use crate::store::table::payload_key;
+
+/// A bounded part of a page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unit {
+    /// From which connection.
+    pub connection: ConnectionName,
+    /// From which of its streams.
+    pub stream: Stream,
+    /// What changed.
+    pub changes: Vec<Change>,
+    /// When the read began, by the source's clock.
+    pub read_at: Timestamp,
+    /// How far the source has been read once this unit is accepted; absent in all but the last unit
+    /// of a page, and in things fetched by id.
+    pub reached: Option<Reached>,
+}
+
+/// How far a source has been read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reached {
+    /// Everything up to here.
+    pub cursor: Cursor,
+    /// There is more to read at once.
+    pub more: bool,
+}
+
+/// What became of a unit's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Accepted {
+    /// New content.
+    pub news: usize,
+    /// Nothing new.
+    pub duplicates: usize,
+    /// Our own writes coming back.
+    pub echoes: usize,
+    /// Older than what we know.
+    pub stale: usize,
+    /// New content of what another connection owns.
+    pub conflicts: usize,
+    /// Could not be understood: in quarantine.
+    pub rejected: usize,
+    /// Told no number: neither zero nor anything else.
+    pub unknown: usize,
+    /// Deliveries queued.
+    pub queued: usize,
+}
+
+/// Accepts one unit.
+pub(super) fn accept(stage: &mut Stage<'_, '_>, unit: &Unit) -> Result<Accepted, EngineError> {
+    let mut accepted = Accepted::default();
+    // What is read now need not be fetched any more, unless reading it shows otherwise.
+    for change in &unit.changes {
+        HINT.delete(
+            stage.txn,
+            &(unit.connection.clone(), unit.stream, change.id.clone()),
+        );
+    }
+    if unit.stream == Stream::Stock {
+        snapshots::accept(stage, unit, &mut accepted)?;
+    } else {
+        for change in &unit.changes {
+            accept_thing(stage, unit, change, &mut accepted)?;
+        }
+    }
+    if let Some(reached) = &unit.reached {
+        move_checkpoint(stage, unit, reached)?;
+        if !reached.more {
+            stage
+                .updates
+                .push(Update::RunOver((unit.connection.clone(), unit.stream)));
+        }
+    }
+    Ok(accepted)
+}
+
+fn move_checkpoint(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    reached: &Reached,
+) -> Result<(), EngineError> {
+    let key = (unit.connection.clone(), unit.stream);
+    let before = CHECKPOINT.get(stage.txn, &key)?;
+    if let Some(before) = &before {
+        before.cursor.check_successor(&reached.cursor)?;
+    }
+    let run_start = match &before {
+        Some(before) if before.in_run => before.run_start.clone(),
+        Some(before) => Some(before.cursor.clone()),
+        None => None,
+    };
+    let drained_at = if reached.more {
+        before.and_then(|b| b.drained_at)
+    } else {
+        Some(stage.now)
+    };
+    let checkpoint = Checkpoint {
+        cursor: reached.cursor.clone(),
+        read_at: unit.read_at,
+        accepted_at: stage.now,
+        drained_at,
+        in_run: reached.more,
+        run_start: if reached.more { run_start } else { None },
+    };
+    Ok(CHECKPOINT.put(stage.txn, &key, &checkpoint)?)
+}
+
+/// Puts a change that could not be understood into quarantine, with its payload (law S8).
+pub(super) fn reject(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    change: &Change,
+    fault: &Fault,
+    accepted: &mut Accepted,
+) -> Result<(), EngineError> {
+    accepted.rejected += 1;
+    keep_payload(stage, unit, change)?;
+    stage.quarantine(NewQuarantine {
+        subject: Subject::Change {
+            id: change.id.clone(),
+            record: None,
+        },
+        connection: unit.connection.clone(),
+        stream: unit.stream,
+        route: None,
+        thing: remote_thing(&unit.connection, unit.stream, &change.id),
+        stage: "read",
+        fault: fault.clone(),
+        attempts: 0,
+    })?;
+    Ok(())
+}
+
+fn accept_thing(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    change: &Change,
+    accepted: &mut Accepted,
+) -> Result<(), EngineError> {
+    let record = match &change.body {
+        Body::Rejected(fault) => return reject(stage, unit, change, fault, accepted),
+        Body::Present(record) => Some(record),
+        Body::Absent => None,
+    };
+    let known = stage.linked(&unit.connection, unit.stream, &change.id)?;
+    let fingerprint = record.map(Record::fingerprint);
+    let sighting = Sighting {
+        connection: &unit.connection,
+        fingerprint,
+        version: &change.version,
+    };
+    let verdict = observe(known.as_ref(), &sighting);
+    match verdict {
+        Verdict::Duplicate => accepted.duplicates += 1,
+        Verdict::Echo => accepted.echoes += 1,
+        Verdict::Stale => accepted.stale += 1,
+        Verdict::Conflict => accepted.conflicts += 1,
+        Verdict::News { .. } => accepted.news += 1,
+    }
+    if matches!(verdict, Verdict::Duplicate | Verdict::Stale) {
+        return Ok(());
+    }
+    let first = known.is_none();
+    let mut entity = known.unwrap_or_else(|| new_entity(stage, unit, change, record));
+    see(stage, unit, change, &mut entity, fingerprint);
+    if let (Verdict::News { .. }, Some(record)) = (verdict, record) {
+        keep_payload(stage, unit, change)?;
+        stage.resolve_quarantine(
+            &remote_thing(&unit.connection, unit.stream, &change.id),
+            "read",
+        )?;
+        if first {
+            stage.link(&unit.connection, unit.stream, &change.id, &entity.id)?;
+            let named = (unit.stream, entity.key.clone(), entity.id.clone());
+            BY_KEY.put(stage.txn, &named, &Nothing {})?;
+        }
+        route(stage, unit, &mut entity, record, first, accepted)?;
+    }
+    Ok(ENTITY.put(stage.txn, &entity.id.clone(), &entity)?)
+}
+
+fn new_entity(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    change: &Change,
+    record: Option<&Record>,
+) -> Entity {
+    let key = match record {
+        Some(Record::Order(order)) => order.number.value().map(Key::new),
+        Some(record) => record.sku().map(|sku| Key::new(sku.as_str())),
+        None => None,
+    };
+    Entity {
+        id: EntityId::new(stage.numbers.id(unit.stream.id_prefix(), stage.now)),
+        stream: unit.stream,
+        key: key.unwrap_or_else(|| Key::new(change.id.as_str())),
+        origin: unit.connection.clone(),
+        links: std::collections::BTreeMap::new(),
+        record: None,
+        queued_to: std::collections::BTreeSet::new(),
+        shipped: std::collections::BTreeMap::new(),
+        cancelled: false,
+        closed: false,
+    }
+}
+
+fn see(
+    stage: &Stage<'_, '_>,
+    unit: &Unit,
+    change: &Change,
+    entity: &mut Entity,
+    fingerprint: Option<crate::record::Fingerprint>,
+) {
+    let number = entity.key.to_string();
+    let is_origin = entity.origin == unit.connection;
+    let link = entity
+        .links
+        .entry(unit.connection.clone())
+        .or_insert_with(|| Link {
+            remote_id: change.id.clone(),
+            number: is_origin.then_some(number),
+            seen: None,
+            delivered: None,
+            lines: Vec::new(),
+            since: stage.now,
+        });
+    let before = link.seen.as_ref().map(|seen| seen.fingerprint);
+    link.seen = Some(Seen {
+        fingerprint: fingerprint
+            .or(before)
+            .unwrap_or(crate::record::Fingerprint([0; 16])),
+        version: change.version.clone(),
+        at: stage.now,
+        absent: fingerprint.is_none(),
+    });
+}
+
+fn route(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    entity: &mut Entity,
+    record: &Record,
+    first: bool,
+    accepted: &mut Accepted,
+) -> Result<(), EngineError> {
+    let what = if first { "seen" } else { "changed" };
+    let detail = format!(
+        "{} {} on {}",
+        unit.stream.noun(),
+        entity.key,
+        unit.connection
+    );
+    stage.note(&entity.id.to_string(), what, detail, Some(&unit.connection))?;
+    match record {
+        Record::Order(order) => orders::accept(stage, unit, entity, order, accepted),
+        Record::Shipment(shipment) => shipments::accept(stage, unit, entity, shipment, accepted),
+        record if unit.stream.nature() == Nature::Event => {
+            orders::accept_other(stage, unit, entity, record, accepted)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Keeps the payload as it came, for mapping it again, until its time to live is over.
+pub(super) fn keep_payload(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    change: &Change,
+) -> Result<(), EngineError> {
+    let Some(raw) = &change.raw else {
+        return Ok(());
+    };
+    if raw.bytes.len() > stage.limits().max_payload_bytes {
+        return Ok(());
+    }
+    let ttl = if raw.personal {
+        stage.limits().personal_payload_ttl
+    } else {
+        stage.limits().payload_ttl
+    };
+    let key = (unit.connection.clone(), unit.stream, change.id.clone());
+    if let Some(before) = PAYLOAD_NOTE.get(stage.txn, &key)? {
+        let (connection, stream, id) = key.clone();
+        EXPIRY.delete(stage.txn, &(before.expires_at, connection, stream, id));
+    }
+    let expires_at = later(stage.now, ttl);
+    stage.txn.put(payload_key(&key), pack(&raw.bytes)?);
+    let note = PayloadNote {
+        personal: raw.personal,
+        expires_at,
+    };
+    PAYLOAD_NOTE.put(stage.txn, &key, &note)?;
+    let (connection, stream, id) = key;
+    Ok(EXPIRY.put(
+        stage.txn,
+        &(expires_at, connection, stream, id),
+        &Nothing {},
+    )?)
+}
+
+/// Removes at most `limit` payloads whose time is over; whether more are left.
+pub(super) fn expire_payloads(
+    stage: &mut Stage<'_, '_>,
+    limit: usize,
+) -> Result<bool, EngineError> {
+    let due = EXPIRY.before(EXPIRY.all(), &(stage.now,));
+    let rows = EXPIRY.scan(stage.txn, &due, limit)?;
+    let more = rows.len() == limit;
+    for (key, _) in rows {
+        let (_, connection, stream, id) = key.clone();
+        EXPIRY.delete(stage.txn, &key);
+        let place = (connection, stream, id);
+        stage.txn.delete(payload_key(&place));
+        PAYLOAD_NOTE.delete(stage.txn, &place);
+    }
+    Ok(more)
+}
+
+/// Notes that a thing is to be fetched by id.
+pub(super) fn hint(
+    stage: &mut Stage<'_, '_>,
+    connection: &ConnectionName,
+    stream: Stream,
+    id: &RemoteId,
+    reason: &str,
+) -> Result<(), EngineError> {
+    let hint = super::tables::Hint {
+        reason: reason.to_owned(),
+        since: stage.now,
+    };
+    Ok(HINT.put(stage.txn, &(connection.clone(), stream, id.clone()), &hint)?)
+}

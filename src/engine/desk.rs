@@ -1,0 +1,237 @@
+//! The quarantine as a desk: look, mend, try again, or let go with a reason.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::EngineError;
+use super::accept::hint;
+use super::cells;
+use super::index::Update;
+use super::orders;
+use super::stage::Stage;
+use super::tables::{ATTEMPT, ENTITY, EVENT, QUARANTINE, Quarantined, Subject};
+use crate::fault::{Effect, Fault};
+use crate::outbox::State;
+use crate::record::{Record, Stream};
+
+/// One row of the desk.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeskRow {
+    /// What to call it by.
+    pub number: u64,
+    /// What, where and why.
+    #[serde(flatten)]
+    pub row: Quarantined,
+}
+
+/// One row of the desk with what would be delivered.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeskSheet {
+    /// The row.
+    #[serde(flatten)]
+    pub row: DeskRow,
+    /// The record, as it would be delivered or mapped; personal data masked.
+    pub record: Option<Value>,
+}
+
+/// The rows from `after` on, oldest first.
+pub(super) fn list(
+    stage: &Stage<'_, '_>,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<DeskRow>, EngineError> {
+    let range = QUARANTINE.after(QUARANTINE.all(), &after);
+    let rows = QUARANTINE.scan(stage.txn, &range, limit)?;
+    Ok(rows
+        .into_iter()
+        .map(|(number, row)| DeskRow { number, row })
+        .collect())
+}
+
+/// One row with its record.
+pub(super) fn show(stage: &Stage<'_, '_>, number: u64) -> Result<DeskSheet, EngineError> {
+    let row = find(stage, number)?;
+    let record = match &row.subject {
+        Subject::Change { record, .. } => record.clone(),
+        Subject::Delivery { seq, .. } => EVENT.get(stage.txn, seq)?.map(|row| row.record),
+        Subject::Cell { .. } => None,
+    };
+    let record = record.map(|record| crate::record::masked(&record));
+    Ok(DeskSheet {
+        row: DeskRow { number, row },
+        record,
+    })
+}
+
+fn find(stage: &Stage<'_, '_>, number: u64) -> Result<Quarantined, EngineError> {
+    QUARANTINE.get(stage.txn, &number)?.ok_or_else(|| {
+        Fault::reject(
+            "not_in_quarantine",
+            format!("there is no {number} in quarantine"),
+        )
+        .into()
+    })
+}
+
+/// Tries a row again: a delivery goes back to the queue, a change is mapped or read again.
+pub(super) fn retry(stage: &mut Stage<'_, '_>, number: u64) -> Result<(), EngineError> {
+    let row = find(stage, number)?;
+    stage.note(&row.thing, "retried", format!("quarantine {number}"), None)?;
+    match &row.subject {
+        Subject::Delivery { seq, .. } => retry_delivery(stage, number, *seq),
+        Subject::Cell { key } => {
+            let place = (row.connection.clone(), row.stream, key.clone());
+            ATTEMPT.delete(stage.txn, &place);
+            stage.end_quarantine(number);
+            let target = (row.connection.clone(), row.stream);
+            let known = cells::blocks(&target).get(stage.txn, key.as_str())?;
+            let cell = known
+                .as_deref()
+                .and_then(cells::Cell::decode)
+                .unwrap_or_default();
+            let due = Some((cell.lane(), Some(stage.now)));
+            stage.updates.push(Update::Cell(target, key.clone(), due));
+            Ok(())
+        }
+        Subject::Change { id, record: None } => {
+            stage.end_quarantine(number);
+            hint(
+                stage,
+                &row.connection,
+                row.stream,
+                id,
+                "retry from quarantine",
+            )
+        }
+        Subject::Change {
+            record: Some(record),
+            ..
+        } => remap(stage, number, &row, record),
+    }
+}
+
+fn retry_delivery(stage: &mut Stage<'_, '_>, number: u64, seq: u64) -> Result<(), EngineError> {
+    stage.end_quarantine(number);
+    let Some(mut event) = EVENT.get(stage.txn, &seq)? else {
+        return Ok(());
+    };
+    let unknown = event
+        .last_fault
+        .as_ref()
+        .is_some_and(|fault| fault.effect == Effect::Unknown);
+    let due = stage.now;
+    event.state = if unknown {
+        State::Uncertain { due }
+    } else {
+        State::Pending { due }
+    };
+    // Its age counts anew: a person has looked.
+    event.accepted_at = stage.now;
+    stage.put_event(&event)
+}
+
+fn remap(
+    stage: &mut Stage<'_, '_>,
+    number: u64,
+    row: &Quarantined,
+    record: &Value,
+) -> Result<(), EngineError> {
+    let Some(mut entity) = ENTITY.get(stage.txn, &row.thing.as_str().into())? else {
+        return Err(
+            Fault::reject("thing_is_gone", "what this was about is not known any more").into(),
+        );
+    };
+    let rules = stage.rules;
+    let mut routes = rules.router.from(&row.connection, row.stream).iter();
+    let Some(route) = routes.find(|route| Some(&route.name) == row.route.as_ref()) else {
+        let message = "its route is not configured any more: dismiss it or add the route again";
+        return Err(Fault::reject("route_is_gone", message).into());
+    };
+    let record = Record::from_json(row.stream, record.clone())?;
+    if row.stream == Stream::Shipments {
+        // A shipment is matched to its order again, so it is read again.
+        if let Some(link) = entity.links.get_mut(&row.connection) {
+            link.seen = None;
+        }
+        ENTITY.put(stage.txn, &entity.id.clone(), &entity)?;
+        stage.end_quarantine(number);
+        let id = entity
+            .remote_id(&row.connection)
+            .cloned()
+            .unwrap_or_else(|| "".into());
+        return hint(
+            stage,
+            &row.connection,
+            row.stream,
+            &id,
+            "retry from quarantine",
+        );
+    }
+    let known = entity.queued_to.contains(&route.to.0);
+    let operation = if known {
+        crate::connector::Operation::Update
+    } else {
+        crate::connector::Operation::Create
+    };
+    if orders::enqueue(stage, &entity, &record, route, operation)? {
+        entity.queued_to.insert(route.to.0.clone());
+        ENTITY.put(stage.txn, &entity.id.clone(), &entity)?;
+    }
+    Ok(())
+}
+
+/// Replaces what would be delivered or mapped. The record must be a valid one.
+pub(super) fn edit(
+    stage: &mut Stage<'_, '_>,
+    number: u64,
+    record: Value,
+) -> Result<(), EngineError> {
+    let mut row = find(stage, number)?;
+    let checked = |stream| Record::from_json(stream, record.clone());
+    match &mut row.subject {
+        Subject::Delivery { seq, .. } => {
+            let Some(mut event) = EVENT.get(stage.txn, seq)? else {
+                return Ok(());
+            };
+            event.record = checked(event.stream)?.to_json();
+            stage.put_event(&event)?;
+        }
+        Subject::Change {
+            record: place @ Some(_),
+            ..
+        } => {
+            *place = Some(checked(row.stream)?.to_json());
+            QUARANTINE.put(stage.txn, &number, &row)?;
+        }
+        Subject::Change { record: None, .. } | Subject::Cell { .. } => {
+            let message = "nothing here can be edited: mend it at the source and retry";
+            return Err(Fault::reject("not_editable", message).into());
+        }
+    }
+    stage.note(&row.thing, "edited", format!("quarantine {number}"), None)
+}
+
+/// Lets a row go. What an order reserved stays reserved until somebody releases it.
+pub(super) fn dismiss(
+    stage: &mut Stage<'_, '_>,
+    number: u64,
+    reason: &str,
+) -> Result<(), EngineError> {
+    if reason.trim().is_empty() {
+        return Err(Fault::reject("no_reason", "a dismissal needs a reason").into());
+    }
+    let row = find(stage, number)?;
+    if let Subject::Delivery { seq, .. } = &row.subject {
+        stage.remove_event(*seq);
+    }
+    stage.end_quarantine(number);
+    if let Some(route) = &row.route {
+        stage.count(route, |counts| counts.dismissed += 1)?;
+    }
+    stage.note(
+        &row.thing,
+        "dismissed",
+        format!("quarantine {number}: {reason}"),
+        None,
+    )
+}

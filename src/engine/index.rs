@@ -1,0 +1,221 @@
+//! What the engine keeps in memory: indexes over the store's rows, rebuilt at start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Bound, ControlFlow};
+
+use jiff::Timestamp;
+
+use super::EngineError;
+use super::cells::{self, Cell};
+use super::rules::Rules;
+use super::stage::mode_of;
+use super::tables::{ATTEMPT, EVENT, QUARANTINE, RESERVATION};
+use crate::id::{ConnectionName, Key};
+use crate::outbox::{Differences, Entry as QueueEntry, Queue, State};
+use crate::record::{Lane, Stream};
+use crate::router::Mode;
+use crate::store::Txn;
+
+/// How many rows are read at a time when an index is rebuilt.
+const SCAN: usize = 1000;
+
+/// What the index learns from a committed unit of work.
+#[derive(Debug)]
+pub(super) enum Update {
+    /// An outbox row is like this now, or settled.
+    Event(u64, Option<QueueEntry>),
+    /// A key of a state stream differs and may be written from then on (or is held), or is published.
+    Cell(
+        (ConnectionName, Stream),
+        Key,
+        Option<(Lane, Option<Timestamp>)>,
+    ),
+    /// A cell is being written by this process, or no longer.
+    CellInFlight((ConnectionName, Stream), Key, bool),
+    /// A row of the quarantine stands for this thing and stage, or is gone.
+    Quarantine(u64, Option<(String, String)>),
+    /// These keys were named in the present run of a stream.
+    Seen((ConnectionName, Stream), Vec<u64>),
+    /// The run of a stream is over.
+    RunOver((ConnectionName, Stream)),
+    /// The SKU has reservations, or none any more.
+    Reserved(Key, bool),
+}
+
+/// Indexes over the store's rows.
+#[derive(Debug)]
+pub(super) struct Index {
+    /// When this process opened the store.
+    pub opened_at: Timestamp,
+    /// Hashes of the keys that the present run of a stream named, for what a complete run leaves out.
+    pub seen: BTreeMap<(ConnectionName, Stream), BTreeSet<u64>>,
+    pub queue: Queue,
+    pub cells: Differences,
+    /// Cells that are being written by this process right now.
+    pub in_flight: BTreeSet<((ConnectionName, Stream), Key)>,
+    reserved: BTreeSet<Key>,
+    quarantine: BTreeMap<u64, (String, String)>,
+    quarantine_by_thing: BTreeMap<(String, String), u64>,
+}
+
+impl Index {
+    /// Reads what an index needs from the store.
+    pub(super) fn rebuild(
+        txn: &Txn<'_>,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<Self, EngineError> {
+        let mut index = Self {
+            opened_at: now,
+            seen: BTreeMap::new(),
+            queue: Queue::default(),
+            cells: Differences::default(),
+            in_flight: BTreeSet::new(),
+            reserved: BTreeSet::new(),
+            quarantine: BTreeMap::new(),
+            quarantine_by_thing: BTreeMap::new(),
+        };
+        index.read_events(txn, rules, now)?;
+        index.read_quarantine(txn)?;
+        index.read_reservations(txn)?;
+        for publish in &rules.publishes {
+            index.read_cells(txn, &(publish.to.clone(), Stream::Stock), publish.mode, now)?;
+        }
+        Ok(index)
+    }
+
+    fn read_events(
+        &mut self,
+        txn: &Txn<'_>,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        let mut range = EVENT.all();
+        loop {
+            let rows = EVENT.scan(txn, &range, SCAN)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
+            range = EVENT.after(range, last);
+            for (seq, row) in rows {
+                let mut entry = QueueEntry::of(&row);
+                // Nobody is sending it any more: its outcome is unknown, to be found out at once.
+                if matches!(row.state, State::InFlight { .. }) {
+                    entry.due = Some(now);
+                }
+                if mode_of(rules, &row.route) == Mode::Observe {
+                    entry.due = None;
+                }
+                self.queue.put(seq, entry);
+            }
+        }
+    }
+
+    fn read_quarantine(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        let mut range = QUARANTINE.all();
+        loop {
+            let rows = QUARANTINE.scan(txn, &range, SCAN)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
+            range = QUARANTINE.after(range, last);
+            for (number, row) in rows {
+                self.apply(Update::Quarantine(number, Some((row.thing, row.stage))));
+            }
+        }
+    }
+
+    fn read_reservations(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        let mut range = RESERVATION.all();
+        loop {
+            let rows = RESERVATION.scan(txn, &range, SCAN)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
+            range = RESERVATION.after(range, last);
+            self.reserved
+                .extend(rows.into_iter().map(|((sku, _, _), _)| sku));
+        }
+    }
+
+    fn read_cells(
+        &mut self,
+        txn: &Txn<'_>,
+        target: &(ConnectionName, Stream),
+        mode: Mode,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        let mut pending = Vec::new();
+        cells::blocks(target).visit(txn, Bound::Unbounded, |key, bytes| {
+            if let Some(cell) = Cell::decode(bytes).filter(Cell::is_pending) {
+                pending.push((Key::from(key), cell.lane()));
+            }
+            ControlFlow::Continue(())
+        })?;
+        for (key, lane) in pending {
+            let attempt = ATTEMPT.get(txn, &(target.0.clone(), target.1, key.clone()))?;
+            let due = match (mode, attempt) {
+                (Mode::Observe, _) => None,
+                (Mode::Apply, None) => Some(now),
+                (Mode::Apply, Some(attempt)) if attempt.quarantine.is_some() => None,
+                (Mode::Apply, Some(attempt)) => Some(attempt.due.unwrap_or(now)),
+            };
+            self.cells.put(target, &key, lane, due);
+        }
+        Ok(())
+    }
+
+    /// Learns what a committed unit changed.
+    pub(super) fn apply(&mut self, update: Update) {
+        match update {
+            Update::Event(seq, Some(entry)) => self.queue.put(seq, entry),
+            Update::Event(seq, None) => self.queue.remove(seq),
+            Update::Cell(target, key, Some((lane, due))) => {
+                self.cells.put(&target, &key, lane, due)
+            }
+            Update::Cell(target, key, None) => self.cells.remove(&target, &key),
+            Update::Seen(stream, hashes) => self.seen.entry(stream).or_default().extend(hashes),
+            Update::RunOver(stream) => {
+                self.seen.remove(&stream);
+            }
+            Update::CellInFlight(target, key, true) => {
+                self.in_flight.insert((target, key));
+            }
+            Update::CellInFlight(target, key, false) => {
+                self.in_flight.remove(&(target, key));
+            }
+            Update::Quarantine(number, Some(thing)) => {
+                self.quarantine_by_thing.insert(thing.clone(), number);
+                self.quarantine.insert(number, thing);
+            }
+            Update::Quarantine(number, None) => {
+                if let Some(thing) = self.quarantine.remove(&number) {
+                    self.quarantine_by_thing.remove(&thing);
+                }
+            }
+            Update::Reserved(sku, true) => {
+                self.reserved.insert(sku);
+            }
+            Update::Reserved(sku, false) => {
+                self.reserved.remove(&sku);
+            }
+        }
+    }
+
+    /// The open row for this thing and stage.
+    pub(super) fn quarantined(&self, thing: &str, stage: &str) -> Option<u64> {
+        self.quarantine_by_thing
+            .get(&(thing.to_owned(), stage.to_owned()))
+            .copied()
+    }
+
+    /// How many rows are in quarantine.
+    pub(super) fn quarantine_len(&self) -> usize {
+        self.quarantine.len()
+    }
+
+    /// Whether any order takes this SKU.
+    pub(super) fn is_reserved(&self, sku: &Key) -> bool {
+        self.reserved.contains(sku)
+    }
+}

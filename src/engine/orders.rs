@@ -1,0 +1,364 @@
+//! Accepting orders: reserve what they take, queue them once to each sink, call them off.
+
+use super::EngineError;
+use super::accept::{Accepted, Unit};
+use super::cells;
+use super::rules::Mapped;
+use super::stage::{NewQuarantine, Stage};
+use super::tables::{EVENT, OPEN, Open, RESERVATION, Subject};
+use crate::connector::{Captured, Operation};
+use crate::fault::Fault;
+use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RemoteId};
+use crate::inventory::Reservation;
+use crate::ledger::Entity;
+use crate::outbox::{OutboxRow, State};
+use crate::record::{CancellationState, Order, Quantity, Record, Stream};
+use crate::router::Route;
+
+/// Accepts new content of an order from its origin.
+pub(super) fn accept(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    entity: &mut Entity,
+    order: &Order,
+    accepted: &mut Accepted,
+) -> Result<(), EngineError> {
+    entity.record = Some(Record::Order(Box::new(order.clone())).to_json());
+    entity.closed = order.is_closed();
+    let open = (
+        unit.connection.clone(),
+        unit.stream,
+        order.id.as_str().into(),
+    );
+    if order.is_settled() {
+        OPEN.delete(stage.txn, &open);
+    } else {
+        OPEN.put(
+            stage.txn,
+            &open,
+            &Open {
+                since: order.placed_at,
+            },
+        )?;
+    }
+    let cancelled = order.axes.cancellation == CancellationState::Cancelled;
+    for route in stage.rules.router.from(&unit.connection, unit.stream) {
+        stage.count(&route.name, |counts| counts.routed += 1)?;
+        accept_for_route(stage, entity, order, route, accepted)?;
+    }
+    if cancelled {
+        entity.cancelled = true;
+    }
+    reserve(stage, entity, order)
+}
+
+fn accept_for_route(
+    stage: &mut Stage<'_, '_>,
+    entity: &mut Entity,
+    order: &Order,
+    route: &Route,
+    accepted: &mut Accepted,
+) -> Result<(), EngineError> {
+    let thing = entity.id.to_string();
+    if route
+        .start_from
+        .is_some_and(|start| order.placed_at < start)
+    {
+        return stage.filtered(&route.name, "start_from", &thing);
+    }
+    let cancelled = order.axes.cancellation == CancellationState::Cancelled;
+    let queued = entity.queued_to.contains(&route.to.0);
+    match (queued, cancelled) {
+        (false, true) => stage.filtered(&route.name, "cancelled_before_import", &thing),
+        (true, true) if entity.cancelled => stage.filtered(&route.name, "already_carried", &thing),
+        (true, true) => cancel(stage, entity, order, route, accepted),
+        (true, false) => stage.filtered(&route.name, "already_carried", &thing),
+        (false, false) => {
+            let record = Record::Order(Box::new(order.clone()));
+            let queued = enqueue(stage, entity, &record, route, Operation::Create)?;
+            if queued {
+                entity.queued_to.insert(route.to.0.clone());
+                accepted.queued += 1;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Calls an order off: silently where it was never sent, else by telling the sink.
+fn cancel(
+    stage: &mut Stage<'_, '_>,
+    entity: &mut Entity,
+    order: &Order,
+    route: &Route,
+    accepted: &mut Accepted,
+) -> Result<(), EngineError> {
+    if let Some(row) = untouched_create(stage, entity, &route.to.0)? {
+        stage.remove_event(row.seq);
+        entity.queued_to.remove(&route.to.0);
+        return stage.filtered(
+            &route.name,
+            "cancelled_before_sending",
+            &entity.id.to_string(),
+        );
+    }
+    let record = Record::Order(Box::new(order.clone()));
+    if enqueue(stage, entity, &record, route, Operation::Cancel)? {
+        accepted.queued += 1;
+    }
+    Ok(())
+}
+
+/// The create of this thing for this sink, if nothing of it was ever sent.
+fn untouched_create(
+    stage: &Stage<'_, '_>,
+    entity: &Entity,
+    sink: &ConnectionName,
+) -> Result<Option<OutboxRow>, EngineError> {
+    for seq in stage.index.queue.of_line(sink, &entity.id) {
+        let Some(row) = EVENT.get(stage.txn, &seq)? else {
+            continue;
+        };
+        let unsent = matches!(row.state, State::Pending { .. } | State::Waiting { .. });
+        if row.operation == Operation::Create && unsent && row.attempts == 0 {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
+}
+
+/// Accepts an event that is neither an order nor a shipment: created once, then updated.
+pub(super) fn accept_other(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    entity: &mut Entity,
+    record: &Record,
+    accepted: &mut Accepted,
+) -> Result<(), EngineError> {
+    for route in stage.rules.router.from(&unit.connection, unit.stream) {
+        stage.count(&route.name, |counts| counts.routed += 1)?;
+        let known = entity.queued_to.contains(&route.to.0);
+        let operation = if known {
+            Operation::Update
+        } else {
+            Operation::Create
+        };
+        if enqueue(stage, entity, record, route, operation)? {
+            entity.queued_to.insert(route.to.0.clone());
+            accepted.queued += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Maps a record and queues it; whether it was queued (or filtered, or is in quarantine).
+pub(super) fn enqueue(
+    stage: &mut Stage<'_, '_>,
+    entity: &Entity,
+    record: &Record,
+    route: &Route,
+    operation: Operation,
+) -> Result<bool, EngineError> {
+    let thing = entity.id.to_string();
+    let mapped = match stage.map(&route.name, &record.to_json()) {
+        Ok(Mapped::Kept(mapped)) => mapped,
+        Ok(Mapped::Filtered(rule)) => {
+            stage.filtered(&route.name, &rule, &thing)?;
+            return Ok(false);
+        }
+        Err(fault) => return quarantine_mapping(stage, entity, record, route, fault),
+    };
+    if let Err(fault) = Record::from_json(route.to.1, mapped.clone()) {
+        return quarantine_mapping(stage, entity, record, route, fault.at("after the mapping"));
+    }
+    stage.resolve_quarantine(&thing, "map")?;
+    let row = new_row(stage, entity, &entity.id, route, operation, mapped);
+    stage.put_event(&row)?;
+    let word = match operation {
+        Operation::Create => "create",
+        Operation::Update => "update",
+        Operation::Cancel => "cancel",
+    };
+    let detail = format!("{word} on {} by route {}", route.to.0, route.name);
+    stage.note(&thing, "queued", detail, Some(&route.to.0))?;
+    Ok(true)
+}
+
+/// A new outbox row; `line` is the thing with which it keeps order.
+pub(super) fn new_row(
+    stage: &mut Stage<'_, '_>,
+    entity: &Entity,
+    line: &EntityId,
+    route: &Route,
+    operation: Operation,
+    record: serde_json::Value,
+) -> OutboxRow {
+    OutboxRow {
+        id: DeliveryId::new(stage.numbers.id("dlv", stage.now)),
+        seq: stage.numbers.next(),
+        sink: route.to.0.clone(),
+        stream: route.to.1,
+        entity: entity.id.clone(),
+        line: line.clone(),
+        operation,
+        route: route.name.clone(),
+        origin: entity.origin.clone(),
+        reference: reference(entity),
+        record,
+        state: State::Pending { due: stage.now },
+        captured: Captured::new(),
+        attempts: 0,
+        accepted_at: stage.now,
+        last_fault: None,
+    }
+}
+
+/// Our reference: the origin's name and its id of the thing.
+pub(super) fn reference(entity: &Entity) -> String {
+    let id = entity
+        .remote_id(&entity.origin)
+        .map_or("", RemoteId::as_str);
+    format!("{}:{id}", entity.origin)
+}
+
+pub(super) fn quarantine_mapping(
+    stage: &mut Stage<'_, '_>,
+    entity: &Entity,
+    record: &Record,
+    route: &Route,
+    fault: Fault,
+) -> Result<bool, EngineError> {
+    let id = entity
+        .remote_id(&entity.origin)
+        .cloned()
+        .unwrap_or_else(|| RemoteId::new(""));
+    stage.quarantine(NewQuarantine {
+        subject: Subject::Change {
+            id,
+            record: Some(record.to_json()),
+        },
+        connection: entity.origin.clone(),
+        stream: entity.stream,
+        route: Some(route.name.clone()),
+        thing: entity.id.to_string(),
+        stage: "map",
+        fault,
+        attempts: 0,
+    })?;
+    Ok(false)
+}
+
+/// Takes what an order needs from its channel's pool, once per line; gives back what was called off.
+fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<(), EngineError> {
+    let rules = stage.rules;
+    let Some((_, pool)) = rules.pool_of_channel(&entity.origin) else {
+        return Ok(());
+    };
+    let owner = pool.fulfilled_by.clone();
+    let mut dirty = std::collections::BTreeSet::new();
+    for line in &order.lines {
+        let sku = Key::new(line.sku.as_str());
+        let key = (sku.clone(), entity.id.clone(), line.line_id.clone());
+        let known = RESERVATION.get(stage.txn, &key)?.map(|row| row.0);
+        let cancelled = if order.axes.cancellation == CancellationState::Cancelled {
+            line.quantity
+        } else {
+            line.qty_cancelled
+        };
+        let row = match known {
+            Some(known) => {
+                let released = release(stage, entity, owner.as_ref(), &known, cancelled);
+                if released == known.released {
+                    continue;
+                }
+                Reservation { released, ..known }
+            }
+            // What had left or was called off before we saw it takes nothing.
+            None if line.qty_open() == Quantity::ZERO || cancelled == line.quantity => continue,
+            None => Reservation {
+                order: entity.id.clone(),
+                order_number: entity.key.to_string(),
+                line_id: line.line_id.clone(),
+                sku: line.sku.clone(),
+                channel: entity.origin.clone(),
+                quantity: line.quantity,
+                released: Quantity(line.quantity.0 - line.qty_open().0),
+                issues: Vec::new(),
+                confirmed_at: None,
+                known_to_owner: false,
+                placed_at: order.placed_at,
+            },
+        };
+        cells::put_reservation(stage, &key, row)?;
+        dirty.insert(sku);
+    }
+    let cause = format!("order {} on {}", entity.key, entity.origin);
+    cells::recompute(stage, &dirty, Some(&cause))
+}
+
+/// How much of a reservation is given back: at once while nothing of the order was sent to the owner,
+/// else when the owner has confirmed the cancellation ([`release_cancelled`]).
+fn release(
+    stage: &Stage<'_, '_>,
+    entity: &Entity,
+    owner: Option<&ConnectionName>,
+    known: &Reservation,
+    cancelled: Quantity,
+) -> Quantity {
+    let owner_has_it = owner.is_some_and(|owner| {
+        entity.links.contains_key(owner)
+            || stage
+                .index
+                .queue
+                .of_line(owner, &entity.id)
+                .next()
+                .is_some()
+                && entity.queued_to.contains(owner)
+    });
+    if owner_has_it {
+        known.released
+    } else {
+        cancelled.max(known.released)
+    }
+}
+
+/// The owner confirmed that an order is called off: give back all that has not left.
+pub(super) fn release_cancelled(
+    stage: &mut Stage<'_, '_>,
+    entity: &Entity,
+) -> Result<(), EngineError> {
+    let cause = format!("cancellation of order {} confirmed", entity.key);
+    change_reservations(stage, entity, &cause, |row| {
+        let left = row.unshipped();
+        row.released = Quantity(row.released.0 + left.0);
+        left.is_positive()
+    })
+}
+
+/// Changes the reservations of an order; `change` says whether it changed the one it is given.
+pub(super) fn change_reservations(
+    stage: &mut Stage<'_, '_>,
+    order: &Entity,
+    cause: &str,
+    mut change: impl FnMut(&mut Reservation) -> bool,
+) -> Result<(), EngineError> {
+    let Some(record) = &order.record else {
+        return Ok(());
+    };
+    let Ok(Record::Order(content)) = Record::from_json(Stream::Orders, record.clone()) else {
+        return Ok(());
+    };
+    let mut dirty = std::collections::BTreeSet::new();
+    for line in &content.lines {
+        let sku = Key::new(line.sku.as_str());
+        let key = (sku.clone(), order.id.clone(), line.line_id.clone());
+        let Some(mut row) = RESERVATION.get(stage.txn, &key)?.map(|row| row.0) else {
+            continue;
+        };
+        if change(&mut row) {
+            cells::put_reservation(stage, &key, row)?;
+            dirty.insert(sku);
+        }
+    }
+    cells::recompute(stage, &dirty, Some(cause))
+}

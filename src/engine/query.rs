@@ -1,0 +1,316 @@
+//! What can be asked: how it stands, and why a thing is as it is.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::EngineError;
+use super::cells::{self, Cell};
+use super::stage::{Stage, mode_of};
+use super::tables::{
+    BY_KEY, CHECKPOINT, COUNTS, Counts, ENTITY, EVENT, Entry, HINT, JOURNAL, META, OPEN,
+};
+use crate::fault::Fault;
+use crate::id::{ConnectionName, EntityId, Key, RemoteId};
+use crate::inventory::Derivation;
+use crate::ledger::Entity;
+use crate::record::Stream;
+use crate::router::Mode;
+
+/// How many entries of one thing's life are told.
+const MAX_ENTRIES: usize = 1000;
+
+/// How it stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// By our clock.
+    pub now: Timestamp,
+    /// How far each stream is accepted.
+    pub streams: Vec<StreamStatus>,
+    /// Deliveries not settled: sink, stream, state, how many.
+    pub queue: Vec<QueueStatus>,
+    /// State keys not published yet: sink, stream, how many.
+    pub differences: Vec<DifferenceStatus>,
+    /// Totals by route.
+    pub routes: BTreeMap<String, RouteStatus>,
+    /// Rows on the desk.
+    pub quarantined: usize,
+    /// Connections that are paused, and why.
+    pub paused: BTreeMap<String, String>,
+}
+
+/// How far one stream is accepted.
+#[derive(Debug, Clone, Serialize)]
+pub struct StreamStatus {
+    /// The connection.
+    pub connection: String,
+    /// Its stream.
+    pub stream: Stream,
+    /// Everything up to here.
+    pub cursor: String,
+    /// When something was last accepted.
+    pub accepted_at: Timestamp,
+    /// When it was last read to its end.
+    pub drained_at: Option<Timestamp>,
+}
+
+/// Deliveries of one sink in one state.
+#[derive(Debug, Clone, Serialize)]
+pub struct QueueStatus {
+    /// The sink.
+    pub sink: String,
+    /// Its stream.
+    pub stream: Stream,
+    /// In which state.
+    pub state: String,
+    /// How many.
+    pub count: u64,
+    /// When the oldest was accepted.
+    pub oldest: Timestamp,
+}
+
+/// State keys of one sink.
+#[derive(Debug, Clone, Serialize)]
+pub struct DifferenceStatus {
+    /// The sink.
+    pub sink: String,
+    /// Its stream.
+    pub stream: Stream,
+    /// How many.
+    pub count: usize,
+}
+
+/// One route.
+#[derive(Debug, Clone, Serialize)]
+pub struct RouteStatus {
+    /// Whether it writes.
+    pub applies: bool,
+    /// What became of its changes.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// The life of one thing.
+#[derive(Debug, Clone, Serialize)]
+pub struct Life {
+    /// Our id, its key and its links.
+    pub entity: Entity,
+    /// What happened, oldest first.
+    pub entries: Vec<(Timestamp, Entry)>,
+}
+
+/// Why a channel is told a number.
+#[derive(Debug, Clone, Serialize)]
+pub struct StockReason {
+    /// The channel.
+    pub connection: String,
+    /// Everything the number is made of.
+    pub derivation: Derivation,
+    /// What it was last told, and when.
+    pub published: Option<(String, Option<Timestamp>)>,
+    /// Whether the publish rule writes.
+    pub applies: bool,
+    /// What changed the number lately, newest last.
+    pub entries: Vec<(Timestamp, Entry)>,
+}
+
+/// Tells how it stands. Reads the whole queue: for people, not for loops.
+pub(super) fn status(stage: &Stage<'_, '_>) -> Result<Status, EngineError> {
+    let checkpoints = CHECKPOINT.scan(stage.txn, &CHECKPOINT.all(), 10_000)?;
+    let streams = checkpoints
+        .into_iter()
+        .map(|((connection, stream), row)| StreamStatus {
+            connection: connection.to_string(),
+            stream,
+            cursor: row.cursor.to_string(),
+            accepted_at: row.accepted_at,
+            drained_at: row.drained_at,
+        });
+    let counts = COUNTS.scan(stage.txn, &COUNTS.all(), 10_000)?;
+    let routes = counts.into_iter().map(|(route, counts)| {
+        let applies = mode_of(stage.rules, &route) == Mode::Apply;
+        (route.to_string(), RouteStatus { applies, counts })
+    });
+    let differences = stage
+        .index
+        .cells
+        .targets()
+        .map(|((sink, stream), count)| DifferenceStatus {
+            sink: sink.to_string(),
+            stream: *stream,
+            count,
+        });
+    Ok(Status {
+        now: stage.now,
+        streams: streams.collect(),
+        queue: queue(stage)?,
+        differences: differences.collect(),
+        routes: routes.collect(),
+        quarantined: stage.index.quarantine_len(),
+        paused: paused(stage)?,
+    })
+}
+
+fn queue(stage: &Stage<'_, '_>) -> Result<Vec<QueueStatus>, EngineError> {
+    let mut found: BTreeMap<(String, Stream, String), (u64, Timestamp)> = BTreeMap::new();
+    let mut range = EVENT.all();
+    loop {
+        let rows = EVENT.scan(stage.txn, &range, 1000)?;
+        let Some((last, _)) = rows.last() else { break };
+        range = EVENT.after(range, last);
+        for (_, row) in rows {
+            let observed = mode_of(stage.rules, &row.route) == Mode::Observe;
+            let state = if observed {
+                "observed"
+            } else {
+                row.state.name()
+            };
+            let place = (row.sink.to_string(), row.stream, state.to_owned());
+            let entry = found.entry(place).or_insert((0, row.accepted_at));
+            entry.0 += 1;
+            entry.1 = entry.1.min(row.accepted_at);
+        }
+    }
+    let rows = found
+        .into_iter()
+        .map(|((sink, stream, state), (count, oldest))| QueueStatus {
+            sink,
+            stream,
+            state,
+            count,
+            oldest,
+        });
+    Ok(rows.collect())
+}
+
+fn paused(stage: &Stage<'_, '_>) -> Result<BTreeMap<String, String>, EngineError> {
+    let facts = META.scan(stage.txn, &META.all(), 10_000)?;
+    let paused = facts.into_iter().filter_map(|(name, fact)| {
+        let connection = name.strip_prefix("paused/")?.to_owned();
+        Some((
+            connection,
+            fact.value["why"].as_str().unwrap_or_default().to_owned(),
+        ))
+    });
+    Ok(paused.collect())
+}
+
+/// The deliveries that wait, for `queue` and `plan`: oldest first.
+pub(super) fn events(
+    stage: &Stage<'_, '_>,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<crate::outbox::OutboxRow>, EngineError> {
+    let range = EVENT.after(EVENT.all(), &after);
+    let rows = EVENT.scan(stage.txn, &range, limit)?;
+    let masked = |mut row: crate::outbox::OutboxRow| {
+        row.record = crate::record::masked(&row.record);
+        row
+    };
+    Ok(rows.into_iter().map(|(_, row)| masked(row)).collect())
+}
+
+/// The life of the things that `name` names: our id, a number, or `connection:remote id`.
+pub(super) fn explain(
+    stage: &Stage<'_, '_>,
+    stream: Stream,
+    name: &str,
+) -> Result<Vec<Life>, EngineError> {
+    let mut ids: Vec<EntityId> = Vec::new();
+    if ENTITY.contains(stage.txn, &name.into())? {
+        ids.push(name.into());
+    }
+    if let Some((connection, id)) = name.split_once(':') {
+        let linked = stage.linked(&connection.into(), stream, &RemoteId::new(id))?;
+        ids.extend(linked.map(|entity| entity.id));
+    }
+    let by_key = BY_KEY.under(&(stream, Key::new(name)));
+    let found = BY_KEY.scan(stage.txn, &by_key, 100)?;
+    ids.extend(found.into_iter().map(|((_, _, entity), _)| entity));
+    ids.sort();
+    ids.dedup();
+    let mut lives = Vec::new();
+    for id in ids {
+        if let Some(mut entity) = ENTITY.get(stage.txn, &id)? {
+            entity.record = entity.record.map(|record| crate::record::masked(&record));
+            lives.push(Life {
+                entity,
+                entries: entries(stage, id.as_str())?,
+            });
+        }
+    }
+    Ok(lives)
+}
+
+fn entries(stage: &Stage<'_, '_>, thing: &str) -> Result<Vec<(Timestamp, Entry)>, EngineError> {
+    let range = JOURNAL.under(&(thing.to_owned(),));
+    let rows = JOURNAL.scan(stage.txn, &range, MAX_ENTRIES)?;
+    Ok(rows
+        .into_iter()
+        .map(|((_, at, _), entry)| (at, entry))
+        .collect())
+}
+
+/// Why each channel, or the named one, is told its number of a SKU.
+pub(super) fn explain_stock(
+    stage: &Stage<'_, '_>,
+    sku: &str,
+    connection: Option<&ConnectionName>,
+) -> Result<Vec<StockReason>, EngineError> {
+    let sku = Key::new(sku);
+    let mut reasons = Vec::new();
+    for publish in &stage.rules.publishes {
+        if connection.is_some_and(|wanted| *wanted != publish.to) {
+            continue;
+        }
+        let Some(derivation) = cells::explain(stage, publish, &sku)? else {
+            continue;
+        };
+        let target = (publish.to.clone(), Stream::Stock);
+        let cell = cells::blocks(&target).get(stage.txn, sku.as_str())?;
+        let cell = cell.as_deref().and_then(Cell::decode).unwrap_or_default();
+        reasons.push(StockReason {
+            connection: publish.to.to_string(),
+            derivation,
+            published: cell
+                .published
+                .map(|n| (n.normalize().to_string(), cell.published_at)),
+            applies: publish.mode == Mode::Apply,
+            entries: entries(stage, &cells::stock_thing(&publish.to, &sku))?,
+        });
+    }
+    if reasons.is_empty() {
+        let message = format!("no publish rule and no owner knows SKU {sku}");
+        return Err(Fault::reject("unknown_sku", message).into());
+    }
+    Ok(reasons)
+}
+
+/// Things of a stream that are to be fetched by id.
+pub(super) fn hints(
+    stage: &Stage<'_, '_>,
+    connection: &ConnectionName,
+    stream: Stream,
+    limit: usize,
+) -> Result<Vec<RemoteId>, EngineError> {
+    let rows = HINT.scan(stage.txn, &HINT.under(&(connection.clone(), stream)), limit)?;
+    Ok(rows.into_iter().map(|((_, _, id), _)| id).collect())
+}
+
+/// Ids of things that are not settled at their origin: for reading them again where the vendor's
+/// timestamps lie. Those that began before `not_before` are left alone.
+pub(super) fn open_things(
+    stage: &Stage<'_, '_>,
+    connection: &ConnectionName,
+    stream: Stream,
+    not_before: Timestamp,
+    limit: usize,
+) -> Result<Vec<RemoteId>, EngineError> {
+    let range = OPEN.under(&(connection.clone(), stream));
+    let rows = OPEN.scan(stage.txn, &range, 100_000)?;
+    let young = rows
+        .into_iter()
+        .filter(|(_, open)| open.since >= not_before);
+    Ok(young.map(|((_, _, id), _)| id).take(limit).collect())
+}

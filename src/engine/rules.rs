@@ -1,0 +1,176 @@
+//! What the engine decides by: the plan, reduced to what decisions need.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::connector::{StockBasis, StockWrite};
+use crate::fault::Fault;
+use crate::id::{ConnectionName, Key, RouteName};
+use crate::inventory::{Guard, PublishRule};
+use crate::outbox::Backoff;
+use crate::record::Stream;
+use crate::router::{Mode, Router};
+
+/// What a route's mapping makes of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Mapped {
+    /// This goes on.
+    Kept(Value),
+    /// A rule of that name keeps it back.
+    Filtered(String),
+}
+
+/// A route's mapping, whatever it is made of.
+pub trait RecordMapping: Send + Sync + Debug {
+    /// The record's JSON form, mapped.
+    ///
+    /// # Errors
+    /// `Reject`: it goes to quarantine; the original never passes through.
+    fn apply(&self, record: &Value) -> Result<Mapped, Fault>;
+    /// Tells one version of the mapping from another.
+    fn version(&self) -> &str;
+}
+
+/// One owner's stock stream in a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolMember {
+    /// The owner.
+    pub connection: ConnectionName,
+    /// Only these locations; all when empty.
+    pub locations: BTreeSet<String>,
+    /// Older than this is unknown.
+    pub freshness: Duration,
+}
+
+/// Stock that is sold as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// Its owners.
+    pub members: Vec<PoolMember>,
+    /// Whose shipments take goods out of it.
+    pub fulfilled_by: Option<ConnectionName>,
+}
+
+/// One channel's view of a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// `[publish.NAME]`; counted and shown like a route.
+    pub name: RouteName,
+    /// Which pool.
+    pub pool: String,
+    /// Which channel's stock stream.
+    pub to: ConnectionName,
+    /// Whether it writes.
+    pub mode: Mode,
+    /// The rule for all items.
+    pub rule: PublishRule,
+    /// The rule for single items.
+    pub items: BTreeMap<Key, PublishRule>,
+}
+
+/// Declared facts of a connection that decisions need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// When the owner's number falls.
+    pub stock_basis: StockBasis,
+    /// How it is told a quantity.
+    pub stock_write: StockWrite,
+    /// After a step succeeded, a read shows it this much later.
+    pub stock_lag: Duration,
+}
+
+/// Everything the engine decides by. Replaced as a whole at reload.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// Which routes a change takes.
+    pub router: Router,
+    /// By route; a route without one passes records as they are.
+    pub mappings: BTreeMap<RouteName, Arc<dyn RecordMapping>>,
+    /// By name.
+    pub pools: BTreeMap<String, Pool>,
+    /// In the order of the configuration.
+    pub publishes: Vec<Publish>,
+    /// By connection.
+    pub facts: BTreeMap<ConnectionName, Facts>,
+    /// How much a complete run may take away.
+    pub guard: Guard,
+    /// Bounds.
+    pub limits: EngineLimits,
+}
+
+/// The engine's bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineLimits {
+    /// The delay curve of retries.
+    pub backoff: Backoff,
+    /// How long a delivery is tried before a person must look.
+    pub max_age: Duration,
+    /// How long payloads are kept.
+    pub payload_ttl: Duration,
+    /// How long payloads with personal data are kept.
+    pub personal_payload_ttl: Duration,
+    /// The largest payload that is kept, in bytes before compression.
+    pub max_payload_bytes: usize,
+    /// How long until a SKU that a channel does not have is offered again.
+    pub not_listed_retry: Duration,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self {
+            backoff: Backoff::default(),
+            max_age: Duration::from_secs(24 * 3600),
+            payload_ttl: Duration::from_secs(30 * 24 * 3600),
+            personal_payload_ttl: Duration::from_secs(14 * 24 * 3600),
+            max_payload_bytes: 256 * 1024,
+            not_listed_retry: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl Rules {
+    /// Declared facts of a connection; the careful defaults for one that is not configured any more.
+    pub fn facts(&self, connection: &ConnectionName) -> Facts {
+        self.facts.get(connection).copied().unwrap_or_default()
+    }
+
+    /// The pools to which a stock stream belongs.
+    pub fn pools_of<'a>(
+        &'a self,
+        connection: &'a ConnectionName,
+    ) -> impl Iterator<Item = (&'a str, &'a Pool)> {
+        let holds = |pool: &Pool| pool.members.iter().any(|m| m.connection == *connection);
+        self.pools
+            .iter()
+            .filter(move |(_, pool)| holds(pool))
+            .map(|(name, pool)| (name.as_str(), pool))
+    }
+
+    /// The channels that are told about a pool.
+    pub fn channels_of<'a>(&'a self, pool: &'a str) -> impl Iterator<Item = &'a Publish> {
+        self.publishes
+            .iter()
+            .filter(move |publish| publish.pool == pool)
+    }
+
+    /// The pool that an order of this channel is taken from.
+    pub fn pool_of_channel(&self, channel: &ConnectionName) -> Option<(&str, &Pool)> {
+        let publish = self
+            .publishes
+            .iter()
+            .find(|publish| publish.to == *channel)?;
+        self.pools
+            .get_key_value(&publish.pool)
+            .map(|(name, pool)| (name.as_str(), pool))
+    }
+
+    /// Whether anything of this stream of a connection is used.
+    pub fn uses(&self, connection: &ConnectionName, stream: Stream) -> bool {
+        let routed = !self.router.from(connection, stream).is_empty();
+        routed || (stream == Stream::Stock && self.pools_of(connection).next().is_some())
+    }
+}

@@ -1,0 +1,173 @@
+//! The engine behind a queue: many ask, one writes, several units share a commit.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::stage::Stage;
+use super::{Engine, EngineError, Work};
+use crate::fault::Fault;
+use crate::store::StoreError;
+
+/// How many units may wait.
+const QUEUE: usize = 256;
+/// How many units share a commit at most.
+const GROUP: usize = 64;
+
+type Job = Box<dyn Work + Send>;
+
+/// Asks the engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    queue: mpsc::Sender<Message>,
+    commits: watch::Receiver<u64>,
+}
+
+enum Message {
+    Work(Job),
+    Reload(Arc<super::Rules>, oneshot::Sender<Result<(), EngineError>>),
+}
+
+/// The engine's own loop. It blocks on the store, so it runs on a thread of its own.
+#[derive(Debug)]
+pub struct Service {
+    engine: Engine,
+    queue: mpsc::Receiver<Message>,
+    commits: watch::Sender<u64>,
+}
+
+impl Service {
+    /// A service and the first handle to it.
+    pub fn new(engine: Engine) -> (Self, Handle) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let (commits, seen) = watch::channel(0);
+        (
+            Self {
+                engine,
+                queue: receiver,
+                commits,
+            },
+            Handle {
+                queue: sender,
+                commits: seen,
+            },
+        )
+    }
+
+    /// Works until every handle is gone; the engine, for closing the store.
+    ///
+    /// # Errors
+    /// When a commit failed: the store must be opened again before anything is believed.
+    pub fn run(mut self) -> Result<Engine, StoreError> {
+        while let Some(first) = self.queue.blocking_recv() {
+            let mut group = Vec::new();
+            let mut next = Some(first);
+            // Whatever waits already shares the commit; nobody waits for more to come.
+            while let Some(message) = next.take() {
+                match message {
+                    Message::Work(work) => group.push(work as Box<dyn Work>),
+                    Message::Reload(rules, reply) => {
+                        self.commit(std::mem::take(&mut group))?;
+                        let _ = reply.send(self.engine.reload(rules));
+                    }
+                }
+                if group.len() < GROUP {
+                    next = self.queue.try_recv().ok();
+                }
+            }
+            self.commit(group)?;
+        }
+        Ok(self.engine)
+    }
+
+    fn commit(&mut self, group: Vec<Box<dyn Work>>) -> Result<(), StoreError> {
+        if self.engine.group(group)? {
+            self.commits.send_modify(|count| *count += 1);
+        }
+        Ok(())
+    }
+}
+
+/// One unit of work and who waits for it.
+struct Ask<T, F> {
+    work: Option<F>,
+    result: Option<Result<T, EngineError>>,
+    reply: oneshot::Sender<Result<T, EngineError>>,
+}
+
+impl<T, F> Work for Ask<T, F>
+where
+    F: FnOnce(&mut Stage<'_, '_>) -> Result<T, EngineError>,
+{
+    fn stage(&mut self, stage: &mut Stage<'_, '_>) -> Result<(), EngineError> {
+        let Some(work) = self.work.take() else {
+            return Ok(());
+        };
+        match work(stage) {
+            Ok(value) => {
+                self.result = Some(Ok(value));
+                Ok(())
+            }
+            Err(error) => {
+                self.result = Some(Err(error));
+                Err(Fault::bug("taken_back", "this unit is taken back").into())
+            }
+        }
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), &StoreError>) {
+        let result = match (committed, self.result) {
+            (Err(error), _) => Err(Fault::bug("store", error.to_string()).into()),
+            (Ok(()), Some(result)) => result,
+            (Ok(()), None) => Err(Fault::bug("not_staged", "this unit was not staged").into()),
+        };
+        let _ = self.reply.send(result); // whoever asked may have gone away
+    }
+}
+
+impl Handle {
+    /// Has a unit of work done in the next commit and waits until that is durable.
+    pub(super) async fn ask<T, F>(&self, work: F) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Stage<'_, '_>) -> Result<T, EngineError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let ask = Box::new(Ask {
+            work: Some(work),
+            result: None,
+            reply,
+        });
+        self.queue
+            .send(Message::Work(ask))
+            .await
+            .map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Changes with every commit: something may be due that was not before.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.clone()
+    }
+
+    /// Decides by other rules from now on.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn reload(&self, rules: Arc<super::Rules>) -> Result<(), EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue
+            .send(Message::Reload(rules, reply))
+            .await
+            .map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+fn stopped() -> EngineError {
+    Fault::retry(
+        "engine_stopped",
+        "the engine has stopped: the store failed or we shut down",
+    )
+    .into()
+}

@@ -1,0 +1,255 @@
+//! Accepting shipments: from the system that ships to the channel where the order was placed.
+
+use std::collections::BTreeMap;
+
+use super::EngineError;
+use super::accept::{Accepted, Unit, hint};
+use super::orders::{change_reservations, new_row, quarantine_mapping};
+use super::rules::Mapped;
+use super::stage::Stage;
+use super::tables::{CHECKPOINT, ENTITY};
+use crate::connector::Operation;
+use crate::fault::Fault;
+use crate::fulfilment::match_lines;
+use crate::ledger::Entity;
+use crate::outbox::State;
+use crate::record::{Line, Order, Quantity, Record, Shipment, ShipmentLine, Stream};
+use crate::router::Route;
+
+/// Accepts new content of a shipment from the system that ships.
+pub(super) fn accept(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    entity: &mut Entity,
+    shipment: &Shipment,
+    accepted: &mut Accepted,
+) -> Result<(), EngineError> {
+    let routes = stage.rules.router.from(&unit.connection, Stream::Shipments);
+    for route in routes {
+        stage.count(&route.name, |counts| counts.routed += 1)?;
+    }
+    let Some(mut order) = find_order(stage, unit, shipment)? else {
+        return unknown_order(stage, unit, entity, shipment, routes);
+    };
+    let content = order
+        .record
+        .clone()
+        .map(|json| Record::from_json(Stream::Orders, json));
+    let Some(Ok(Record::Order(content))) = content else {
+        return Ok(());
+    };
+    let lines = match match_to_order(&order, &content, entity, shipment) {
+        Ok(lines) => lines,
+        Err(fault) => {
+            for route in routes.iter().filter(|route| route.to.0 == order.origin) {
+                let record = Record::Shipment(Box::new(shipment.clone()));
+                quarantine_mapping(stage, entity, &record, route, fault.clone())?;
+            }
+            return Ok(());
+        }
+    };
+    take_goods(stage, unit, &order, &shipment_key(entity), shipment, &lines)?;
+    remember(&mut order, entity, &lines);
+    for route in routes {
+        if route.to.0 == order.origin {
+            enqueue(
+                stage,
+                entity,
+                &order,
+                (shipment, lines.clone()),
+                route,
+                accepted,
+            )?;
+        } else {
+            stage.filtered(
+                &route.name,
+                "order_of_another_channel",
+                &entity.id.to_string(),
+            )?;
+        }
+    }
+    Ok(ENTITY.put(stage.txn, &order.id.clone(), &order)?)
+}
+
+/// By the link to the order, else by our reference on it (after a lost store, say).
+fn find_order(
+    stage: &Stage<'_, '_>,
+    unit: &Unit,
+    shipment: &Shipment,
+) -> Result<Option<Entity>, EngineError> {
+    let id = shipment.order.as_str().into();
+    if let Some(order) = stage.linked(&unit.connection, Stream::Orders, &id)? {
+        return Ok(Some(order));
+    }
+    match shipment.order_reference.value() {
+        Some(reference) => stage.referenced(reference, Stream::Orders),
+        None => Ok(None),
+    }
+}
+
+/// An order that carries our reference is ours even though we do not know it yet: look again later.
+/// Any other was not sold through us.
+fn unknown_order(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    entity: &mut Entity,
+    shipment: &Shipment,
+    routes: &[Route],
+) -> Result<(), EngineError> {
+    if shipment.order_reference.value().is_some() {
+        // Forget that it was seen, so that the next reading is news again.
+        if let Some(link) = entity.links.get_mut(&unit.connection) {
+            link.seen = None;
+        }
+        let id = shipment.id.as_str().into();
+        return hint(
+            stage,
+            &unit.connection,
+            Stream::Shipments,
+            &id,
+            "order not imported yet",
+        );
+    }
+    for route in routes {
+        stage.filtered(&route.name, "order_not_ours", &entity.id.to_string())?;
+    }
+    Ok(())
+}
+
+fn shipment_key(entity: &Entity) -> String {
+    entity.id.to_string()
+}
+
+/// Names the order line of each shipped line, given what other shipments of the order took.
+fn match_to_order(
+    order: &Entity,
+    content: &Order,
+    entity: &Entity,
+    shipment: &Shipment,
+) -> Result<Vec<ShipmentLine>, Fault> {
+    let mut taken: BTreeMap<String, Quantity> = BTreeMap::new();
+    for (id, lines) in &order.shipped {
+        if *id != entity.id {
+            for (line, quantity) in lines {
+                let sum = taken.entry(line.clone()).or_default();
+                *sum = Quantity(sum.0 + quantity.0);
+            }
+        }
+    }
+    if shipment.lines.is_empty() {
+        return Ok(whole_order(&content.lines, &taken));
+    }
+    match_lines(&shipment.lines, &content.lines, &taken)
+}
+
+/// A tracking number without lines means the whole order.
+fn whole_order(lines: &[Line], taken: &BTreeMap<String, Quantity>) -> Vec<ShipmentLine> {
+    let left = |line: &Line| {
+        let before = taken.get(&line.line_id).copied().unwrap_or(Quantity::ZERO);
+        Quantity(line.quantity.0 - line.qty_cancelled.0 - before.0)
+    };
+    let open = lines.iter().filter(|line| left(line).is_positive());
+    open.map(|line| ShipmentLine {
+        order_line: line.line_id.clone().into(),
+        sku: line.sku.clone(),
+        quantity: left(line),
+        lot: crate::record::Presence::Absent,
+        serials: Vec::new(),
+    })
+    .collect()
+}
+
+fn remember(order: &mut Entity, entity: &Entity, lines: &[ShipmentLine]) {
+    let mut taken: BTreeMap<String, Quantity> = BTreeMap::new();
+    for line in lines {
+        if let Some(id) = line.order_line.value() {
+            let sum = taken.entry(id.clone()).or_default();
+            *sum = Quantity(sum.0 + line.quantity.0);
+        }
+    }
+    order.shipped.insert(entity.id.clone(), taken);
+}
+
+/// Goods left: the owner's next snapshot will know.
+fn take_goods(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    order: &Entity,
+    shipment_id: &str,
+    shipment: &Shipment,
+    lines: &[ShipmentLine],
+) -> Result<(), EngineError> {
+    let owner = stage
+        .rules
+        .pool_of_channel(&order.origin)
+        .and_then(|(_, p)| p.fulfilled_by.clone());
+    if owner.as_ref() != Some(&unit.connection) {
+        return Ok(());
+    }
+    let left_at = shipment.shipped_at.value().copied().unwrap_or(unit.read_at);
+    let facts = stage.rules.facts(&unit.connection);
+    // A snapshot that began after the goods left may have been read before this shipment was.
+    let snapshot = CHECKPOINT.get(stage.txn, &(unit.connection.clone(), Stream::Stock))?;
+    let cause = format!("shipment {} of order {}", shipment.id, order.key);
+    change_reservations(stage, order, &cause, |row| {
+        let of_line = |line: &&ShipmentLine| line.order_line.value() == Some(&row.line_id);
+        let quantity: rust_decimal::Decimal = lines
+            .iter()
+            .filter(of_line)
+            .map(|line| line.quantity.0)
+            .sum();
+        if quantity <= rust_decimal::Decimal::ZERO {
+            return false;
+        }
+        row.issue(shipment_id, Quantity(quantity), left_at);
+        if let Some(snapshot) = &snapshot {
+            row.absorb(facts.stock_basis, snapshot.read_at, facts.stock_lag);
+        }
+        true
+    })
+}
+
+fn enqueue(
+    stage: &mut Stage<'_, '_>,
+    entity: &mut Entity,
+    order: &Entity,
+    (shipment, lines): (&Shipment, Vec<ShipmentLine>),
+    route: &Route,
+    accepted: &mut Accepted,
+) -> Result<(), EngineError> {
+    let mut told = shipment.clone();
+    told.lines = lines;
+    let target = order.remote_id(&route.to.0);
+    if let Some(target) = target {
+        target.as_str().clone_into(&mut told.order);
+    }
+    let record = Record::Shipment(Box::new(told));
+    let thing = entity.id.to_string();
+    let mapped = match stage.map(&route.name, &record.to_json()) {
+        Ok(Mapped::Kept(mapped)) => mapped,
+        Ok(Mapped::Filtered(rule)) => return stage.filtered(&route.name, &rule, &thing),
+        Err(fault) => {
+            return quarantine_mapping(stage, entity, &record, route, fault).map(|_| ());
+        }
+    };
+    stage.resolve_quarantine(&thing, "map")?;
+    let known = entity.queued_to.contains(&route.to.0);
+    let operation = if known {
+        Operation::Update
+    } else {
+        Operation::Create
+    };
+    let mut row = new_row(stage, entity, &order.id, route, operation, mapped);
+    if target.is_none() {
+        row.state = State::Waiting {
+            on: order.id.clone(),
+            since: stage.now,
+        };
+    }
+    stage.put_event(&row)?;
+    entity.queued_to.insert(route.to.0.clone());
+    accepted.queued += 1;
+    let detail = format!("shipment of order {} to {}", order.key, route.to.0);
+    stage.note(&thing, "queued", detail.clone(), Some(&route.to.0))?;
+    stage.note(&order.id.to_string(), "shipped", detail, Some(&route.to.0))
+}

@@ -1,0 +1,211 @@
+//! Accepting an owner's stock levels.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Bound, ControlFlow};
+
+use super::EngineError;
+use super::accept::{Accepted, Unit, reject};
+use super::cells::{self, decode_position, encode_position};
+use super::index::Update;
+use super::stage::{NewQuarantine, Stage};
+use super::tables::Subject;
+use crate::connector::Body;
+use crate::fault::Fault;
+use crate::id::Key;
+use crate::inventory::{Facts, Position};
+use crate::record::{Quantity, Record};
+
+/// What one unit of stock changes says: location to SKU to position.
+type Told = BTreeMap<String, BTreeMap<Key, Position>>;
+
+/// Accepts stock levels: positions, absorbed reservations, and what each channel should be told.
+pub(super) fn accept(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    accepted: &mut Accepted,
+) -> Result<(), EngineError> {
+    let told = collect(stage, unit, accepted)?;
+    let named = told
+        .values()
+        .flat_map(|levels| levels.keys().map(|sku| hash(sku.as_str())));
+    let stream = (unit.connection.clone(), unit.stream);
+    stage.updates.push(Update::Seen(stream, named.collect()));
+    let mut dirty = BTreeSet::new();
+    for (location, levels) in told {
+        cells::add_location(stage.txn, &unit.connection, &location)?;
+        let changed = store(stage, unit, &location, &levels)?;
+        accepted.news += changed.len();
+        accepted.duplicates += levels.len() - changed.len();
+        for sku in levels.keys().filter(|sku| stage.index.is_reserved(sku)) {
+            if cells::absorb(stage, &unit.connection, sku, unit.read_at)? {
+                dirty.insert(sku.clone());
+            }
+        }
+        dirty.extend(changed);
+    }
+    cells::recompute(stage, &dirty, None)
+}
+
+fn collect(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    accepted: &mut Accepted,
+) -> Result<Told, EngineError> {
+    let mut told = Told::new();
+    for change in &unit.changes {
+        match &change.body {
+            Body::Present(Record::Stock(level)) => match Position::of(level, unit.read_at) {
+                Some(position) => {
+                    let sku = Key::new(level.sku.as_str());
+                    told.entry(level.location.clone())
+                        .or_default()
+                        .insert(sku, position);
+                }
+                None => accepted.unknown += 1,
+            },
+            Body::Rejected(fault) => reject(stage, unit, change, fault, accepted)?,
+            // "Gone" is said of one SKU at all locations of its owner.
+            Body::Absent => {
+                for location in cells::known_locations(stage.txn, &unit.connection)? {
+                    let none = gone(unit);
+                    told.entry(location)
+                        .or_default()
+                        .insert(Key::new(change.id.as_str()), none);
+                }
+            }
+            Body::Present(_) => {
+                let fault =
+                    Fault::bug("wrong_stream", "a stock stream gave another kind of record");
+                reject(stage, unit, change, &fault, accepted)?;
+            }
+        }
+    }
+    Ok(told)
+}
+
+fn gone(unit: &Unit) -> Position {
+    Position {
+        on_hand: Quantity::ZERO,
+        unavailable: Quantity::ZERO,
+        read_at: unit.read_at,
+    }
+}
+
+/// Writes what differs; which SKUs that are. An older snapshot never replaces a newer one (story 33).
+fn store(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    location: &str,
+    levels: &BTreeMap<Key, Position>,
+) -> Result<Vec<Key>, EngineError> {
+    let blocks = cells::positions(&unit.connection, location);
+    let keys: Vec<&str> = levels.keys().map(Key::as_str).collect();
+    let known = blocks.get_many(stage.txn, &keys)?;
+    let mut changed = Vec::new();
+    for ((sku, position), bytes) in levels.iter().zip(known) {
+        let before = bytes.as_deref().and_then(decode_position);
+        let differs = before.is_none_or(|before| {
+            let same =
+                (before.on_hand, before.unavailable) == (position.on_hand, position.unavailable);
+            !same && before.read_at <= position.read_at
+        });
+        if differs {
+            changed.push((sku.clone(), encode_position(position)));
+        }
+    }
+    let mut rows = changed
+        .iter()
+        .map(|(sku, bytes)| (sku.as_str(), Some(bytes.clone())))
+        .peekable();
+    blocks.merge(stage.txn, &mut rows, usize::MAX)?;
+    Ok(changed.into_iter().map(|(sku, _)| sku).collect())
+}
+
+/// What a complete run did not name is gone: zero, under the guard (stories 38, 39 and 48).
+///
+/// At most `limit` SKUs of a location are set to zero in this unit; whether more are left. The cursor
+/// moves only after that, and a run that is cut off is read again from its beginning.
+pub(super) fn apply_absence(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    limit: usize,
+) -> Result<bool, EngineError> {
+    let nothing = BTreeSet::new();
+    let seen = stage
+        .index
+        .seen
+        .get(&(unit.connection.clone(), unit.stream))
+        .unwrap_or(&nothing);
+    let guard = &stage.rules.guard;
+    let mut missing = BTreeMap::<String, Vec<Key>>::new();
+    let mut facts = Facts {
+        rows: seen.len() as u64,
+        ..Facts::default()
+    };
+    for location in cells::known_locations(stage.txn, &unit.connection)? {
+        let blocks = cells::positions(&unit.connection, &location);
+        blocks.visit(stage.txn, Bound::Unbounded, |sku, bytes| {
+            let stocked = decode_position(bytes).is_some_and(|p| p.on_hand.is_positive());
+            facts.known += u64::from(stocked || seen.contains(&hash(sku)));
+            if stocked && !seen.contains(&hash(sku)) {
+                facts.to_zero += 1;
+                missing
+                    .entry(location.clone())
+                    .or_default()
+                    .push(Key::new(sku));
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    let thing = format!("{}/{}", unit.connection, unit.stream);
+    if let Err(held) = guard.judge(facts) {
+        let fault = Fault::reject(
+            held.code,
+            format!("{}; nothing was set to zero", held.message),
+        );
+        stage.quarantine(NewQuarantine {
+            subject: Subject::Change {
+                id: "complete feed".into(),
+                record: None,
+            },
+            connection: unit.connection.clone(),
+            stream: unit.stream,
+            route: None,
+            thing,
+            stage: "guard",
+            fault,
+            attempts: 0,
+        })?;
+        return Ok(false);
+    }
+    stage.resolve_quarantine(&thing, "guard")?;
+    zero(stage, unit, missing, limit)
+}
+
+fn zero(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    missing: BTreeMap<String, Vec<Key>>,
+    limit: usize,
+) -> Result<bool, EngineError> {
+    let mut dirty = BTreeSet::new();
+    let mut more = false;
+    for (location, skus) in missing {
+        more |= skus.len() > limit;
+        let levels = skus
+            .into_iter()
+            .take(limit)
+            .map(|sku| (sku, gone(unit)))
+            .collect();
+        dirty.extend(store(stage, unit, &location, &levels)?);
+    }
+    cells::recompute(stage, &dirty, Some("missing in a complete feed"))?;
+    Ok(more)
+}
+
+/// A key of a run in 8 bytes.
+fn hash(sku: &str) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&blake3::hash(sku.as_bytes()).as_bytes()[..8]);
+    u64::from_be_bytes(bytes)
+}

@@ -1,0 +1,321 @@
+//! One unit of work: what is staged in the transaction, and what the index learns once it is committed.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::EngineError;
+use super::index::{Index, Update};
+use super::rules::{EngineLimits, Rules};
+use super::tables::{
+    COUNTS, Counts, ENTITY, EVENT, Entry, JOURNAL, LINK, LinkTo, QUARANTINE, Quarantined, Subject,
+};
+use crate::fault::Fault;
+use crate::id::{ConnectionName, EntityId, RemoteId, RouteName, uuid_at};
+use crate::ledger::Entity;
+use crate::outbox::{Entry as QueueEntry, OutboxRow};
+use crate::record::Stream;
+use crate::router::Mode;
+use crate::store::Txn;
+
+/// Where new numbers and randomness come from. Seeded, so that a simulation repeats exactly.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    next: u64,
+    random: fastrand::Rng,
+}
+
+impl Numbers {
+    pub(super) fn new(first: u64, seed: u64) -> Self {
+        Self {
+            next: first,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// The next number; never given twice, not even after a restart.
+    pub(super) fn next(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// A new id with the given prefix.
+    pub(super) fn id(&mut self, prefix: &str, now: Timestamp) -> String {
+        format!("{prefix}_{}", uuid_at(now, self.random.u128(..)).simple())
+    }
+
+    pub(super) fn random(&mut self) -> u32 {
+        self.random.u32(..)
+    }
+}
+
+/// A quarantined thing in the making.
+pub(super) struct NewQuarantine {
+    pub subject: Subject,
+    pub connection: ConnectionName,
+    pub stream: Stream,
+    pub route: Option<RouteName>,
+    pub thing: String,
+    pub stage: &'static str,
+    pub fault: Fault,
+    pub attempts: u32,
+}
+
+/// One unit of work.
+pub(super) struct Stage<'a, 's> {
+    pub txn: &'a mut Txn<'s>,
+    pub rules: &'a Rules,
+    pub index: &'a Index,
+    pub now: Timestamp,
+    pub numbers: &'a mut Numbers,
+    pub updates: Vec<Update>,
+    counts: BTreeMap<RouteName, Counts>,
+}
+
+impl<'a, 's> Stage<'a, 's> {
+    pub(super) fn new(
+        txn: &'a mut Txn<'s>,
+        rules: &'a Rules,
+        index: &'a Index,
+        now: Timestamp,
+        numbers: &'a mut Numbers,
+    ) -> Self {
+        Self {
+            txn,
+            rules,
+            index,
+            now,
+            numbers,
+            updates: Vec::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn limits(&self) -> &EngineLimits {
+        &self.rules.limits
+    }
+
+    /// Writes what was counted and hands over what the index learns.
+    pub(super) fn finish(mut self) -> Result<Vec<Update>, EngineError> {
+        for (route, counts) in std::mem::take(&mut self.counts) {
+            COUNTS.put(self.txn, &route, &counts)?;
+        }
+        Ok(self.updates)
+    }
+
+    /// Counts something for a route.
+    pub(super) fn count(
+        &mut self,
+        route: &RouteName,
+        change: impl FnOnce(&mut Counts),
+    ) -> Result<(), EngineError> {
+        if !self.counts.contains_key(route) {
+            let known = COUNTS.get(self.txn, route)?.unwrap_or_default();
+            self.counts.insert(route.clone(), known);
+        }
+        if let Some(counts) = self.counts.get_mut(route) {
+            change(counts);
+        }
+        Ok(())
+    }
+
+    /// Counts a change that a named rule keeps back.
+    pub(super) fn filtered(
+        &mut self,
+        route: &RouteName,
+        rule: &str,
+        thing: &str,
+    ) -> Result<(), EngineError> {
+        self.count(route, |counts| {
+            *counts.filtered.entry(rule.to_owned()).or_default() += 1
+        })?;
+        self.note(thing, "filtered", format!("route {route}: {rule}"), None)
+    }
+
+    /// Writes a journal entry.
+    pub(super) fn note(
+        &mut self,
+        thing: &str,
+        what: &str,
+        detail: String,
+        connection: Option<&ConnectionName>,
+    ) -> Result<(), EngineError> {
+        let entry = Entry {
+            what: what.to_owned(),
+            detail,
+            connection: connection.cloned(),
+            before: None,
+            after: None,
+        };
+        self.journal(thing, &entry)
+    }
+
+    /// Writes a journal entry with before and after.
+    pub(super) fn journal(&mut self, thing: &str, entry: &Entry) -> Result<(), EngineError> {
+        let key = (thing.to_owned(), self.now, self.numbers.next());
+        Ok(JOURNAL.put(self.txn, &key, entry)?)
+    }
+
+    /// The thing that a connection calls `id`.
+    pub(super) fn linked(
+        &self,
+        connection: &ConnectionName,
+        stream: Stream,
+        id: &RemoteId,
+    ) -> Result<Option<Entity>, EngineError> {
+        match LINK.get(self.txn, &(connection.clone(), stream, id.clone()))? {
+            Some(LinkTo(entity)) => Ok(ENTITY.get(self.txn, &entity)?),
+            None => Ok(None),
+        }
+    }
+
+    /// The thing that our reference (`north:17`) names.
+    pub(super) fn referenced(
+        &self,
+        reference: &str,
+        stream: Stream,
+    ) -> Result<Option<Entity>, EngineError> {
+        let Some((connection, id)) = reference.split_once(':') else {
+            return Ok(None);
+        };
+        self.linked(&connection.into(), stream, &id.into())
+    }
+
+    /// Makes a link.
+    pub(super) fn link(
+        &mut self,
+        connection: &ConnectionName,
+        stream: Stream,
+        id: &RemoteId,
+        entity: &EntityId,
+    ) -> Result<(), EngineError> {
+        let key = (connection.clone(), stream, id.clone());
+        Ok(LINK.put(self.txn, &key, &LinkTo(entity.clone()))?)
+    }
+
+    /// Writes an outbox row and tells the index.
+    pub(super) fn put_event(&mut self, row: &OutboxRow) -> Result<(), EngineError> {
+        EVENT.put(self.txn, &row.seq, row)?;
+        let mut entry = QueueEntry::of(row);
+        if self.mode(&row.route) == Mode::Observe {
+            entry.due = None;
+        }
+        self.updates.push(Update::Event(row.seq, Some(entry)));
+        Ok(())
+    }
+
+    /// Removes a settled outbox row.
+    pub(super) fn remove_event(&mut self, seq: u64) {
+        EVENT.delete(self.txn, &seq);
+        self.updates.push(Update::Event(seq, None));
+    }
+
+    /// Whether a route writes; one that is not configured any more does not.
+    pub(super) fn mode(&self, route: &RouteName) -> Mode {
+        mode_of(self.rules, route)
+    }
+
+    /// Puts something into quarantine; what is there already for the same reason is only counted up.
+    pub(super) fn quarantine(&mut self, new: NewQuarantine) -> Result<u64, EngineError> {
+        let open = self.index.quarantined(&new.thing, new.stage);
+        let known = match open {
+            Some(number) => QUARANTINE.get(self.txn, &number)?.map(|row| (number, row)),
+            None => None,
+        };
+        let mapping = new
+            .route
+            .as_ref()
+            .and_then(|route| self.rules.mappings.get(route));
+        let mut row = Quarantined {
+            subject: new.subject,
+            connection: new.connection,
+            stream: new.stream,
+            mapping: mapping.map(|mapping| mapping.version().to_owned()),
+            thing: new.thing,
+            stage: new.stage.to_owned(),
+            fault: new.fault,
+            since: self.now,
+            attempts: new.attempts,
+            route: new.route,
+        };
+        let number = match known {
+            Some((number, before)) => {
+                row.since = before.since;
+                row.attempts = row.attempts.max(before.attempts + 1);
+                number
+            }
+            None => {
+                if let Some(route) = row.route.clone() {
+                    self.count(&route, |counts| counts.quarantined += 1)?;
+                }
+                self.numbers.next()
+            }
+        };
+        let detail = format!("{} (quarantine {number}, at {})", row.fault, row.stage);
+        let (thing, connection) = (row.thing.clone(), row.connection.clone());
+        self.note(&thing, "quarantined", detail, Some(&connection))?;
+        QUARANTINE.put(self.txn, &number, &row)?;
+        self.updates
+            .push(Update::Quarantine(number, Some((row.thing, row.stage))));
+        Ok(number)
+    }
+
+    /// What was in quarantine for this thing at this stage went well after all.
+    pub(super) fn resolve_quarantine(
+        &mut self,
+        thing: &str,
+        stage: &str,
+    ) -> Result<(), EngineError> {
+        let Some(number) = self.index.quarantined(thing, stage) else {
+            return Ok(());
+        };
+        self.end_quarantine(number);
+        self.note(
+            thing,
+            "resolved",
+            format!("quarantine {number} ended by itself"),
+            None,
+        )
+    }
+
+    /// Takes a row out of quarantine.
+    pub(super) fn end_quarantine(&mut self, number: u64) {
+        QUARANTINE.delete(self.txn, &number);
+        self.updates.push(Update::Quarantine(number, None));
+    }
+
+    /// Maps a record for a route; a route without a mapping passes it as it is.
+    pub(super) fn map(
+        &self,
+        route: &RouteName,
+        record: &Value,
+    ) -> Result<super::rules::Mapped, Fault> {
+        match self.rules.mappings.get(route) {
+            Some(mapping) => mapping.apply(record),
+            None => Ok(super::rules::Mapped::Kept(record.clone())),
+        }
+    }
+}
+
+/// Whether a route or publish rule writes.
+pub(super) fn mode_of(rules: &Rules, route: &RouteName) -> Mode {
+    let routed = rules
+        .router
+        .all()
+        .find(|known| known.name == *route)
+        .map(|known| known.mode);
+    let published = || {
+        rules
+            .publishes
+            .iter()
+            .find(|known| known.name == *route)
+            .map(|known| known.mode)
+    };
+    routed.or_else(published).unwrap_or_default()
+}
+
+/// How a thing that is not linked yet is called in the journal: `north/orders/17`.
+pub(super) fn remote_thing(connection: &ConnectionName, stream: Stream, id: &RemoteId) -> String {
+    format!("{connection}/{stream}/{id}")
+}

@@ -1,0 +1,259 @@
+//! The engine's rows: what is kept under which key.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::connector::Cursor;
+use crate::fault::Fault;
+use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RemoteId, RouteName};
+use crate::inventory::Reservation;
+use crate::ledger::Entity;
+use crate::outbox::OutboxRow;
+use crate::record::Stream;
+use crate::store::codec::Versioned;
+use crate::store::table::{self, Table};
+
+/// `(name) -> fact`.
+pub(super) const META: Table<String, Fact> = Table::new(table::META);
+/// `(connection, stream) -> checkpoint`.
+pub(super) const CHECKPOINT: Table<(ConnectionName, Stream), Checkpoint> =
+    Table::new(table::CHECKPOINT);
+/// `(connection, stream, remote id) -> hint`.
+pub(super) const HINT: Table<(ConnectionName, Stream, RemoteId), Hint> = Table::new(table::HINT);
+/// `(entity) -> entity`.
+pub(super) const ENTITY: Table<EntityId, Entity> = Table::new(table::ENTITY);
+/// `(connection, stream, remote id) -> entity id`.
+pub(super) const LINK: Table<(ConnectionName, Stream, RemoteId), LinkTo> = Table::new(table::LINK);
+/// `(stream, natural key, entity) -> nothing`.
+pub(super) const BY_KEY: Table<(Stream, Key, EntityId), Nothing> = Table::new(table::BY_KEY);
+/// `(connection, stream, remote id) -> since when`.
+pub(super) const OPEN: Table<(ConnectionName, Stream, RemoteId), Open> = Table::new(table::OPEN);
+/// `(sequence) -> delivery`.
+pub(super) const EVENT: Table<u64, OutboxRow> = Table::new(table::EVENT);
+/// `(connection, stream, key) -> attempt`.
+pub(super) const ATTEMPT: Table<(ConnectionName, Stream, Key), CellAttempt> =
+    Table::new(table::ATTEMPT);
+/// `(SKU, order, line) -> reservation`.
+pub(super) const RESERVATION: Table<(Key, EntityId, String), ReservationRow> =
+    Table::new(table::RESERVATION);
+/// `(number) -> quarantined thing`.
+pub(super) const QUARANTINE: Table<u64, Quarantined> = Table::new(table::QUARANTINE);
+/// `(thing, moment, number) -> entry`.
+pub(super) const JOURNAL: Table<(String, Timestamp, u64), Entry> = Table::new(table::JOURNAL);
+/// `(connection, stream, remote id) -> note`; the payload itself stands packed beside it.
+pub(super) const PAYLOAD_NOTE: Table<(ConnectionName, Stream, RemoteId), PayloadNote> =
+    Table::new(table::PAYLOAD_NOTE);
+/// `(moment, connection, stream, remote id) -> nothing`.
+pub(super) const EXPIRY: Table<(Timestamp, ConnectionName, Stream, RemoteId), Nothing> =
+    Table::new(table::EXPIRY);
+/// `(route) -> totals`.
+pub(super) const COUNTS: Table<RouteName, Counts> = Table::new(table::COUNTS);
+
+/// A row whose key says everything.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Nothing {}
+
+/// A thing that is not settled at its origin.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Open {
+    /// When it began, as its source says.
+    pub since: Timestamp,
+}
+
+/// A single fact about the workspace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Fact {
+    /// The fact.
+    pub value: Value,
+}
+
+/// How far a stream has been accepted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Everything up to here is accepted.
+    pub cursor: Cursor,
+    /// When the last read began, by the source's clock.
+    pub read_at: Timestamp,
+    /// When it was accepted, by ours.
+    pub accepted_at: Timestamp,
+    /// When the stream was last read to its end, by ours: what "fresh" means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained_at: Option<Timestamp>,
+    /// The last page said that there is more: the run that began at `run_start` is not done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_run: bool,
+    /// Where the present run began; from the very beginning when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_start: Option<Cursor>,
+}
+
+/// Something to be fetched by id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hint {
+    /// Why: `webhook`, `retry`, `open order`.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Where a link leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct LinkTo(pub EntityId);
+
+/// A reservation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct ReservationRow(pub Reservation);
+
+/// What stands between a state key and its sink.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct CellAttempt {
+    /// How often the present difference was tried.
+    pub attempts: u32,
+    /// Since when.
+    pub since: Timestamp,
+    /// Not before.
+    pub due: Option<Timestamp>,
+    /// What was sent last, when nobody knows what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncertain: Option<String>,
+    /// The number in quarantine, when a person must look; ended by another desired value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<u64>,
+    /// The channel does not have this SKU. Not a failure: asked again later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_listed: bool,
+    /// Why the last try failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
+}
+
+/// What exactly is in quarantine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Subject {
+    /// A change that could not be understood or mapped.
+    Change {
+        /// The source's id.
+        id: RemoteId,
+        /// The record before the mapping, if it got that far.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        record: Option<Value>,
+    },
+    /// A delivery that its sink refuses.
+    Delivery {
+        /// Its place in the queue.
+        seq: u64,
+        /// Its id.
+        id: DeliveryId,
+    },
+    /// A key of a state stream whose value its sink refuses.
+    Cell {
+        /// The key.
+        key: Key,
+    },
+}
+
+/// Something that cannot succeed as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// What.
+    pub subject: Subject,
+    /// On which connection it failed.
+    pub connection: ConnectionName,
+    /// In which stream.
+    pub stream: Stream,
+    /// By which route, if it got that far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<RouteName>,
+    /// Which version of the mapping failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<String>,
+    /// The thing in the journal.
+    pub thing: String,
+    /// Where: `read`, `map`, `deliver`.
+    pub stage: String,
+    /// Why.
+    pub fault: Fault,
+    /// Since when.
+    pub since: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// One word: `seen`, `mapped`, `filtered`, `queued`, `sent`, `delivered`, `failed`, …
+    pub what: String,
+    /// For a person; without personal data.
+    pub detail: String,
+    /// On which connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionName>,
+    /// What stood there before, for taking it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// What stands there now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// What is known of a kept payload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct PayloadNote {
+    /// Whether it holds personal data.
+    pub personal: bool,
+    /// When it must be gone.
+    pub expires_at: Timestamp,
+}
+
+/// How many changes of one route ended in which state.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// New content that reached the route.
+    pub routed: u64,
+    /// Counted and shown only: the route observes.
+    pub observed: u64,
+    /// Accepted by the sink.
+    pub delivered: u64,
+    /// Not carried, by the name of the rule.
+    pub filtered: BTreeMap<String, u64>,
+    /// In quarantine, ever.
+    pub quarantined: u64,
+    /// Let go by a person.
+    pub dismissed: u64,
+    /// State only: a newer value took its place before it was sent.
+    pub superseded: u64,
+}
+
+macro_rules! versioned {
+    ($($name:ident $text:literal $version:literal),* $(,)?) => {$(
+        impl Versioned for $name {
+            const VERSION: u8 = $version;
+            const NAME: &'static str = $text;
+        }
+    )*};
+}
+
+versioned! {
+    Nothing "index entry" 1,
+    Open "open thing" 1,
+    Fact "fact" 1,
+    Checkpoint "checkpoint" 1,
+    Hint "hint" 1,
+    Entity "entity" 1,
+    LinkTo "link" 1,
+    OutboxRow "delivery" 1,
+    ReservationRow "reservation" 1,
+    CellAttempt "attempt" 1,
+    Quarantined "quarantined thing" 1,
+    Entry "journal entry" 1,
+    PayloadNote "payload note" 1,
+    Counts "totals" 1,
+}

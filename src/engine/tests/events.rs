@@ -1,0 +1,321 @@
+//! Orders and shipments: once each, whatever crashes.
+
+use super::*;
+use crate::connector::Operation;
+
+#[test]
+fn an_order_goes_through_once() {
+    let mut bench = Bench::new();
+    let first = bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
+    assert_eq!((first.news, first.queued), (1, 1));
+    let again = bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
+    assert_eq!((again.duplicates, again.queued), (1, 0));
+    let claimed = bench.deliver("erp", Stream::Orders);
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].delivery.reference, "north:1");
+    assert!(bench.claim("erp", Stream::Orders).is_empty());
+    let lives = bench.engine.explain(Stream::Orders, "N1".into()).unwrap();
+    assert_eq!(lives[0].entity.links.len(), 2);
+    let told: Vec<_> = lives[0]
+        .entries
+        .iter()
+        .map(|(_, entry)| entry.what.as_str())
+        .collect();
+    assert_eq!(told, ["seen", "queued", "delivered"]);
+    assert_eq!(bench.counts("north_orders").delivered, 1);
+}
+
+/// The crash table of the architecture, row by row.
+#[test]
+fn crash_before_accept_reads_the_same_page_again() {
+    let mut bench = Bench::new();
+    bench
+        .disk
+        .fail_commit(1, crate::store::memory::CommitFault::Before);
+    let unit = Unit {
+        connection: "north".into(),
+        stream: Stream::Orders,
+        changes: vec![order("1", &[("A", 1)])],
+        read_at: bench.clock.now(),
+        reached: None,
+    };
+    assert!(bench.engine.accept(unit.clone()).is_err());
+    let mut bench = bench.crash();
+    assert_eq!(
+        bench.engine.cursor("north".into(), Stream::Orders).unwrap(),
+        None
+    );
+    assert_eq!(bench.engine.accept(unit).unwrap().news, 1);
+}
+
+#[test]
+fn crash_after_accept_leaves_it_pending() {
+    let mut bench = Bench::new();
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    let mut bench = bench.crash();
+    let claimed = bench.claim("erp", Stream::Orders);
+    assert_eq!(claimed.len(), 1);
+    assert!(
+        bench
+            .engine
+            .cursor("north".into(), Stream::Orders)
+            .unwrap()
+            .is_some()
+    );
+}
+
+/// Story 19: the reply was lost with the process; the sink is asked before anything is sent again.
+#[test]
+fn crash_after_sending_finds_before_repeating() {
+    let mut bench = Bench::new();
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    let sent = bench.claim("erp", Stream::Orders);
+    assert!(
+        bench.claim("erp", Stream::Orders).is_empty(),
+        "claimed once"
+    );
+    let Place::Event(seq) = sent[0].place else {
+        unreachable!()
+    };
+    bench
+        .engine
+        .progress(seq, "party".into(), json!(7))
+        .unwrap();
+    let mut bench = bench.crash();
+    let again = bench.claim("erp", Stream::Orders);
+    assert_eq!(again[0].action, Action::FindFirst);
+    assert_eq!(
+        again[0].delivery.id, sent[0].delivery.id,
+        "the same idempotency key"
+    );
+    assert_eq!(
+        again[0].delivery.captured["party"],
+        json!(7),
+        "goes on where it was"
+    );
+}
+
+/// A lost store: what an earlier one may have created is looked for, never created again.
+#[test]
+fn a_lost_store_looks_before_it_creates() {
+    let mut bench = Bench::new();
+    bench.tick(3600);
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    assert_eq!(
+        bench.claim("erp", Stream::Orders)[0].action,
+        Action::FindFirst
+    );
+    let mut young = order_json("2", &[("A", 1)]);
+    young["placed_at"] = json!("2026-11-22T11:00:00Z");
+    bench.accept(
+        "north",
+        Stream::Orders,
+        vec![change(Stream::Orders, "2", young)],
+    );
+    assert_eq!(bench.claim("erp", Stream::Orders)[0].action, Action::Send);
+}
+
+#[test]
+fn an_unknown_outcome_waits_and_then_looks() {
+    let mut bench = Bench::new();
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    let claimed = bench.claim("erp", Stream::Orders).remove(0);
+    let lost = Fault::retry("http_timeout", "no reply").after_sending();
+    bench.settle(
+        "erp",
+        Stream::Orders,
+        vec![(claimed, Outcome::Failed(lost))],
+    );
+    assert!(bench.claim("erp", Stream::Orders).is_empty(), "backs off");
+    bench.tick(2);
+    let again = bench.claim("erp", Stream::Orders);
+    assert_eq!(
+        (&again[0].action, again[0].delivery.attempts),
+        (&Action::FindFirst, 1)
+    );
+}
+
+#[test]
+fn a_refused_connection_pauses_and_keeps_everything() {
+    let mut bench = Bench::new();
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    let claimed = bench.claim("erp", Stream::Orders).remove(0);
+    let refused = Outcome::Failed(Fault::auth("login_refused", "401"));
+    bench.settle("erp", Stream::Orders, vec![(claimed, refused)]);
+    assert!(bench.claim("erp", Stream::Orders).is_empty());
+    let mut bench = bench.crash();
+    assert!(
+        bench.claim("erp", Stream::Orders).is_empty(),
+        "still paused after a restart"
+    );
+    assert!(bench.engine.resume("erp".into()).unwrap());
+    let again = bench.claim("erp", Stream::Orders);
+    assert_eq!(again[0].delivery.attempts, 0, "not counted as an attempt");
+}
+
+#[test]
+fn observing_shows_and_applying_sends() {
+    let mut bench = Bench::with(rules(Mode::Observe));
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    assert!(bench.claim("erp", Stream::Orders).is_empty());
+    let status = bench.engine.status().unwrap();
+    assert_eq!(
+        (status.queue[0].state.as_str(), status.queue[0].count),
+        ("observed", 1)
+    );
+    bench.engine.reload(Arc::new(rules(Mode::Apply))).unwrap();
+    assert_eq!(bench.claim("erp", Stream::Orders).len(), 1);
+}
+
+#[test]
+fn orders_before_the_start_are_counted_and_left() {
+    let mut bench = Bench::new();
+    let mut old = order_json("1", &[("A", 1)]);
+    old["placed_at"] = json!("2026-10-31T23:59:59Z");
+    bench.accept(
+        "north",
+        Stream::Orders,
+        vec![change(Stream::Orders, "1", old)],
+    );
+    assert!(bench.claim("erp", Stream::Orders).is_empty());
+    assert_eq!(bench.counts("north_orders").filtered["start_from"], 1);
+}
+
+#[test]
+fn a_cancellation_before_sending_sends_nothing() {
+    let mut bench = Bench::new();
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    bench.accept("north", Stream::Orders, vec![cancelled("1", &[("A", 1)])]);
+    assert!(bench.claim("erp", Stream::Orders).is_empty());
+    assert_eq!(
+        bench.counts("north_orders").filtered["cancelled_before_sending"],
+        1
+    );
+}
+
+#[test]
+fn a_cancellation_after_sending_follows_the_order() {
+    let mut bench = Bench::new();
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    let sent = bench.claim("erp", Stream::Orders);
+    bench.accept("north", Stream::Orders, vec![cancelled("1", &[("A", 1)])]);
+    assert!(
+        bench.claim("erp", Stream::Orders).is_empty(),
+        "the order is still on its way"
+    );
+    let there = sent.iter().map(|c| (c.clone(), there(c))).collect();
+    bench.settle("erp", Stream::Orders, there);
+    let cancel = bench.claim("erp", Stream::Orders);
+    assert_eq!(cancel[0].delivery.operation, Operation::Cancel);
+    assert_eq!(
+        cancel[0].delivery.target.as_ref().unwrap().as_str(),
+        "R-north:1"
+    );
+}
+
+/// Story 27: the second parcel is added, it does not replace the first.
+#[test]
+fn two_parcels_reach_the_store_of_their_order_once_each() {
+    let mut bench = Bench::new();
+    bench.accept(
+        "south",
+        Stream::Orders,
+        vec![order("1", &[("A", 3), ("B", 1)])],
+    );
+    bench.deliver("erp", Stream::Orders);
+    let now = bench.clock.now();
+    let one = shipment("S1", "R-south:1", &[("A", 2)], now);
+    let two = shipment("S2", "R-south:1", &[("A", 1), ("B", 1)], now);
+    bench.accept("erp", Stream::Shipments, vec![one.clone(), two]);
+    bench.accept("erp", Stream::Shipments, vec![one]);
+    assert!(bench.claim("north", Stream::Shipments).is_empty());
+    let mut told = bench.deliver("south", Stream::Shipments);
+    told.extend(bench.deliver("south", Stream::Shipments));
+    let of = |claimed: &Claimed| {
+        let Record::Shipment(shipment) = &claimed.delivery.record else {
+            unreachable!()
+        };
+        let lines = shipment
+            .lines
+            .iter()
+            .map(|line| line.order_line.value().unwrap().clone());
+        (shipment.order.clone(), lines.collect::<Vec<_>>())
+    };
+    assert_eq!(told.len(), 2);
+    assert_eq!(of(&told[0]), ("1".to_owned(), vec!["1-0".to_owned()]));
+    assert_eq!(
+        of(&told[1]),
+        ("1".to_owned(), vec!["1-0".to_owned(), "1-1".to_owned()])
+    );
+    assert_eq!(
+        bench.counts("to_north").filtered["order_of_another_channel"],
+        2
+    );
+}
+
+#[test]
+fn a_shipment_of_an_order_that_is_not_ours_is_left() {
+    let mut bench = Bench::new();
+    let now = bench.clock.now();
+    bench.accept(
+        "erp",
+        Stream::Shipments,
+        vec![shipment("S1", "77", &[("A", 1)], now)],
+    );
+    assert_eq!(bench.counts("to_north").filtered["order_not_ours"], 1);
+}
+
+/// After a lost store the shipment may be read before its order: it is read again later.
+#[test]
+fn a_shipment_that_comes_before_its_order_is_read_again() {
+    let mut bench = Bench::new();
+    let now = bench.clock.now();
+    let early = || {
+        let mut change = shipment("S1", "R-north:1", &[("A", 1)], now);
+        let crate::connector::Body::Present(Record::Shipment(shipment)) = &mut change.body else {
+            unreachable!()
+        };
+        shipment.order_reference = "north:1".to_owned().into();
+        change
+    };
+    bench.accept("erp", Stream::Shipments, vec![early()]);
+    assert_eq!(
+        bench
+            .engine
+            .hints("erp".into(), Stream::Shipments, 9)
+            .unwrap(),
+        ["S1".into()]
+    );
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    bench.accept("erp", Stream::Shipments, vec![early()]);
+    assert!(
+        bench
+            .engine
+            .hints("erp".into(), Stream::Shipments, 9)
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(bench.claim("north", Stream::Shipments).len(), 1);
+}
+
+/// The checkpoint is never ahead of the outbox, and never goes back.
+#[test]
+fn a_cursor_that_goes_back_is_refused() {
+    let mut bench = Bench::new();
+    bench.accept("north", Stream::Orders, vec![]);
+    let unit = Unit {
+        connection: "north".into(),
+        stream: Stream::Orders,
+        changes: vec![order("1", &[("A", 1)])],
+        read_at: bench.clock.now(),
+        reached: Some(Reached {
+            cursor: Cursor::watermark("2026-11-22T09:00:00Z".parse().unwrap()),
+            more: false,
+        }),
+    };
+    assert!(bench.engine.accept(unit).is_err());
+    assert!(
+        bench.claim("erp", Stream::Orders).is_empty(),
+        "the whole unit is taken back"
+    );
+}

@@ -1,0 +1,239 @@
+//! The engine against a store that can crash, with scripted sources and sinks.
+
+mod desk;
+mod events;
+mod stock;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::connector::{Change, Confirmation, StockBasis};
+use crate::inventory::PublishRule;
+use crate::record::Record;
+use crate::router::{Mode, Route, Router};
+use crate::store::memory::MemoryDisk;
+
+pub(super) const START: &str = "2026-11-22T10:00:00Z";
+
+/// Two webstores, an ERP that ships, and a supplier.
+pub(super) struct Bench {
+    pub engine: Engine,
+    pub disk: MemoryDisk,
+    pub clock: ManualClock,
+}
+
+pub(super) fn rules(mode: Mode) -> Rules {
+    let route = |name: &str, from: (&str, Stream), to: (&str, Stream)| Route {
+        name: name.into(),
+        from: (from.0.into(), from.1),
+        to: (to.0.into(), to.1),
+        mode,
+        start_from: Some("2026-11-01T00:00:00Z".parse().unwrap()),
+    };
+    let member = |name: &str| PoolMember {
+        connection: name.into(),
+        locations: BTreeSet::new(),
+        freshness: Duration::from_secs(3600),
+    };
+    let pool = Pool {
+        members: vec![member("erp"), member("acme")],
+        fulfilled_by: Some("erp".into()),
+    };
+    let publish = |name: &str| Publish {
+        name: format!("publish_{name}").as_str().into(),
+        pool: "main".into(),
+        to: name.into(),
+        mode,
+        rule: PublishRule::default(),
+        items: BTreeMap::new(),
+    };
+    let apart = Facts {
+        stock_basis: StockBasis::AllocatedApart,
+        ..Facts::default()
+    };
+    Rules {
+        router: Router::new([
+            route(
+                "north_orders",
+                ("north", Stream::Orders),
+                ("erp", Stream::Orders),
+            ),
+            route(
+                "south_orders",
+                ("south", Stream::Orders),
+                ("erp", Stream::Orders),
+            ),
+            route(
+                "to_north",
+                ("erp", Stream::Shipments),
+                ("north", Stream::Shipments),
+            ),
+            route(
+                "to_south",
+                ("erp", Stream::Shipments),
+                ("south", Stream::Shipments),
+            ),
+        ]),
+        pools: BTreeMap::from([("main".to_owned(), pool)]),
+        publishes: vec![publish("north"), publish("south")],
+        facts: BTreeMap::from([("north".into(), apart), ("south".into(), apart)]),
+        ..Rules::default()
+    }
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(rules(Mode::Apply))
+    }
+
+    pub fn with(rules: Rules) -> Self {
+        let clock = ManualClock::at(START.parse().unwrap());
+        let disk = MemoryDisk::new();
+        let store = Box::new(disk.open().unwrap());
+        let engine = Engine::open(store, Arc::new(rules), Arc::new(clock.clone()), 1).unwrap();
+        Self {
+            engine,
+            disk,
+            clock,
+        }
+    }
+
+    /// The machine loses power and comes back.
+    pub fn crash(self) -> Self {
+        self.crash_with(rules(Mode::Apply))
+    }
+
+    pub fn crash_with(self, rules: Rules) -> Self {
+        let Self {
+            engine,
+            disk,
+            clock,
+        } = self;
+        disk.crash();
+        drop(engine);
+        let store = Box::new(disk.reopen().unwrap());
+        let engine = Engine::open(store, Arc::new(rules), Arc::new(clock.clone()), 2).unwrap();
+        Self {
+            engine,
+            disk,
+            clock,
+        }
+    }
+
+    pub fn accept(&mut self, connection: &str, stream: Stream, changes: Vec<Change>) -> Accepted {
+        self.accept_at(connection, stream, changes, self.clock.now(), false)
+    }
+
+    pub fn accept_at(
+        &mut self,
+        connection: &str,
+        stream: Stream,
+        changes: Vec<Change>,
+        read_at: Timestamp,
+        more: bool,
+    ) -> Accepted {
+        let cursor = Cursor::watermark(self.clock.now());
+        let unit = Unit {
+            connection: connection.into(),
+            stream,
+            changes,
+            read_at,
+            reached: Some(Reached { cursor, more }),
+        };
+        self.engine.accept(unit).unwrap()
+    }
+
+    pub fn claim(&mut self, sink: &str, stream: Stream) -> Vec<Claimed> {
+        self.engine.claim(sink.into(), stream, 100).unwrap()
+    }
+
+    pub fn settle(&mut self, sink: &str, stream: Stream, results: Vec<(Claimed, Outcome)>) {
+        self.engine.settle(sink.into(), stream, results).unwrap();
+    }
+
+    /// Claims everything due for a sink and says that it is there.
+    pub fn deliver(&mut self, sink: &str, stream: Stream) -> Vec<Claimed> {
+        let claimed = self.claim(sink, stream);
+        let results = claimed.iter().map(|c| (c.clone(), there(c))).collect();
+        self.settle(sink, stream, results);
+        claimed
+    }
+
+    pub fn tick(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    pub fn counts(&mut self, route: &str) -> Counts {
+        self.engine
+            .status()
+            .unwrap()
+            .routes
+            .get(route)
+            .map(|r| r.counts.clone())
+            .unwrap_or_default()
+    }
+}
+
+/// It is there, under an id made from its reference.
+pub(super) fn there(claimed: &Claimed) -> Outcome {
+    let remote_id = Some(format!("R-{}", claimed.delivery.reference).as_str().into());
+    Outcome::Delivered(Confirmation {
+        remote_id,
+        ..Confirmation::default()
+    })
+}
+
+pub(super) fn order_json(id: &str, lines: &[(&str, i64)]) -> Value {
+    let money = json!({"amount": "10", "currency": "EUR"});
+    let none = json!({"amount": "0", "currency": "EUR"});
+    let total = json!({"amount": (10 * lines.len()).to_string(), "currency": "EUR"});
+    let lines: Vec<Value> = lines
+        .iter()
+        .enumerate()
+        .map(|(n, (sku, quantity))| {
+            json!({"line_id": format!("{id}-{n}"), "sku": sku, "quantity": quantity.to_string(),
+                "unit_price": money, "prices_include_tax": true, "line_net": money,
+                "line_gross": money})
+        })
+        .collect();
+    json!({"id": id, "number": format!("N{id}"), "placed_at": START, "currency": "EUR",
+        "customer": {"name": "Zoë"}, "ship_to": {"country": "DE"}, "lines": lines,
+        "totals": {"lines_net": total, "charges_net": none, "taxes": none, "grand_total": total}})
+}
+
+pub(super) fn order(id: &str, lines: &[(&str, i64)]) -> Change {
+    change(Stream::Orders, id, order_json(id, lines))
+}
+
+pub(super) fn cancelled(id: &str, lines: &[(&str, i64)]) -> Change {
+    let mut json = order_json(id, lines);
+    json["axes"] = json!({"cancellation": "cancelled"});
+    change(Stream::Orders, id, json)
+}
+
+pub(super) fn shipment(id: &str, order: &str, lines: &[(&str, i64)], at: Timestamp) -> Change {
+    let lines: Vec<Value> = lines
+        .iter()
+        .map(|(sku, n)| json!({"sku": sku, "quantity": n.to_string()}))
+        .collect();
+    let json = json!({"id": id, "order": order, "shipped_at": at.to_string(), "lines": lines,
+        "parcels": [{"tracking_number": format!("T{id}")}]});
+    change(Stream::Shipments, id, json)
+}
+
+pub(super) fn level(sku: &str, on_hand: i64) -> Change {
+    change(
+        Stream::Stock,
+        sku,
+        json!({"sku": sku, "on_hand": on_hand.to_string()}),
+    )
+}
+
+fn change(stream: Stream, id: &str, json: Value) -> Change {
+    Change::present(id, Record::from_json(stream, json).unwrap())
+}

@@ -1,0 +1,191 @@
+//! The arithmetic of stock, story by story.
+
+use super::*;
+use crate::connector::StockBasis;
+use crate::record::{Presence, Sku};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn n(value: i64) -> Decimal {
+    Decimal::from(value)
+}
+
+fn member(on_hand: i64, stale: bool) -> Member {
+    let position = Position {
+        on_hand: Quantity::pieces(on_hand),
+        unavailable: Quantity::ZERO,
+        read_at: at(0),
+    };
+    Member {
+        connection: "erp".into(),
+        location: "WH".into(),
+        position,
+        stale,
+    }
+}
+
+fn taken(channel: &str, quantity: i64) -> Reservation {
+    Reservation {
+        order: "ord_1".into(),
+        order_number: "17".into(),
+        line_id: "1".into(),
+        sku: Sku::new("A").unwrap(),
+        channel: channel.into(),
+        quantity: Quantity::pieces(quantity),
+        released: Quantity::ZERO,
+        issues: vec![],
+        confirmed_at: None,
+        known_to_owner: false,
+        placed_at: at(0),
+    }
+}
+
+#[test]
+fn the_rule_is_applied_in_its_fixed_order() {
+    let rule = |buffer, percent, pack, min, max: Option<i64>| PublishRule {
+        buffer: n(buffer),
+        percent: n(percent),
+        pack: n(pack),
+        min: n(min),
+        max: max.map(n),
+        floor: None,
+    };
+    let cases = [
+        (10, rule(0, 100, 1, 0, None), 10),
+        (10, rule(3, 100, 1, 0, None), 7),
+        (10, rule(0, 50, 1, 0, None), 5),
+        (9, rule(0, 50, 1, 0, None), 4),
+        (2, rule(3, 100, 1, 0, None), 0),
+        (-4, rule(0, 100, 1, 0, None), 0),
+        (100, rule(0, 100, 1, 0, Some(20)), 20),
+        (0, rule(0, 100, 1, 2, None), 2),
+        (52_900, rule(0, 100, 1000, 0, None), 52), // story 40: pieces in stock, boxes on sale
+    ];
+    for (available, rule, expect) in cases {
+        assert_eq!(rule.number(n(available)), n(expect), "{available} {rule:?}");
+    }
+}
+
+/// Story 34: an order on one store lowers the other at once.
+#[test]
+fn an_order_on_one_channel_lowers_every_channel() {
+    let orders = vec![taken("north", 2)];
+    let north = "north".into();
+    let south = "south".into();
+    let rule = PublishRule::default();
+    let told_north = derive(vec![member(10, false)], orders.clone(), &rule, Some(&north));
+    let told_south = derive(vec![member(10, false)], orders, &rule, Some(&south));
+    assert_eq!(told_south.to_write, Some(n(8)));
+    // North allocates its own two apart: told 10, it shows 8.
+    assert_eq!(
+        (told_north.published, told_north.to_write),
+        (Some(n(8)), Some(n(10)))
+    );
+}
+
+/// Goods leave: the snapshot falls and the reservation ends together, never one without the other.
+#[test]
+fn shipping_never_counts_twice() {
+    let mut order = taken("north", 2);
+    let rule = PublishRule::default();
+    let number = |on_hand, order: &Reservation| {
+        derive(
+            vec![member(on_hand, false)],
+            vec![order.clone()],
+            &rule,
+            None,
+        )
+        .published
+    };
+    assert_eq!(number(10, &order), Some(n(8)));
+    order.issue("S1", Quantity::pieces(2), at(100));
+    order.issue("S1", Quantity::pieces(2), at(100));
+    assert_eq!(
+        number(10, &order),
+        Some(n(8)),
+        "left, but no snapshot knows yet"
+    );
+    assert!(
+        !order.absorb(StockBasis::OnHand, at(100), Duration::ZERO),
+        "began too early to know"
+    );
+    assert!(order.absorb(StockBasis::OnHand, at(101), Duration::ZERO));
+    assert_eq!(number(8, &order), Some(n(8)));
+    assert!(!order.is_done(), "the channel still allocates them");
+    assert!(order.tell_channel("S1"));
+    assert!(order.is_done());
+}
+
+#[test]
+fn a_partial_shipment_absorbs_its_part() {
+    let mut order = taken("north", 5);
+    order.issue("S1", Quantity::pieces(2), at(100));
+    order.absorb(StockBasis::OnHand, at(200), Duration::ZERO);
+    assert_eq!(order.outstanding(), Quantity::pieces(3));
+    assert_eq!(order.unshipped(), Quantity::pieces(3));
+    order.issue("S2", Quantity::pieces(3), at(300));
+    order.absorb(StockBasis::OnHand, at(310), Duration::from_secs(60));
+    assert_eq!(
+        order.outstanding(),
+        Quantity::pieces(3),
+        "within the owner's lag"
+    );
+    order.absorb(StockBasis::OnHand, at(361), Duration::from_secs(60));
+    assert_eq!(order.outstanding(), Quantity::ZERO);
+}
+
+#[test]
+fn an_owner_that_shows_free_stock_absorbs_at_confirmation() {
+    let mut order = taken("north", 2);
+    assert!(
+        !order.absorb(StockBasis::Free, at(500), Duration::ZERO),
+        "never confirmed"
+    );
+    order.confirmed_at = Some(at(100));
+    assert!(order.absorb(StockBasis::Free, at(101), Duration::ZERO));
+    assert_eq!(order.outstanding(), Quantity::ZERO);
+}
+
+/// Story 38: unknown is not zero.
+#[test]
+fn a_sku_that_no_owner_knows_is_not_published() {
+    let derived = derive(vec![], vec![], &PublishRule::default(), None);
+    assert_eq!((derived.available, derived.to_write), (None, None));
+    let level = StockLevel {
+        on_hand: Presence::Null,
+        ..StockLevel::on_hand(Sku::new("A").unwrap(), Quantity::ZERO)
+    };
+    assert_eq!(Position::of(&level, at(0)), None);
+}
+
+#[test]
+fn a_stale_owner_may_only_lower_the_number() {
+    let rule = PublishRule {
+        floor: Some(n(1)),
+        ..PublishRule::default()
+    };
+    let derived = derive(vec![member(10, true)], vec![], &rule, None);
+    assert!(derived.only_decrease);
+    assert_eq!(derived.published, Some(n(1)));
+}
+
+/// Stories 39 and 48: a feed that loses most of its rows is held.
+#[test]
+fn a_shrunken_feed_is_held() {
+    let guard = Guard::default();
+    let judge = |known, rows, to_zero| {
+        guard
+            .judge(Facts {
+                known,
+                rows,
+                to_zero,
+            })
+            .map_err(|held| held.code)
+    };
+    assert_eq!(judge(100, 100, 0), Ok(()));
+    assert_eq!(judge(100, 10, 0), Err("too_few_rows"));
+    assert_eq!(judge(100, 90, 40), Err("too_many_zeros"));
+    assert_eq!(judge(3, 0, 3), Ok(()), "too few to judge");
+}

@@ -1,0 +1,124 @@
+//! The index over state that is not published yet. In memory only; rebuilt from the cells at start.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::id::{ConnectionName, Key};
+use crate::record::{Lane, Stream};
+
+type Target = (ConnectionName, Stream);
+
+/// The keys of each sink whose published value differs from the desired one.
+#[derive(Debug, Default)]
+pub struct Differences {
+    targets: BTreeMap<Target, Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    keys: BTreeMap<Key, (Lane, Option<Timestamp>)>,
+    ready: BTreeSet<(Lane, Timestamp, Key)>,
+}
+
+impl Differences {
+    /// Sets when a key may be written; `due` is `None` while it is in flight or stopped.
+    pub fn put(&mut self, target: &Target, key: &Key, lane: Lane, due: Option<Timestamp>) {
+        let pending = self.targets.entry(target.clone()).or_default();
+        if let Some((lane, Some(due))) = pending.keys.insert(key.clone(), (lane, due)) {
+            pending.ready.remove(&(lane, due, key.clone()));
+        }
+        if let Some(due) = due {
+            pending.ready.insert((lane, due, key.clone()));
+        }
+    }
+
+    /// The key is published.
+    pub fn remove(&mut self, target: &Target, key: &Key) {
+        let Some(pending) = self.targets.get_mut(target) else {
+            return;
+        };
+        if let Some((lane, Some(due))) = pending.keys.remove(key) {
+            pending.ready.remove(&(lane, due, key.clone()));
+        }
+        if pending.keys.is_empty() {
+            self.targets.remove(target);
+        }
+    }
+
+    /// Whether the key is being written or stopped.
+    pub fn is_held(&self, target: &Target, key: &Key) -> bool {
+        let pending = self.targets.get(target);
+        pending
+            .and_then(|pending| pending.keys.get(key))
+            .is_some_and(|(_, due)| due.is_none())
+    }
+
+    /// The keys that may be written now, most urgent first, at most `limit`.
+    pub fn due(&self, target: &Target, now: Timestamp, limit: usize) -> Vec<(Key, Lane)> {
+        let Some(pending) = self.targets.get(target) else {
+            return Vec::new();
+        };
+        let may_go = pending.ready.iter().filter(|(_, due, _)| *due <= now);
+        may_go
+            .map(|(lane, _, key)| (key.clone(), *lane))
+            .take(limit)
+            .collect()
+    }
+
+    /// When the next key of this target is due.
+    pub fn next_due(&self, target: &Target) -> Option<Timestamp> {
+        self.targets
+            .get(target)?
+            .ready
+            .iter()
+            .map(|(_, due, _)| *due)
+            .min()
+    }
+
+    /// How many keys of this target are not published yet.
+    pub fn len(&self, target: &Target) -> usize {
+        self.targets
+            .get(target)
+            .map_or(0, |pending| pending.keys.len())
+    }
+
+    /// Whether everything is published.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
+    /// The targets with differences.
+    pub fn targets(&self) -> impl Iterator<Item = (&Target, usize)> {
+        self.targets
+            .iter()
+            .map(|(target, pending)| (target, pending.keys.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_stock_goes_first_and_a_held_key_waits() {
+        let target = ("north".into(), Stream::Stock);
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let mut differences = Differences::default();
+        differences.put(&target, &"A".into(), Lane::StockUp, Some(at(0)));
+        differences.put(&target, &"B".into(), Lane::StockDown, Some(at(5)));
+        let keys = |differences: &Differences, now| -> Vec<String> {
+            let due = differences.due(&target, at(now), 9);
+            due.into_iter().map(|(key, _)| key.to_string()).collect()
+        };
+        assert_eq!(keys(&differences, 9), ["B", "A"]);
+        assert_eq!(keys(&differences, 1), ["A"]);
+        assert_eq!(differences.next_due(&target), Some(at(0)));
+        differences.put(&target, &"A".into(), Lane::StockUp, None);
+        assert!(differences.is_held(&target, &"A".into()));
+        assert_eq!(keys(&differences, 9), ["B"]);
+        differences.remove(&target, &"A".into());
+        differences.remove(&target, &"B".into());
+        assert!(differences.is_empty());
+    }
+}

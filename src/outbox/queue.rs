@@ -1,0 +1,271 @@
+//! The index over the outbox: what may be sent next. In memory only; rebuilt from the rows at start.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{OutboxRow, State, lane};
+use crate::id::{ConnectionName, EntityId};
+use crate::record::{Lane, Stream};
+
+/// What the index knows of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its sink.
+    pub sink: ConnectionName,
+    /// Its stream there.
+    pub stream: Stream,
+    /// The thing with which it keeps order.
+    pub line: EntityId,
+    /// Its lane.
+    pub lane: Lane,
+    /// When its turn comes; `None` while it waits for something else than time.
+    pub due: Option<Timestamp>,
+    /// The thing it waits for.
+    pub waits_on: Option<EntityId>,
+}
+
+impl Entry {
+    /// What the index needs of a row.
+    pub fn of(row: &OutboxRow) -> Self {
+        let (due, waits_on) = match &row.state {
+            State::Pending { due } | State::Uncertain { due } | State::Submitted { due, .. } => {
+                (Some(*due), None)
+            }
+            State::Waiting { on, .. } => (None, Some(on.clone())),
+            State::InFlight { .. } | State::Quarantined { .. } => (None, None),
+        };
+        Self {
+            sink: row.sink.clone(),
+            stream: row.stream,
+            line: row.line.clone(),
+            lane: lane(row.stream, row.operation),
+            due,
+            waits_on,
+        }
+    }
+}
+
+type Target = (ConnectionName, Stream);
+
+/// The rows that are not settled, in the orders in which they are asked for.
+#[derive(Debug, Default)]
+pub struct Queue {
+    entries: BTreeMap<u64, Entry>,
+    /// Per sink and thing, in order: only the first may be sent.
+    by_thing: BTreeMap<(ConnectionName, EntityId), BTreeSet<u64>>,
+    /// Heads that wait only for time, most urgent lane and earliest due first.
+    ready: BTreeMap<Target, BTreeSet<(Lane, Timestamp, u64)>>,
+    waiting: BTreeMap<EntityId, BTreeSet<u64>>,
+}
+
+impl Queue {
+    /// Sets what is known of a row.
+    pub fn put(&mut self, seq: u64, entry: Entry) {
+        self.remove(seq);
+        let thing = (entry.sink.clone(), entry.line.clone());
+        if let Some(on) = &entry.waits_on {
+            self.waiting.entry(on.clone()).or_default().insert(seq);
+        }
+        self.unready_head(&thing);
+        self.entries.insert(seq, entry);
+        self.by_thing.entry(thing.clone()).or_default().insert(seq);
+        self.ready_head(&thing);
+    }
+
+    /// Forgets a settled row.
+    pub fn remove(&mut self, seq: u64) {
+        let Some(entry) = self.entries.get(&seq).cloned() else {
+            return;
+        };
+        let thing = (entry.sink.clone(), entry.line.clone());
+        self.unready_head(&thing);
+        self.entries.remove(&seq);
+        remove_from(&mut self.by_thing, &thing, seq);
+        if let Some(on) = &entry.waits_on {
+            remove_from(&mut self.waiting, on, seq);
+        }
+        self.ready_head(&thing);
+    }
+
+    /// The rows that may be sent now, most urgent first, at most `limit`.
+    pub fn due(&self, target: &Target, now: Timestamp, limit: usize) -> Vec<u64> {
+        let Some(ready) = self.ready.get(target) else {
+            return Vec::new();
+        };
+        let mut due = Vec::new();
+        for lane in Lane::ALL {
+            let range = (lane, Timestamp::MIN, 0)..=(lane, now, u64::MAX);
+            due.extend(
+                ready
+                    .range(range)
+                    .map(|(_, _, seq)| *seq)
+                    .take(limit - due.len()),
+            );
+            if due.len() >= limit {
+                break;
+            }
+        }
+        due
+    }
+
+    /// When the next row of this target is due, however far in the future.
+    pub fn next_due(&self, target: &Target) -> Option<Timestamp> {
+        let ready = self.ready.get(target)?;
+        Lane::ALL
+            .into_iter()
+            .filter_map(|lane| {
+                let range = (lane, Timestamp::MIN, 0)..=(lane, Timestamp::MAX, u64::MAX);
+                ready.range(range).next().map(|(_, due, _)| *due)
+            })
+            .min()
+    }
+
+    /// The rows of one sink that keep order with this thing, in order.
+    pub fn of_line<'a>(
+        &'a self,
+        sink: &ConnectionName,
+        line: &EntityId,
+    ) -> impl Iterator<Item = u64> + use<'a> {
+        let rows = self.by_thing.get(&(sink.clone(), line.clone()));
+        rows.into_iter().flatten().copied()
+    }
+
+    /// The rows that wait for this thing.
+    pub fn waiting_on(&self, entity: &EntityId) -> Vec<u64> {
+        self.waiting
+            .get(entity)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect()
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// All rows, by their place in the queue.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        self.entries.iter().map(|(seq, entry)| (*seq, entry))
+    }
+
+    fn head(&self, thing: &(ConnectionName, EntityId)) -> Option<(u64, &Entry)> {
+        let seq = *self.by_thing.get(thing)?.first()?;
+        Some((seq, self.entries.get(&seq)?))
+    }
+
+    fn unready_head(&mut self, thing: &(ConnectionName, EntityId)) {
+        let Some((seq, entry)) = self.head(thing) else {
+            return;
+        };
+        let Some(due) = entry.due else { return };
+        let target = (entry.sink.clone(), entry.stream);
+        let place = (entry.lane, due, seq);
+        if let Some(ready) = self.ready.get_mut(&target) {
+            ready.remove(&place);
+            if ready.is_empty() {
+                self.ready.remove(&target);
+            }
+        }
+    }
+
+    fn ready_head(&mut self, thing: &(ConnectionName, EntityId)) {
+        let Some((seq, entry)) = self.head(thing) else {
+            return;
+        };
+        let Some(due) = entry.due else { return };
+        let target = (entry.sink.clone(), entry.stream);
+        let place = (entry.lane, due, seq);
+        self.ready.entry(target).or_default().insert(place);
+    }
+}
+
+fn remove_from<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<u64>>, key: &K, seq: u64) {
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(&seq);
+        if set.is_empty() {
+            sets.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn entry(entity: &str, lane: Lane, due: Option<i64>) -> Entry {
+        Entry {
+            sink: "erp".into(),
+            stream: Stream::Orders,
+            line: entity.into(),
+            lane,
+            due: due.map(at),
+            waits_on: None,
+        }
+    }
+
+    fn target() -> Target {
+        ("erp".into(), Stream::Orders)
+    }
+
+    #[test]
+    fn lanes_first_then_time() {
+        let mut queue = Queue::default();
+        queue.put(1, entry("a", Lane::Orders, Some(0)));
+        queue.put(2, entry("b", Lane::Cancellations, Some(5)));
+        queue.put(3, entry("c", Lane::Orders, Some(-5)));
+        assert_eq!(queue.due(&target(), at(10), 9), [2, 3, 1]);
+        assert_eq!(queue.due(&target(), at(1), 9), [3, 1]);
+        assert_eq!(queue.due(&target(), at(10), 2), [2, 3]);
+        assert_eq!(queue.next_due(&target()), Some(at(-5)));
+    }
+
+    /// Per-key order: a cancellation never overtakes the order it cancels, however urgent its lane.
+    #[test]
+    fn only_the_first_of_a_thing_may_be_sent() {
+        let mut queue = Queue::default();
+        queue.put(1, entry("a", Lane::Orders, Some(100)));
+        queue.put(2, entry("a", Lane::Cancellations, Some(0)));
+        assert_eq!(queue.due(&target(), at(50), 9), [0u64; 0]);
+        queue.remove(1);
+        assert_eq!(queue.due(&target(), at(50), 9), [2]);
+    }
+
+    /// Story 63: a quarantined event blocks later events of its own thing only.
+    #[test]
+    fn a_stopped_row_blocks_its_own_thing_only() {
+        let mut queue = Queue::default();
+        queue.put(1, entry("a", Lane::Orders, None));
+        queue.put(2, entry("a", Lane::Orders, Some(0)));
+        queue.put(3, entry("b", Lane::Orders, Some(0)));
+        assert_eq!(queue.due(&target(), at(0), 9), [3]);
+        queue.put(1, entry("a", Lane::Orders, Some(0)));
+        assert_eq!(queue.due(&target(), at(0), 9), [1, 3]);
+    }
+
+    #[test]
+    fn waiting_rows_are_found_by_what_they_wait_for() {
+        let mut queue = Queue::default();
+        let waiting = Entry {
+            waits_on: Some("item".into()),
+            ..entry("a", Lane::Orders, None)
+        };
+        queue.put(7, waiting);
+        assert_eq!(queue.waiting_on(&"item".into()), [7]);
+        queue.put(7, entry("a", Lane::Orders, Some(0)));
+        assert_eq!(queue.waiting_on(&"item".into()), [0u64; 0]);
+        queue.remove(7);
+        assert!(queue.is_empty() && queue.ready.is_empty() && queue.by_thing.is_empty());
+    }
+}

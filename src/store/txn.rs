@@ -1,0 +1,330 @@
+//! Staged writes over a store: reads see them, the engine commits them.
+//!
+//! The engine lets many units (accepts, settles) stage into one [`Txn`] and commits once; a unit that
+//! fails half-way is taken back with [`Txn::attempt`] without touching its neighbours.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::{KeyRange, Row, Store, StoreError, WriteBatch};
+
+/// What is staged for one key; `None` removes the row.
+type Staged = Option<Vec<u8>>;
+
+/// A view of a store with writes that are not yet committed.
+#[derive(Debug)]
+pub struct Txn<'s> {
+    store: &'s dyn Store,
+    staged: BTreeMap<Vec<u8>, Staged>,
+    bytes: usize,
+    /// What stood in `staged` before each write, newest last; kept only inside `attempt`.
+    undo: Vec<(Vec<u8>, Option<Staged>)>,
+    attempts: usize,
+}
+
+impl<'s> Txn<'s> {
+    /// A view with nothing staged.
+    pub fn new(store: &'s dyn Store) -> Self {
+        Self {
+            store,
+            staged: BTreeMap::new(),
+            bytes: 0,
+            undo: Vec::new(),
+            attempts: 0,
+        }
+    }
+
+    /// The value under `key`.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.staged.get(key) {
+            Some(staged) => Ok(staged.clone()),
+            None => self.store.get(key),
+        }
+    }
+
+    /// The first `limit` rows of `range`, in key order.
+    pub fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Row>, StoreError> {
+        if limit == 0 || range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut staged = self.staged_in(range).peekable();
+        if staged.peek().is_none() {
+            return self.store.scan(range, limit);
+        }
+        let mut rows: Vec<Row> = Vec::new();
+        let mut rest = range.clone();
+        while rows.len() < limit {
+            // Staged removals may use up a whole page of the store, hence the loop.
+            let wanted = limit - rows.len();
+            let page = self.store.scan(&rest, wanted)?;
+            let exhausted = page.len() < wanted;
+            if let Some(last) = page.last() {
+                rest = rest.after(&last.key);
+            }
+            for row in page {
+                while let Some((key, value)) = staged.next_if(|(key, _)| **key < row.key) {
+                    push(&mut rows, key, value.as_ref());
+                }
+                match staged.next_if(|(key, _)| **key == row.key) {
+                    Some((key, value)) => push(&mut rows, key, value.as_ref()),
+                    None => rows.push(row),
+                }
+            }
+            if exhausted {
+                for (key, value) in staged {
+                    if rows.len() >= limit {
+                        break;
+                    }
+                    push(&mut rows, key, value.as_ref());
+                }
+                break;
+            }
+        }
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
+    /// The row with the greatest key of `range`.
+    pub fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError> {
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let staged = self.staged_in(range).rev().find_map(|(key, value)| {
+            Some(Row {
+                key: key.clone(),
+                value: value.clone()?,
+            })
+        });
+        let mut rest = range.clone();
+        if let Some(row) = &staged {
+            // Whatever the store has below the staged row cannot be the last one.
+            rest = rest.after(&row.key);
+        }
+        while !rest.is_empty() {
+            match self.store.last(&rest)? {
+                Some(row) if self.staged.contains_key(&row.key) => rest = rest.before(&row.key),
+                Some(row) => return Ok(Some(row)),
+                None => break,
+            }
+        }
+        Ok(staged)
+    }
+
+    /// Sets a row.
+    pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.set(key.into(), Some(Some(value.into())));
+    }
+
+    /// Removes a row; removing an absent one is allowed.
+    pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
+        self.set(key.into(), Some(None));
+    }
+
+    /// Runs `work`; if it fails, everything it staged is taken back. Attempts may nest.
+    pub fn attempt<T, E>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        let mark = self.undo.len();
+        self.attempts += 1;
+        let result = work(self);
+        self.attempts -= 1;
+        if result.is_err() {
+            let undone = self.undo.split_off(mark);
+            for (key, before) in undone.into_iter().rev() {
+                self.replace(key, before);
+            }
+        }
+        if self.attempts == 0 {
+            self.undo.clear();
+        }
+        result
+    }
+
+    /// How many rows are staged.
+    pub fn len(&self) -> usize {
+        self.staged.len()
+    }
+
+    /// Whether nothing is staged.
+    pub fn is_empty(&self) -> bool {
+        self.staged.is_empty()
+    }
+
+    /// Bytes of the staged keys and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What is staged, ready to be committed.
+    pub fn into_batch(self) -> WriteBatch {
+        WriteBatch {
+            rows: self.staged,
+            bytes: self.bytes,
+        }
+    }
+
+    fn staged_in(&self, range: &KeyRange) -> impl DoubleEndedIterator<Item = (&Vec<u8>, &Staged)> {
+        let end = range
+            .end
+            .as_deref()
+            .map_or(Bound::Unbounded, Bound::Excluded);
+        self.staged
+            .range::<[u8], _>((Bound::Included(range.start.as_slice()), end))
+    }
+
+    fn set(&mut self, key: Vec<u8>, value: Option<Staged>) {
+        if self.attempts == 0 {
+            self.replace(key, value);
+        } else {
+            let before = self.replace(key.clone(), value);
+            self.undo.push((key, before));
+        }
+    }
+
+    /// Stages `value`, or nothing at all for `None`; returns what was staged before.
+    fn replace(&mut self, key: Vec<u8>, value: Option<Staged>) -> Option<Staged> {
+        let key_len = key.len();
+        let weight = |value: &Staged| key_len + value.as_ref().map_or(0, Vec::len);
+        self.bytes += value.as_ref().map_or(0, weight);
+        let before = match value {
+            Some(value) => self.staged.insert(key, value),
+            None => self.staged.remove(&key),
+        };
+        self.bytes -= before.as_ref().map_or(0, weight);
+        before
+    }
+}
+
+fn push(rows: &mut Vec<Row>, key: &[u8], value: Option<&Vec<u8>>) {
+    if let Some(value) = value {
+        rows.push(Row {
+            key: key.to_vec(),
+            value: value.clone(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Put(Vec<u8>, Vec<u8>),
+        Delete(Vec<u8>),
+        /// Several writes, taken back when the flag is false.
+        Attempt(bool, Vec<Step>),
+    }
+
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        // Few distinct keys, so that writes, removals and pages of a scan collide often.
+        prop::collection::vec(0u8..4, 0..3)
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let leaf = prop_oneof![
+            (key(), prop::collection::vec(any::<u8>(), 0..3)).prop_map(|(k, v)| Step::Put(k, v)),
+            key().prop_map(Step::Delete),
+        ];
+        leaf.prop_recursive(2, 12, 6, |inner| {
+            (any::<bool>(), prop::collection::vec(inner, 0..6))
+                .prop_map(|(keep, steps)| Step::Attempt(keep, steps))
+        })
+    }
+
+    fn apply(steps: &[Step], txn: &mut Txn<'_>, model: &mut Model) {
+        for step in steps {
+            match step {
+                Step::Put(key, value) => {
+                    txn.put(key.clone(), value.clone());
+                    model.insert(key.clone(), value.clone());
+                }
+                Step::Delete(key) => {
+                    txn.delete(key.clone());
+                    model.remove(key);
+                }
+                Step::Attempt(keep, steps) => {
+                    let before = model.clone();
+                    let result = txn.attempt(|txn| {
+                        apply(steps, txn, model);
+                        if *keep { Ok(()) } else { Err(()) }
+                    });
+                    assert_eq!(result.is_ok(), *keep);
+                    if !keep {
+                        *model = before;
+                    }
+                }
+            }
+        }
+    }
+
+    fn model_rows(model: &Model, range: &KeyRange) -> Vec<Row> {
+        model
+            .iter()
+            .filter(|(key, _)| range.contains(key))
+            .map(|(key, value)| Row {
+                key: key.clone(),
+                value: value.clone(),
+            })
+            .collect()
+    }
+
+    fn assert_same(txn: &Txn<'_>, model: &Model, range: &KeyRange, limit: usize) {
+        let expect = model_rows(model, range);
+        assert_eq!(txn.last(range).unwrap(), expect.last().cloned());
+        let cut = limit.min(expect.len());
+        assert_eq!(txn.scan(range, limit).unwrap(), expect[..cut]);
+    }
+
+    proptest! {
+        #[test]
+        fn reads_see_what_a_map_would_hold(
+            committed in prop::collection::btree_map(key(), prop::collection::vec(any::<u8>(), 0..3), 0..12),
+            steps in prop::collection::vec(step(), 0..12),
+            ranges in prop::collection::vec((key(), prop::option::of(key()), 0usize..8), 1..6),
+        ) {
+            let mut store = MemoryStore::new();
+            let mut model: Model = committed;
+            let mut batch = WriteBatch::new();
+            for (key, value) in &model {
+                batch.put(key.clone(), value.clone());
+            }
+            store.commit(batch).unwrap();
+
+            let mut txn = Txn::new(&store);
+            apply(&steps, &mut txn, &mut model);
+            for (start, end, limit) in &ranges {
+                let range = KeyRange { start: start.clone(), end: end.clone() };
+                assert_same(&txn, &model, &range, *limit);
+            }
+            assert_same(&txn, &model, &KeyRange::all(), usize::MAX);
+            let (bytes, len) = (txn.bytes(), txn.len());
+            let batch = txn.into_batch();
+            prop_assert_eq!((batch.bytes(), batch.len()), (bytes, len));
+            prop_assert_eq!(bytes, batch.iter().map(|(k, v)| k.len() + v.map_or(0, <[u8]>::len)).sum::<usize>());
+            store.commit(batch).unwrap();
+            prop_assert_eq!(store.scan(&KeyRange::all(), usize::MAX).unwrap(), model_rows(&model, &KeyRange::all()));
+        }
+    }
+
+    #[test]
+    fn an_inner_attempt_that_succeeds_is_taken_back_with_the_outer_one() {
+        let store = MemoryStore::new();
+        let mut txn = Txn::new(&store);
+        txn.put("kept", "1");
+        let result: Result<(), ()> = txn.attempt(|txn| {
+            txn.put("kept", "2");
+            txn.attempt(|txn| {
+                txn.put("inner", "1");
+                Ok::<(), ()>(())
+            })?;
+            Err(())
+        });
+        assert_eq!(result, Err(()));
+        assert_eq!(txn.get(b"kept").unwrap().as_deref(), Some(b"1".as_slice()));
+        assert_eq!((txn.len(), txn.bytes()), (1, 5));
+    }
+}

@@ -1,0 +1,124 @@
+//! What changes between two plans, section by section: the honest report of a reload.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::Plan;
+use crate::config::Config;
+
+/// What a reload does with one section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As before.
+    Unchanged,
+    /// New: it starts.
+    Added,
+    /// Different: it goes on in its new form.
+    Changed,
+    /// Gone: it stops. What it stored stays.
+    Removed,
+    /// Different, and only a restart of the daemon makes it so. Until then the old one holds.
+    RestartNeeded,
+}
+
+/// One section and what a reload does with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SectionChange {
+    /// `connection.north`, `limits`.
+    pub section: String,
+    /// What a reload does with it.
+    pub verdict: Verdict,
+    /// The section that it changed with, if it did not change itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<String>,
+}
+
+/// Compares two plans. Every section of either is in the result, sorted by name.
+pub fn diff(old: &Plan, new: &Plan) -> Vec<SectionChange> {
+    let mut changes = compare(&old.config, &new.config);
+    follow(&new.config, &mut changes);
+    changes
+        .into_iter()
+        .map(|(section, (verdict, because))| SectionChange {
+            section,
+            verdict,
+            because,
+        })
+        .collect()
+}
+
+type Changes = BTreeMap<String, (Verdict, Option<String>)>;
+
+fn compare(old: &Config, new: &Config) -> Changes {
+    let mut changes = Changes::new();
+    let mut whole = |section: &str, equal: bool, otherwise: Verdict| {
+        let verdict = if equal { Verdict::Unchanged } else { otherwise };
+        changes.insert(section.to_owned(), (verdict, None));
+    };
+    whole("store", old.store == new.store, Verdict::RestartNeeded);
+    whole("server", old.server == new.server, Verdict::RestartNeeded);
+    whole("log", old.log == new.log, Verdict::RestartNeeded);
+    whole("limits", old.limits == new.limits, Verdict::RestartNeeded);
+    whole("owner", old.owner == new.owner, Verdict::Changed);
+    whole(
+        "guard.stock",
+        old.guard.stock == new.guard.stock,
+        Verdict::Changed,
+    );
+    whole(
+        "guard.prices",
+        old.guard.prices == new.guard.prices,
+        Verdict::Changed,
+    );
+    named("connection", &old.connection, &new.connection, &mut changes);
+    named("route", &old.route, &new.route, &mut changes);
+    named("mapping", &old.mapping, &new.mapping, &mut changes);
+    named("pool", &old.pool, &new.pool, &mut changes);
+    named("publish", &old.publish, &new.publish, &mut changes);
+    changes
+}
+
+fn named<K: Ord + ToString, T: PartialEq>(
+    section: &str,
+    old: &BTreeMap<K, T>,
+    new: &BTreeMap<K, T>,
+    changes: &mut Changes,
+) {
+    let names: BTreeSet<&K> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        let verdict = match (old.get(name), new.get(name)) {
+            (Some(old), Some(new)) if old == new => Verdict::Unchanged,
+            (Some(_), Some(_)) => Verdict::Changed,
+            (None, _) => Verdict::Added,
+            (_, None) => Verdict::Removed,
+        };
+        changes.insert(format!("{section}.{}", name.to_string()), (verdict, None));
+    }
+}
+
+/// A route changes with its mapping, a publish rule with its pool.
+fn follow(new: &Config, changes: &mut Changes) {
+    let routes = new.route.iter().filter_map(|(name, route)| {
+        Some((
+            format!("route.{name}"),
+            format!("mapping.{}", route.mapping.as_ref()?),
+        ))
+    });
+    let rules = new
+        .publish
+        .iter()
+        .map(|(name, rule)| (format!("publish.{name}"), format!("pool.{}", rule.pool)));
+    for (follower, cause) in routes.chain(rules) {
+        let moved = changes
+            .get(&cause)
+            .is_some_and(|(verdict, _)| *verdict != Verdict::Unchanged);
+        if let Some(change) = changes.get_mut(&follower)
+            && change.0 == Verdict::Unchanged
+            && moved
+        {
+            *change = (Verdict::Changed, Some(cause));
+        }
+    }
+}

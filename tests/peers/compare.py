@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Compares what was ordered in the shops with the sales in Tryton and prints every difference.
+
+    ./compare.py north south        exit code 1 when anything differs
+"""
+
+import collections
+import decimal
+import sys
+from decimal import Decimal
+
+import tryton
+import vendure
+from setup import catalog, settings
+
+ACCEPTED_STATES = ("processing", "done")
+CENT = Decimal("0.01")
+
+Difference = collections.namedtuple("Difference", "shop order what expected found")
+
+
+def differences(shop, orders, sales):
+    """Every way in which the sales of one web shop are not exactly its placed orders, once each."""
+    found = []
+    by_order = collections.defaultdict(list)
+    for sale in sales:
+        by_order[sale["web_id"]].append(sale)
+    for order in orders:
+        matching = by_order.pop(order["code"], [])
+        if len(matching) != 1:
+            found.append(Difference(shop, order["code"], "number of sales", 1, len(matching)))
+        for sale in matching:
+            found += [Difference(shop, order["code"], *entry) for entry in _differences_of(order, sale)]
+    for web_id, extra in by_order.items():
+        found.append(Difference(shop, web_id, "sales without an order", 0, [sale["number"] for sale in extra]))
+    return found
+
+
+def _differences_of(order, sale):
+    """(what, expected, found) for one order and its sale."""
+    checks = [
+        ("currency", order["currencyCode"], sale["currency."]["code"]),
+        ("customer name", _customer_name(order), sale["party"]["name"]),
+        ("quantities", _ordered(order), _sold(sale)),
+        ("untaxed amount", cents(order["total"]), sale["untaxed_amount"]),
+        ("tax amount", cents(order["totalWithTax"] - order["total"]), sale["tax_amount"]),
+        ("total amount", cents(order["totalWithTax"]), sale["total_amount"]),
+        ("tax per rate", _shop_taxes(order), _sale_taxes(sale)),
+    ]
+    for what, expected, found in checks:
+        if expected != found:
+            yield what, expected, found
+    if sale["state"] not in ACCEPTED_STATES:
+        yield "state", ACCEPTED_STATES, sale["state"]
+    email = order["customer"]["emailAddress"].lower()
+    if email not in (value.lower() for value in sale["party"]["emails"]):
+        yield "e-mail", email, sale["party"]["emails"]
+    yield from _address_differences("shipping address", order["shippingAddress"], sale["shipment_address"])
+    yield from _address_differences("billing address", billing_address(order), sale["invoice_address"])
+
+
+def billing_address(order):
+    """The shop leaves it empty when it is the same as the shipping address."""
+    billing = order["billingAddress"] or {}
+    return billing if billing.get("streetLine1") else order["shippingAddress"]
+
+
+def _customer_name(order):
+    customer = order["customer"]
+    return f"{customer['firstName']} {customer['lastName']}".strip()
+
+
+def _ordered(order):
+    counts = collections.Counter()
+    for line in order["lines"]:
+        counts[line["productVariant"]["sku"]] += line["quantity"]
+    return dict(counts)
+
+
+def _sold(sale):
+    counts = collections.Counter()
+    for line in sale["lines"]:
+        if line["type"] == "line" and line["code"] not in (catalog.SHIPPING, catalog.DISCOUNT, catalog.ROUNDING):
+            counts[line["code"]] += int(line["quantity"])
+    return dict(counts)
+
+
+def _shop_taxes(order):
+    """Percentage -> tax, of what has any tax at all."""
+    taxes = collections.Counter()
+    for row in order["taxSummary"]:
+        taxes[int(row["taxRate"])] += cents(row["taxTotal"])
+    return {rate: tax for rate, tax in taxes.items() if tax}
+
+
+def _sale_taxes(sale):
+    """Percentage -> tax, rounded for each line as Tryton is configured in the test bed."""
+    taxes = collections.Counter()
+    for line in sale["lines"]:
+        for rate in line["rates"]:
+            exact = Decimal(str(line["quantity"])) * line["unit_price"] * rate
+            taxes[int(rate * 100)] += exact.quantize(CENT, decimal.ROUND_HALF_EVEN)
+    return {rate: tax for rate, tax in taxes.items() if tax}
+
+
+def _address_differences(what, expected, found):
+    """Name, company and street may be laid out freely; postal code, city and country have fields of their own."""
+    if not found:
+        yield what, expected["streetLine1"], None
+        return
+    label = f"{found['party_name'] or ''}\n{found['street'] or ''}"
+    for part in ("fullName", "company", "streetLine1", "streetLine2"):
+        if expected.get(part) and expected[part] not in label:
+            yield f"{what}, {part}", expected[part], label
+    for part, field in (("postalCode", "postal_code"), ("city", "city")):
+        if (expected.get(part) or None) != found[field]:
+            yield f"{what}, {part}", expected.get(part), found[field]
+    country = (found["country."] or {}).get("code")
+    if expected["countryCode"] != country:
+        yield f"{what}, country", expected["countryCode"], country
+
+
+def cents(amount):
+    return (Decimal(amount) / 100).quantize(CENT)
+
+
+def compare_shops(shops):
+    """Reads both sides of these shops; answers (number of orders, differences)."""
+    erp = tryton.Client(settings.tryton_url())
+    total, found = 0, []
+    for shop in shops:
+        orders = vendure.Admin(settings.vendure_url(shop)).orders()
+        total += len(orders)
+        found += differences(shop, orders, tryton.sales(erp, shop))
+    return total, found
+
+
+def main():
+    total, found = compare_shops(sys.argv[1:] or sorted(settings.VENDURE_PORTS))
+    for one in found:
+        print(f"{one.shop} order {one.order}: {one.what}: expected {one.expected!r}, found {one.found!r}")
+    print(f"{total} orders compared, {len(found)} differences")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""Shows that the recipe of write_orders.py gives equal amounts and that compare.py notices what is wrong.
+
+    ./reset && ./selftest.py
+"""
+
+import sys
+
+import clerk
+import compare
+import shopper
+import tryton
+import vendure
+import write_orders
+from setup import settings
+
+COUNTS = {"north": 6, "south": 3}
+
+
+def checks():
+    """(text, whether it holds) for every claim."""
+    for shop, count in COUNTS.items():
+        storefront = shopper.Storefront(settings.vendure_url(shop))
+        for basket in shopper.baskets(seed=1, count=count):
+            storefront.place(basket)
+    erp = tryton.Client(settings.tryton_url())
+    for _ in ("first", "again"):
+        for shop in COUNTS:
+            writer = write_orders.Writer(erp, shop)
+            for order in vendure.Admin(settings.vendure_url(shop)).orders():
+                writer.write(order)
+    total, found = compare.compare_shops(COUNTS)
+    yield "every order was written once, to the cent, though it was written twice", (total, found) == (sum(COUNTS.values()), [])
+    yield "a missing sale is a difference", _kinds(lambda orders, sales: (orders, sales[1:])) == {"number of sales"}
+    yield "a second sale is a difference", _kinds(lambda orders, sales: (orders, sales + sales[:1])) == {"number of sales"}
+    yield "a sale without an order is a difference", _kinds(
+        lambda orders, sales: (orders[1:], sales)) == {"sales without an order"}
+    yield "a cent is a difference", _kinds(_one_cent) == {"total amount", "tax amount"}
+    yield "a wrong address is a difference", _kinds(_moved_house) == {"shipping address, city"}
+    yield from _shipping_checks(erp)
+
+
+def _kinds(spoil):
+    orders = vendure.Admin(settings.vendure_url("north")).orders()
+    sales = tryton.sales(tryton.Client(settings.tryton_url()), "north")
+    return {one.what for one in compare.differences("north", *spoil(orders, sales))}
+
+
+def _one_cent(orders, sales):
+    first = dict(sales[0], tax_amount=sales[0]["tax_amount"] + compare.CENT, total_amount=sales[0]["total_amount"] + compare.CENT)
+    return orders, [first, *sales[1:]]
+
+
+def _moved_house(orders, sales):
+    first = dict(sales[0], shipment_address=dict(sales[0]["shipment_address"], city="Elsewhere"))
+    return orders, [first, *sales[1:]]
+
+
+def _shipping_checks(erp):
+    north = tryton.sales(erp, "north")
+    before = clerk.stock(erp)["CD-001"][0]
+    clerk.ship(erp, north[0]["id"], "1Z999AA10123456784", "UPS")
+    yield "a shipped sale lowers the stock on hand", clerk.stock(erp)["CD-001"][0] == before - 2
+    clerk.ship_in_two_packages(erp, north[1]["id"], ("T-1", "T-2"), "DHL")
+    yield "two parcels of one shipment", _parcels(erp, north[1]["id"]) == [None, "T-1", "T-2"]
+    clerk.ship_in_two_shipments(erp, north[2]["id"], ("T-3", "T-4"))
+    yield "two shipments of one sale", _parcels(erp, north[2]["id"]) == ["T-3", "T-4"]
+    states = {sale["id"]: sale["shipment_state"] for sale in tryton.sales(erp, "north")}
+    yield "all three are sent", [states[sale["id"]] for sale in north[:3]] == ["sent"] * 3
+
+
+def _parcels(erp, sale):
+    """The tracking numbers of a sale's shipments and packages."""
+    shipments = erp.rows("stock.shipment.out", [["moves.sale", "=", sale]], ["shipping_reference", "packages.shipping_reference"],
+                         [["id", "ASC"]])
+    packages = [package["shipping_reference"] for shipment in shipments for package in shipment["packages."]]
+    return [shipment["shipping_reference"] for shipment in shipments] + sorted(packages)
+
+
+def main():
+    failed = passed = 0
+    for text, holds in checks():
+        print(f"{'ok    ' if holds else 'FAILED'} {text}", flush=True)
+        passed, failed = passed + bool(holds), failed + (not holds)
+    print(f"{passed} passed, {failed} failed, 0 skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
