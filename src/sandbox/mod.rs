@@ -20,6 +20,7 @@ pub mod crew;
 pub mod erp;
 pub mod faults;
 pub mod live;
+mod paging;
 pub mod pos;
 pub mod serve;
 pub mod settings;

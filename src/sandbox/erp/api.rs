@@ -12,11 +12,11 @@
 //!                                              are acknowledged; 422 total_mismatch; 409 not_a_draft
 //! POST /orders/9/cancel {}                     200; 409 already_shipped
 //! GET  /orders/9, GET /orders ?reference=      {orders}
-//! GET  /shipments ?since&after_id&limit        by (shipped_at, id), since inclusive, at most 50
-//! GET  /shipments ?ids=                        {shipments, next: {since, after_id} or null, as_of}
-//! GET  /stock ?changed_since&after_sku&limit   by (changed_at, sku), at most 100
+//! GET  /shipments ?since&page&limit            by (shipped_at, id), since inclusive, at most 50
+//! GET  /shipments ?ids=                        {shipments, next: token or null, as_of}
+//! GET  /stock ?changed_since&page&limit        by (changed_at, sku), at most 100
 //! GET  /stock ?skus=                           {stock: [{sku, warehouse, on_hand, changed_at}], next, as_of}
-//! GET  /items ?changed_since&after_id&limit or ?skus=           {items, next, as_of}
+//! GET  /items ?changed_since&page&limit or ?skus=               {items, next, as_of}
 //! ```
 //!
 //! Only an order carries a reference, and looking for it is the only way to know whether a create whose

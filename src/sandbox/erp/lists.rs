@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::api::euros;
-use super::{ErpItem, ErpShipment, State};
+use super::{ErpShipment, State};
 use crate::clock::Timestamp;
 use crate::sandbox::basket::CURRENCY;
+use crate::sandbox::paging::page;
 use crate::sandbox::serve::{Call, Reply};
 
 /// The largest page of shipments and items.
@@ -25,20 +26,8 @@ pub(super) fn list_shipments(state: &State, call: &Call, now: Timestamp) -> Resu
             &json!({ "shipments": found, "next": null, "as_of": now }),
         ));
     }
-    let from = call.moment("since")?.unwrap_or(Timestamp::MIN);
-    let after_id = call.number("after_id")?;
-    let limit = call.limit(PAGE)?;
-    let mut rows: Vec<&ErpShipment> = state
-        .shipments
-        .values()
-        .filter(|row| is_after((row.shipped_at, &row.id), from, after_id.as_ref()))
-        .collect();
-    rows.sort_by_key(|row| (row.shipped_at, row.id));
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more);
-    let next =
-        next.map(|last| json!({ "since": last.shipped_at, "after_id": last.id.to_string() }));
+    let key = |row: &ErpShipment| (row.shipped_at, row.id);
+    let (rows, next) = page(call, "since", PAGE, state.shipments.values(), key)?;
     let rows: Vec<Value> = rows
         .into_iter()
         .map(|row| shipment_json(state, row))
@@ -49,24 +38,16 @@ pub(super) fn list_shipments(state: &State, call: &Call, now: Timestamp) -> Resu
 }
 
 pub(super) fn list_stock(state: &State, call: &Call, now: Timestamp) -> Result<Reply, Reply> {
-    let from = call.moment("changed_since")?.unwrap_or(Timestamp::MIN);
-    let after_sku = call.query.get("after_sku");
-    let limit = call.limit(STOCK_PAGE)?;
-    let wanted = call.list("skus");
-    let mut rows: Vec<&ErpItem> = state
-        .items
-        .values()
-        .filter(|row| match &wanted {
-            Some(skus) => skus.contains(&row.sku),
-            None => is_after((row.stock_changed_at, &row.sku), from, after_sku),
-        })
-        .collect();
-    rows.sort_by_key(|row| (row.stock_changed_at, row.sku.clone()));
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more);
-    let next =
-        next.map(|last| json!({ "changed_since": last.stock_changed_at, "after_sku": last.sku }));
+    let rows = state.items.values();
+    let (rows, next) = match call.list("skus") {
+        Some(skus) => (
+            rows.filter(|row| skus.contains(&row.sku)).collect(),
+            Value::Null,
+        ),
+        None => page(call, "changed_since", STOCK_PAGE, rows, |row| {
+            (row.stock_changed_at, row.sku.clone())
+        })?,
+    };
     let rows = rows.into_iter().map(|row| {
         json!({
             "sku": row.sku,
@@ -82,24 +63,16 @@ pub(super) fn list_stock(state: &State, call: &Call, now: Timestamp) -> Result<R
 }
 
 pub(super) fn list_items(state: &State, call: &Call, now: Timestamp) -> Result<Reply, Reply> {
-    let from = call.moment("changed_since")?.unwrap_or(Timestamp::MIN);
-    let after_id = call.number("after_id")?;
-    let limit = call.limit(PAGE)?;
-    let wanted = call.list("skus");
-    let mut rows: Vec<&ErpItem> = state
-        .items
-        .values()
-        .filter(|row| match &wanted {
-            Some(skus) => skus.contains(&row.sku),
-            None => is_after((row.changed_at, &row.id), from, after_id.as_ref()),
-        })
-        .collect();
-    rows.sort_by_key(|row| (row.changed_at, row.id));
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more);
-    let next = next
-        .map(|last| json!({ "changed_since": last.changed_at, "after_id": last.id.to_string() }));
+    let rows = state.items.values();
+    let (rows, next) = match call.list("skus") {
+        Some(skus) => (
+            rows.filter(|row| skus.contains(&row.sku)).collect(),
+            Value::Null,
+        ),
+        None => page(call, "changed_since", PAGE, rows, |row| {
+            (row.changed_at, row.id)
+        })?,
+    };
     let rows = rows.into_iter().map(|row| {
         json!({
             "id": row.id.to_string(),
@@ -117,14 +90,6 @@ pub(super) fn list_items(state: &State, call: &Call, now: Timestamp) -> Result<R
     Ok(Reply::ok(
         &json!({ "items": rows, "next": next, "as_of": now }),
     ))
-}
-
-/// Whether a row comes after a keyset position; without a tie-breaker its moment is included.
-fn is_after<T: PartialOrd>(row: (Timestamp, &T), from: Timestamp, tie: Option<&T>) -> bool {
-    match tie {
-        Some(tie) => row.0 > from || (row.0 == from && row.1 > tie),
-        None => row.0 >= from,
-    }
 }
 
 fn shipment_json(state: &State, shipment: &ErpShipment) -> Value {

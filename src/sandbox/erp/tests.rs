@@ -242,10 +242,7 @@ fn what_was_handed_over_leaves_when_it_is_confirmed() {
 #[test]
 fn stock_and_items_are_paged_by_value() {
     let desk = Desk::new(false, 0);
-    for (path, row, tie, from) in [
-        ("/stock", "stock", "after_sku", "changed_since"),
-        ("/items", "items", "after_id", "changed_since"),
-    ] {
+    for (path, row) in [("/stock", "stock"), ("/items", "items")] {
         let mut target = format!("{path}?limit=6");
         let mut seen = Vec::new();
         loop {
@@ -253,11 +250,10 @@ fn stock_and_items_are_paged_by_value() {
             for one in page[row].as_array().unwrap() {
                 seen.push(one["sku"].as_str().unwrap().to_owned());
             }
-            let Some(next) = page["next"].as_object() else {
+            let Some(next) = page["next"].as_str() else {
                 break;
             };
-            let (at, id) = (next[from].as_str().unwrap(), next[tie].as_str().unwrap());
-            target = format!("{path}?limit=6&{from}={at}&{tie}={id}");
+            target = format!("{path}?limit=6&page={next}");
         }
         assert_eq!(seen.len(), 20, "{path}");
         let one = desk.done("GET", &format!("{path}?skus=0017"), &Value::Null);

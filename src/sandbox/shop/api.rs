@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! POST /login {user, password}              200 {token, expires_in_secs}; then Authorization: Bearer
-//! GET  /orders ?placed_after&after_id&limit placed_at inclusive, by (placed_at, id), at most 50;
-//!                                           {orders, next: {placed_after, after_id} or null, server_time}
+//! GET  /orders ?placed_after&page&limit     placed_at inclusive, by (placed_at, id), at most 50;
+//!                                           {orders, next: token or null, server_time}
 //! GET  /orders ?ids=17,18                   those that are there, whatever their age
 //! GET  /orders/17                           one order, parcels among it
 //! POST /orders/17/fulfilments               {reference, carrier, tracking_numbers, lines: [{line_id or sku,
 //!                                           quantity}]}; no lines: all that is open. 201 the parcel
 //! GET  /orders/17/fulfilments               {fulfilments}
-//! GET  /products ?skus= or ?updated_after&after_id&limit        {products, next, server_time}
+//! GET  /products ?skus= or ?updated_after&page&limit            {products, next, server_time}
 //! POST /products {sku, title, price, tax_rate, weight_g?, active?}  201; 409 sku_taken with the id
 //! PUT  /products/5                          any of those fields but sku; 200
 //! PUT  /prices   [{sku, price}]             200 {results: [{sku, ok, code?, message?}]}
@@ -28,6 +28,7 @@ use super::{OrderStatus, Parcel, ParcelLine, Shop, ShopOrder, State};
 use crate::clock::{Timestamp, later};
 use crate::sandbox::audit::{Fact, Units, lock};
 use crate::sandbox::basket::CURRENCY;
+use crate::sandbox::paging::page;
 use crate::sandbox::serve::{Call, Reply, System};
 
 /// The largest page of a list.
@@ -155,25 +156,12 @@ impl Shop {
                 &json!({ "orders": orders, "next": null, "server_time": now }),
             ));
         }
-        let from = call.moment("placed_after")?.unwrap_or(Timestamp::MIN);
-        let after_id = call.number("after_id")?;
-        let limit = call.limit(PAGE)?;
-        let is_after = |order: &ShopOrder| match after_id {
-            Some(after_id) => (order.placed_at, order.id) > (from, after_id),
-            None => order.placed_at >= from,
-        };
         let visible = state
             .orders
             .values()
             .filter(|order| order.visible_at <= now);
-        let mut rows: Vec<&ShopOrder> = visible.filter(|order| is_after(order)).collect();
-        rows.sort_by_key(|order| (order.placed_at, order.id));
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows
-            .last()
-            .filter(|_| more)
-            .map(|last| json!({ "placed_after": last.placed_at, "after_id": last.id.to_string() }));
+        let key = |order: &ShopOrder| (order.placed_at, order.id);
+        let (rows, next) = page(call, "placed_after", PAGE, visible, key)?;
         let orders: Vec<Value> = rows.into_iter().map(order_json).collect();
         Ok(Reply::ok(
             &json!({ "orders": orders, "next": next, "server_time": now }),

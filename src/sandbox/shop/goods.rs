@@ -7,6 +7,7 @@ use super::{Product, Shop, State};
 use crate::clock::Timestamp;
 use crate::sandbox::audit::{Fact, lock};
 use crate::sandbox::basket::CURRENCY;
+use crate::sandbox::paging::page;
 use crate::sandbox::serve::{Call, Reply};
 
 /// The largest page of a list.
@@ -24,20 +25,8 @@ impl Shop {
                 &json!({ "products": products, "next": null, "server_time": now }),
             ));
         }
-        let from = call.moment("updated_after")?.unwrap_or(Timestamp::MIN);
-        let after_id = call.number("after_id")?;
-        let limit = call.limit(PAGE)?;
-        let is_after = |product: &Product| match after_id {
-            Some(after_id) => (product.updated_at, product.id) > (from, after_id),
-            None => product.updated_at >= from,
-        };
-        let mut rows: Vec<&Product> = state.products.values().filter(|p| is_after(p)).collect();
-        rows.sort_by_key(|product| (product.updated_at, product.id));
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(
-            |last| json!({ "updated_after": last.updated_at, "after_id": last.id.to_string() }),
-        );
+        let key = |product: &Product| (product.updated_at, product.id);
+        let (rows, next) = page(call, "updated_after", PAGE, state.products.values(), key)?;
         let products: Vec<Value> = rows.into_iter().map(product_json).collect();
         Ok(Reply::ok(
             &json!({ "products": products, "next": next, "server_time": now }),
