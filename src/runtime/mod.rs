@@ -12,8 +12,8 @@
 //! in flight in the store and is found again at the next start.
 
 mod clock;
+pub mod notify;
 mod open;
-mod pulse;
 mod rules;
 mod tasks;
 
@@ -26,7 +26,6 @@ use tokio_util::task::TaskTracker;
 
 pub use clock::SystemClock;
 pub use open::{open_store, store_path};
-pub use pulse::{Pulse, Pulses, StreamHealth, Vitals};
 
 use crate::clock::Clock;
 use crate::connector::Connection;
@@ -34,6 +33,7 @@ use crate::engine::{Engine, EngineError, Handle, Service};
 use crate::fault::Fault;
 use crate::id::ConnectionName;
 use crate::store::{Store, StoreError};
+use crate::telemetry::Vitals;
 use crate::topology::Plan;
 
 /// A running daemon.
@@ -130,6 +130,17 @@ impl Runtime {
             }
             clock.sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Runs something beside the loops until the daemon stops reading.
+    pub fn beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.reading.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
     }
 
     /// Whether the engine's thread ended by itself: a commit failed.

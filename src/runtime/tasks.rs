@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Pulse, Runtime, Vitals};
+use super::Runtime;
 use crate::clock::Clock;
 use crate::dispatch::Dispatcher;
 use crate::engine::{EngineError, Handle};
@@ -14,7 +14,7 @@ use crate::id::ConnectionName;
 use crate::intake::{Poller, Schedule};
 use crate::outbox::Backoff;
 use crate::record::Stream;
-use crate::telemetry;
+use crate::telemetry::{self, Pulse, Vitals};
 
 /// How long a dispatcher sleeps when nothing is due and nobody wakes it.
 const IDLE: Duration = Duration::from_secs(30);

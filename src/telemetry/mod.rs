@@ -3,6 +3,10 @@
 //! Names of metrics stand here as constants and nowhere else. Labels are connections, streams and routes;
 //! never a SKU or an order.
 
+mod pulse;
+
+pub use pulse::{Pulse, Pulses, StreamHealth, Vitals};
+
 use crate::fault::Fault;
 use crate::id::ConnectionName;
 use crate::record::Stream;

@@ -7,3 +7,4 @@
 )]
 
 mod store_crash;
+mod tidy;
