@@ -1,1 +1,3 @@
 //! The connectors that are part of the binary.
+
+pub mod feed;

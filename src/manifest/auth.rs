@@ -106,7 +106,12 @@ pub(super) struct Login {
 }
 
 impl Auth {
-    pub(super) fn compile(&self, compiler: &mut Compiler, limits: &Limits, secrets: &Type) -> Proof {
+    pub(super) fn compile(
+        &self,
+        compiler: &mut Compiler,
+        limits: &Limits,
+        secrets: &Type,
+    ) -> Proof {
         let scope = compiler.scope(&[]).root("secret", secrets.clone());
         let mut fixed = |name: &str, text: &str, span, path: &str| {
             let template = compiler.template_text(text, span, &scope, path);
@@ -116,11 +121,21 @@ impl Auth {
             Self::None => Proof::Fixed(Vec::new()),
             Self::Header(header) => {
                 let value = &header.value;
-                fixed(header.name.as_str(), value.as_str(), value.span(), "auth.header.value")
+                fixed(
+                    header.name.as_str(),
+                    value.as_str(),
+                    value.span(),
+                    "auth.header.value",
+                )
             }
             Self::Bearer(bearer) => {
                 let token = format!("Bearer {}", bearer.token.as_str());
-                fixed("authorization", &token, bearer.token.span(), "auth.bearer.token")
+                fixed(
+                    "authorization",
+                    &token,
+                    bearer.token.span(),
+                    "auth.bearer.token",
+                )
             }
             Self::Basic(basic) => {
                 let both = [&basic.user, &basic.password].map(|text| inner(text.as_str()));
@@ -136,7 +151,10 @@ impl Auth {
 
 /// A template of one placeholder as an expression; anything else as a literal text.
 fn inner(text: &str) -> String {
-    match text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+    match text
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+    {
         Some(expr) if !expr.contains('}') => expr.to_owned(),
         _ => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")),
     }
@@ -150,15 +168,25 @@ impl Session {
         let inside_reply = inside.clone().root("reply", Type::Dyn);
         let headers = self.headers.iter().map(|(name, text)| {
             let path = format!("auth.session.headers.{name}");
-            (name.to_ascii_lowercase(), compiler.template(text, &inside, &path))
+            (
+                name.to_ascii_lowercase(),
+                compiler.template(text, &inside, &path),
+            )
         });
         Login {
             headers: headers.collect(),
-            login: self.login.compile(compiler, limits, &before, "auth.session.login"),
+            login: self
+                .login
+                .compile(compiler, limits, &before, "auth.session.login"),
             capture: compiler.tree(&self.capture, &reply, "auth.session.capture"),
             then: self.then.as_ref().map(|then| {
-                let call = then.request.compile(compiler, limits, &inside, "auth.session.then");
-                (call, compiler.tree(&then.capture, &inside_reply, "auth.session.then.capture"))
+                let call = then
+                    .request
+                    .compile(compiler, limits, &inside, "auth.session.then");
+                (
+                    call,
+                    compiler.tree(&then.capture, &inside_reply, "auth.session.then.capture"),
+                )
             }),
         }
     }
@@ -172,7 +200,9 @@ pub(super) fn secret_headers(
     headers
         .iter()
         .map(|(name, template)| {
-            let value = template.eval_text(frame).map_err(|error| Trouble::new(&error))?;
+            let value = template
+                .eval_text(frame)
+                .map_err(|error| Trouble::new(&error))?;
             Ok((name.clone(), HeaderValue::Secret(Secret::new(value))))
         })
         .collect()

@@ -65,8 +65,14 @@ impl Batch {
         }
         let scope = compiler.scope(&["batch"]);
         let reading = Allowed::Reading;
-        let (steps, scope) =
-            compile_steps(&self.step, compiler, limits, &scope, reading, &format!("{path}.step"));
+        let (steps, scope) = compile_steps(
+            &self.step,
+            compiler,
+            limits,
+            &scope,
+            reading,
+            &format!("{path}.step"),
+        );
         let one = scope.clone().root("delivery", Type::Dyn);
         let rows = scope.root("rows", Type::Dyn);
         let done = one.clone().root("row", Type::Dyn).root("reply", Type::Dyn);
@@ -79,7 +85,9 @@ impl Batch {
                 .map(|check| compile_check(check, compiler, &one, &format!("{path}.check")))
                 .collect(),
             row: compiler.tree(&self.row, &one, &format!("{path}.row")),
-            call: self.request.compile(compiler, limits, &rows, &format!("{path}.request")),
+            call: self
+                .request
+                .compile(compiler, limits, &rows, &format!("{path}.request")),
             confirm: compiler.tree(&self.confirm, &done, &format!("{path}.confirm")),
         }
     }
@@ -131,13 +139,18 @@ impl CompiledBatch {
                         let delivery = &batch[*n];
                         let roots = [
                             base.as_slice(),
-                            &[("delivery", delivery), ("row", row), ("reply", &reply.document)],
+                            &[
+                                ("delivery", delivery),
+                                ("row", row),
+                                ("reply", &reply.document),
+                            ],
                         ]
                         .concat();
                         let confirmed = wire.with_frame(&roots, |frame| self.confirm.json(frame));
-                        done[*n] = Some(confirmed.await.map_err(|trouble| {
-                            super::run::unexpected(&trouble).after_sending()
-                        }));
+                        done[*n] =
+                            Some(confirmed.await.map_err(|trouble| {
+                                super::run::unexpected(&trouble).after_sending()
+                            }));
                     }
                 }
                 Err(failure) if failure.fault.class == Class::Reject && part.len() > 1 => {
@@ -152,7 +165,9 @@ impl CompiledBatch {
                 }
             }
         }
-        done.into_iter().map(|one| one.unwrap_or_else(|| Err(forgotten()))).collect()
+        done.into_iter()
+            .map(|one| one.unwrap_or_else(|| Err(forgotten())))
+            .collect()
     }
 
     async fn row(

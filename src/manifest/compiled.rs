@@ -148,7 +148,9 @@ impl Manifest {
         let rules = compile_rules(&self.fault, &mut compiler, &replies, "fault");
         let probe = self.probe.as_ref().map(|probe| {
             let scope = compiler.scope(&[]);
-            let call = probe.request.compile(&mut compiler, &limits, &scope, "probe.request");
+            let call = probe
+                .request
+                .compile(&mut compiler, &limits, &scope, "probe.request");
             (call, compiler.template(&probe.says, &replies, "probe.says"))
         });
         let (mut reads, mut writes) = (BTreeMap::new(), BTreeMap::new());
@@ -167,9 +169,10 @@ impl Manifest {
             if part.read.is_none() && part.write.is_none() {
                 compiler.error(&path, name.span(), "neither read nor written", None);
             }
-            let read = part.read.as_ref().map(|read| {
-                read.compile(stream, &mut compiler, &limits, &format!("{path}.read"))
-            });
+            let read = part
+                .read
+                .as_ref()
+                .map(|read| read.compile(stream, &mut compiler, &limits, &format!("{path}.read")));
             let write = part
                 .write
                 .as_ref()
@@ -183,7 +186,11 @@ impl Manifest {
             base,
             proof,
             limits,
-            texts: self.text.into_iter().map(|(name, text)| (name, Json::from(text))).collect(),
+            texts: self
+                .text
+                .into_iter()
+                .map(|(name, text)| (name, Json::from(text)))
+                .collect(),
             tables: tables(self.table),
             rules,
             probe,
@@ -198,7 +205,11 @@ impl Manifest {
     fn declare(&self, compiler: &mut Compiler) -> Type {
         let (settings, secrets) = settings::types(&self.settings);
         let texts = Type::record(self.text.keys().map(|name| (name.as_str(), Type::String)));
-        let mut scope = compiler.everywhere.clone().root("settings", settings).root("text", texts);
+        let mut scope = compiler
+            .everywhere
+            .clone()
+            .root("settings", settings)
+            .root("text", texts);
         for name in self.table.keys() {
             scope = scope.table(name);
         }
@@ -238,7 +249,13 @@ fn stream_spec(part: &StreamPart, read: Option<&Reading>, write: Option<&Writing
 
 fn tables(tables: BTreeMap<String, BTreeMap<String, String>>) -> Tables {
     let rows = |table: BTreeMap<String, String>| {
-        table.into_iter().map(|(key, value)| (key, Json::from(value))).collect::<Json>()
+        table
+            .into_iter()
+            .map(|(key, value)| (key, Json::from(value)))
+            .collect::<Json>()
     };
-    tables.into_iter().map(|(name, table)| (name, rows(table))).collect()
+    tables
+        .into_iter()
+        .map(|(name, table)| (name, rows(table)))
+        .collect()
 }

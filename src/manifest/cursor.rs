@@ -163,7 +163,10 @@ impl Position {
         match (rules.kind, after) {
             (_, None) | (Kind::Full, Some(Cursor::Watermark { .. })) => Ok(Self::default()),
             (_, Some(Cursor::Token { token, .. })) => serde_json::from_str(token).map_err(|_| {
-                Fault::bug("bad_cursor", "the stored cursor is not one of this connector")
+                Fault::bug(
+                    "bad_cursor",
+                    "the stored cursor is not one of this connector",
+                )
             }),
             (Kind::Watermark { overlap, .. }, Some(Cursor::Watermark { at, .. })) => {
                 Ok(begin(json!(earlier(*at, overlap)), json!(at)))
@@ -187,7 +190,11 @@ impl Position {
     }
 
     /// The cursor after a page, and whether there is more.
-    pub(super) fn after(mut self, rules: &Rules, page: &PageFacts) -> Result<(Cursor, bool), Fault> {
+    pub(super) fn after(
+        mut self,
+        rules: &Rules,
+        page: &PageFacts,
+    ) -> Result<(Cursor, bool), Fault> {
         self.begun = self.begun.or(page.server_time);
         let last = self.check_order(rules, page)?;
         self.newest = later_of(self.newest.take(), last.clone());
@@ -211,13 +218,19 @@ impl Position {
     /// Checks what the other side was asked for: from a value on, sorted. Gives the last value.
     fn check_order(&self, rules: &Rules, page: &PageFacts) -> Result<Option<Json>, Fault> {
         if !rules.by_value {
-            return Ok(page.values.iter().filter(|it| !it.is_null()).fold(None, |best, value| {
-                later_of(best, Some(value.clone()))
-            }));
+            return Ok(page
+                .values
+                .iter()
+                .filter(|it| !it.is_null())
+                .fold(None, |best, value| later_of(best, Some(value.clone()))));
         }
         let mut last: Option<&Json> = None;
         for value in page.values.iter().filter(|value| !value.is_null()) {
-            if self.from.as_ref().is_some_and(|from| well_before(value, from)) {
+            if self
+                .from
+                .as_ref()
+                .is_some_and(|from| well_before(value, from))
+            {
                 let message = "the other side sent what lies before what was asked for: it \
                                ignores the filter, so nothing can be resumed by value";
                 return Err(Fault::bug("filter_ignored", message));
@@ -242,9 +255,15 @@ impl Position {
             // Nothing but one tick on a whole page: count within it. Otherwise begin at the last
             // value, which brings its rows once more and skips none.
             let moved = last.filter(|last| {
-                self.from.as_ref().is_none_or(|from| order(last, from).is_gt())
+                self.from
+                    .as_ref()
+                    .is_none_or(|from| order(last, from).is_gt())
             });
-            next.skip = if moved.is_none() { self.skip + count } else { 0 };
+            next.skip = if moved.is_none() {
+                self.skip + count
+            } else {
+                0
+            };
             next.from = moved.or(self.from);
         } else if let Some(token) = &page.token {
             next.token = Some(token.clone());
@@ -269,8 +288,11 @@ impl Position {
         match rules.kind {
             Kind::Full => Cursor::watermark(self.begun.unwrap_or(page.received_at)),
             Kind::Sequence { .. } => {
-                let number = |json: &Option<Json>| json.as_ref().and_then(Json::as_u64).unwrap_or(0);
-                Cursor::Sequence { last: number(&self.newest).max(number(&self.floor)) }
+                let number =
+                    |json: &Option<Json>| json.as_ref().and_then(Json::as_u64).unwrap_or(0);
+                Cursor::Sequence {
+                    last: number(&self.newest).max(number(&self.floor)),
+                }
             }
             Kind::Watermark { lag, .. } => {
                 let floor = self.floor.as_ref().and_then(moment);
@@ -294,7 +316,11 @@ pub(super) fn moment(json: &Json) -> Option<Timestamp> {
 
 fn later_of(one: Option<Json>, other: Option<Json>) -> Option<Json> {
     match (one, other) {
-        (Some(one), Some(other)) => Some(if order(&other, &one).is_gt() { other } else { one }),
+        (Some(one), Some(other)) => Some(if order(&other, &one).is_gt() {
+            other
+        } else {
+            one
+        }),
         (one, other) => one.or(other),
     }
 }

@@ -90,8 +90,14 @@ pub(super) fn compile(
             Rule {
                 condition: compiler.expr(&rule.when, scope, &path),
                 meaning: rule.class,
-                code: rule.code.as_ref().map_or_else(String::new, |code| code.as_str().to_owned()),
-                message: rule.message.as_ref().map(|text| compiler.template(text, scope, &path)),
+                code: rule
+                    .code
+                    .as_ref()
+                    .map_or_else(String::new, |code| code.as_str().to_owned()),
+                message: rule
+                    .message
+                    .as_ref()
+                    .map(|text| compiler.template(text, scope, &path)),
                 effect: rule.effect,
                 retry_after: compiler.maybe(rule.retry_after.as_ref(), scope, &path),
             }
@@ -149,15 +155,24 @@ impl Rule {
             Meaning::Auth => Class::Auth,
             Meaning::Config => Class::Config,
         };
-        let told = self.message.as_ref().and_then(|text| text.eval_text(frame).ok());
-        let message = told.map_or_else(|| format!("status {}", reply.status), |text| discreet(&text));
-        let wait = self.retry_after.as_ref().and_then(|program| seconds(program, frame));
+        let told = self
+            .message
+            .as_ref()
+            .and_then(|text| text.eval_text(frame).ok());
+        let message = told.map_or_else(
+            || format!("status {}", reply.status),
+            |text| discreet(&text),
+        );
+        let wait = self
+            .retry_after
+            .as_ref()
+            .and_then(|program| seconds(program, frame));
         let unknown = match self.effect {
             Some(effect) => effect == MayHaveActed::Unknown,
             None => matches!(class, Class::Retry | Class::Bug),
         };
-        let mut fault =
-            Fault::new(class, self.code.clone(), message).wait(wait.or_else(|| reply.retry_after()));
+        let mut fault = Fault::new(class, self.code.clone(), message)
+            .wait(wait.or_else(|| reply.retry_after()));
         if unknown {
             fault = fault.after_sending();
         }
@@ -168,14 +183,20 @@ impl Rule {
 fn seconds(program: &Program, frame: &Frame<'_>) -> Option<Duration> {
     let number = program.eval(frame).ok()?.as_number()?;
     let millis = (number * rust_decimal::Decimal::ONE_THOUSAND).trunc();
-    u64::try_from(millis.mantissa()).ok().map(Duration::from_millis)
+    u64::try_from(millis.mantissa())
+        .ok()
+        .map(Duration::from_millis)
 }
 
 /// What statuses mean where no rule says otherwise. Effects are those of a write.
 fn by_default(reply: &Reply) -> Option<Fault> {
     let status = reply.status;
     let retry = |code: &'static str, message: String| {
-        Some(Fault::retry(code, message).after_sending().wait(reply.retry_after()))
+        Some(
+            Fault::retry(code, message)
+                .after_sending()
+                .wait(reply.retry_after()),
+        )
     };
     match status {
         200..=299 => match &reply.trouble {
@@ -186,16 +207,27 @@ fn by_default(reply: &Reply) -> Option<Fault> {
             "redirected",
             format!("status {status}: the address has moved; set the new one"),
         )),
-        401 | 403 => {
-            Some(Fault::auth("refused", format!("status {status}: the credentials were refused")))
-        }
-        408 => retry("timeout_there", "status 408: the other side gave up waiting".to_owned()),
+        401 | 403 => Some(Fault::auth(
+            "refused",
+            format!("status {status}: the credentials were refused"),
+        )),
+        408 => retry(
+            "timeout_there",
+            "status 408: the other side gave up waiting".to_owned(),
+        ),
         425 => Some(Fault::retry("too_early", "status 425: too early")),
         429 => Some(
-            Fault::new(Class::Throttle, "throttled", "status 429: too many requests")
-                .wait(reply.retry_after()),
+            Fault::new(
+                Class::Throttle,
+                "throttled",
+                "status 429: too many requests",
+            )
+            .wait(reply.retry_after()),
         ),
-        404 | 410 => Some(Fault::reject("not_found", format!("status {status}: not there"))),
+        404 | 410 => Some(Fault::reject(
+            "not_found",
+            format!("status {status}: not there"),
+        )),
         400..=499 => Some(Fault::reject("refused", format!("status {status}"))),
         500..=599 => retry("server_error", format!("status {status}")),
         _ => Some(
@@ -227,8 +259,10 @@ pub(super) fn discreet(text: &str) -> String {
             }
         }
     }
-    let words: Vec<&str> =
-        out.split_whitespace().map(|word| if word.contains('@') { "…" } else { word }).collect();
+    let words: Vec<&str> = out
+        .split_whitespace()
+        .map(|word| if word.contains('@') { "…" } else { word })
+        .collect();
     let mut text = words.join(" ");
     if let Some((end, _)) = text.char_indices().nth(300) {
         text.truncate(end);
@@ -248,7 +282,9 @@ pub(super) fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
 
 /// A moment in the format of the `Date` header.
 pub(super) fn http_date(text: &str) -> Option<Timestamp> {
-    let zoned = jiff::fmt::rfc2822::DateTimeParser::new().parse_zoned(text.trim()).ok()?;
+    let zoned = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_zoned(text.trim())
+        .ok()?;
     Some(zoned.timestamp())
 }
 
@@ -259,8 +295,12 @@ mod tests {
     /// Law D5: what a remote system says about a record may name a person.
     #[test]
     fn messages_of_others_lose_what_they_quote() {
-        let said = "The e-mail \"ann@example.com\" of party \"Ann Buyer\" is used by bob@example.com.";
-        assert_eq!(discreet(said), "The e-mail \"…\" of party \"…\" is used by …");
+        let said =
+            "The e-mail \"ann@example.com\" of party \"Ann Buyer\" is used by bob@example.com.";
+        assert_eq!(
+            discreet(said),
+            "The e-mail \"…\" of party \"…\" is used by …"
+        );
         assert!(discreet(&"x".repeat(1000)).chars().count() <= 301);
     }
 

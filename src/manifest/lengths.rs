@@ -39,9 +39,9 @@ impl Length {
 
     fn descend(&self, json: &mut Json, path: &[&str]) -> Result<(), Fault> {
         match (json, path) {
-            (Json::Array(items), _) => {
-                items.iter_mut().try_for_each(|item| self.descend(item, path))
-            }
+            (Json::Array(items), _) => items
+                .iter_mut()
+                .try_for_each(|item| self.descend(item, path)),
             (Json::Object(fields), [first, rest @ ..]) => match fields.get_mut(*first) {
                 Some(inner) => self.descend(inner, rest),
                 None => Ok(()),

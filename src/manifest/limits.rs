@@ -44,7 +44,9 @@ impl Limits {
             if let Some(program) = compiler.maybe(limit.remaining.as_ref(), &scope, &path) {
                 compiled.remaining.insert(name.as_str().to_owned(), program);
             }
-            compiled.buckets.insert(name.as_str().to_owned(), limit.clone());
+            compiled
+                .buckets
+                .insert(name.as_str().to_owned(), limit.clone());
         }
         compiled
     }
@@ -65,8 +67,10 @@ impl Limits {
                 compiler.error(path, span, format!("there is no bucket `{name}`"), help);
             }
             Some(limit) if cost > limit.burst => {
-                let message =
-                    format!("a cost of {cost} never fits into a burst of {}", limit.burst);
+                let message = format!(
+                    "a cost of {cost} never fits into a burst of {}",
+                    limit.burst
+                );
                 compiler.error(path, span, message, None);
             }
             _ => {}

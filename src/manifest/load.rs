@@ -68,14 +68,18 @@ impl<'a> Walk<'a> {
         let Some(target) = schema.get("$ref").and_then(Json::as_str) else {
             return schema;
         };
-        let found = target.strip_prefix('#').and_then(|at| self.root.pointer(at));
+        let found = target
+            .strip_prefix('#')
+            .and_then(|at| self.root.pointer(at));
         found.unwrap_or(schema)
     }
 
     /// What a value may be instead of null: one schema or several.
     fn alternatives(&self, schema: &'a Json) -> Vec<&'a Json> {
         let schema = self.resolve(schema);
-        let listed = ["anyOf", "oneOf"].iter().find_map(|key| schema.get(*key)?.as_array());
+        let listed = ["anyOf", "oneOf"]
+            .iter()
+            .find_map(|key| schema.get(*key)?.as_array());
         let Some(listed) = listed else {
             return vec![schema];
         };
@@ -107,7 +111,11 @@ impl<'a> Walk<'a> {
     }
 
     fn one_text(&mut self, text: &str, span: Range<usize>, schemas: &[&'a Json], path: &str) {
-        let texts: Vec<&Json> = schemas.iter().copied().filter(|s| allows(s, "string")).collect();
+        let texts: Vec<&Json> = schemas
+            .iter()
+            .copied()
+            .filter(|s| allows(s, "string"))
+            .collect();
         if texts.is_empty() {
             return self.wrong_type("string", span, schemas, path);
         }
@@ -116,9 +124,17 @@ impl<'a> Walk<'a> {
         if free || known.contains(&text) {
             return;
         }
-        let help = did_you_mean(text, known.iter().copied())
-            .map_or_else(|| format!("one of {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
-        self.finding("X0702", path, span, format!("`{text}` is not known here"), Some(help));
+        let help = did_you_mean(text, known.iter().copied()).map_or_else(
+            || format!("one of {}", known.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        self.finding(
+            "X0702",
+            path,
+            span,
+            format!("`{text}` is not known here"),
+            Some(help),
+        );
     }
 
     /// Of several kinds of table, the one whose name stands in it (`auth.session`).
@@ -129,8 +145,11 @@ impl<'a> Walk<'a> {
         schemas: &[&'a Json],
         path: &str,
     ) {
-        let tables: Vec<&'a Json> =
-            schemas.iter().copied().filter(|s| allows(s, "object")).collect();
+        let tables: Vec<&'a Json> = schemas
+            .iter()
+            .copied()
+            .filter(|s| allows(s, "object"))
+            .collect();
         match tables.as_slice() {
             [] => self.wrong_type("object", span, schemas, path),
             [only] => self.table(table, span, only, path),
@@ -138,7 +157,9 @@ impl<'a> Walk<'a> {
                 let named = |schema: &&'a Json| {
                     let wanted = schema.get("properties").and_then(Json::as_object);
                     wanted.is_some_and(|wanted| {
-                        table.iter().any(|(key, _)| wanted.contains_key(key.get_ref().as_ref()))
+                        table
+                            .iter()
+                            .any(|(key, _)| wanted.contains_key(key.get_ref().as_ref()))
                     })
                 };
                 if let Some(schema) = several.iter().copied().find(named) {
@@ -150,14 +171,20 @@ impl<'a> Walk<'a> {
                     .flat_map(Map::keys)
                     .map(String::as_str)
                     .collect();
-                let near = table.iter().find_map(|(key, _)| {
-                    did_you_mean(key.get_ref(), known.iter().copied())
-                });
+                let near = table
+                    .iter()
+                    .find_map(|(key, _)| did_you_mean(key.get_ref(), known.iter().copied()));
                 let help = near.map_or_else(
                     || format!("one of {}", known.join(", ")),
                     |near| format!("did you mean `{near}`?"),
                 );
-                self.finding("X0701", path, span, "an unknown kind".to_owned(), Some(help));
+                self.finding(
+                    "X0701",
+                    path,
+                    span,
+                    "an unknown kind".to_owned(),
+                    Some(help),
+                );
             }
         }
     }
@@ -168,7 +195,11 @@ impl<'a> Walk<'a> {
         let others = schema.get("additionalProperties");
         for (key, value) in table {
             let name = key.get_ref().as_ref();
-            let inner = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            let inner = if path.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{path}.{name}")
+            };
             match (known.and_then(|known| known.get(name)), others) {
                 (Some(schema), _) => self.value(value, schema, &inner),
                 (None, Some(Json::Bool(false))) => {
@@ -229,9 +260,11 @@ fn in_words(kind: &str) -> &str {
 fn types(schema: &Json) -> Vec<&str> {
     match schema.get("type") {
         Some(Json::String(one)) => vec![one.as_str()],
-        Some(Json::Array(several)) => {
-            several.iter().filter_map(Json::as_str).filter(|kind| *kind != "null").collect()
-        }
+        Some(Json::Array(several)) => several
+            .iter()
+            .filter_map(Json::as_str)
+            .filter(|kind| *kind != "null")
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -248,5 +281,9 @@ fn words(schema: &Json) -> Vec<&str> {
         return vec![word];
     }
     let listed = schema.get("enum").and_then(Json::as_array);
-    listed.into_iter().flatten().filter_map(Json::as_str).collect()
+    listed
+        .into_iter()
+        .flatten()
+        .filter_map(Json::as_str)
+        .collect()
 }

@@ -71,10 +71,15 @@ pub fn schema() -> Json {
 /// # Errors
 /// Everything that is wrong with it, each with its place.
 pub fn load(path: impl Into<PathBuf>, text: &str) -> Result<ManifestConnector, Diagnostics> {
-    let source = Arc::new(SourceText { path: path.into(), text: text.to_owned() });
+    let source = Arc::new(SourceText {
+        path: path.into(),
+        text: text.to_owned(),
+    });
     let manifest: Manifest = load::load(&source, &schema())?;
     let compiled = manifest.compile(&source)?;
-    Ok(ManifestConnector { compiled: Arc::new(compiled) })
+    Ok(ManifestConnector {
+        compiled: Arc::new(compiled),
+    })
 }
 
 /// A connector that is a manifest.
@@ -86,7 +91,11 @@ pub struct ManifestConnector {
 impl ManifestConnector {
     /// Its buckets, by name.
     pub fn limits(&self) -> impl Iterator<Item = (&str, &Limit)> {
-        self.compiled.limits.buckets().iter().map(|(name, limit)| (name.as_str(), limit))
+        self.compiled
+            .limits
+            .buckets()
+            .iter()
+            .map(|(name, limit)| (name.as_str(), limit))
     }
 }
 
@@ -113,11 +122,17 @@ impl Configured for ConfiguredManifest {
         let wire = Arc::new(Wire::new(Arc::clone(&self.compiled), self.values, context));
         let mut connection = Connection::default();
         for stream in self.compiled.reads.keys().copied() {
-            let source = ManifestSource { wire: Arc::clone(&wire), stream };
+            let source = ManifestSource {
+                wire: Arc::clone(&wire),
+                stream,
+            };
             connection.sources.insert(stream, Arc::new(source));
         }
         for stream in self.compiled.writes.keys().copied() {
-            let sink = ManifestSink { wire: Arc::clone(&wire), stream };
+            let sink = ManifestSink {
+                wire: Arc::clone(&wire),
+                stream,
+            };
             connection.sinks.insert(stream, Arc::new(sink));
         }
         if self.compiled.probe.is_some() {
@@ -138,11 +153,15 @@ impl Probe for ManifestProbe {
         let Some((call, says)) = &self.wire.manifest.probe else {
             return Err(Fault::bug("no_probe", "this connector has no probe"));
         };
-        let reply = self.wire.call(call, &[], Lane::default(), Intent::Read).await;
+        let reply = self
+            .wire
+            .call(call, &[], Lane::default(), Intent::Read)
+            .await;
         let reply = reply.map_err(|failure| failure.fault)?;
         let roots = [("reply", &reply.document)];
         let told = self.wire.with_frame(&roots, |frame| {
-            says.eval_text(frame).map_err(|error| scope::Trouble::new(&error))
+            says.eval_text(frame)
+                .map_err(|error| scope::Trouble::new(&error))
         });
         told.await.map_err(|trouble| run::unexpected(&trouble))
     }

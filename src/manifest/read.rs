@@ -154,11 +154,19 @@ impl Read {
     ) -> Reading {
         let base = compiler.scope(&["page", "ids"]);
         let reading = Allowed::Reading;
-        let (steps, scope) =
-            compile_steps(&self.step, compiler, limits, &base, reading, &format!("{path}.step"));
+        let (steps, scope) = compile_steps(
+            &self.step,
+            compiler,
+            limits,
+            &base,
+            reading,
+            &format!("{path}.step"),
+        );
         let reply = scope.clone().root("reply", Type::Dyn);
         let rows = reply.clone().root("rows", Type::Dyn);
-        let call = self.request.compile(compiler, limits, &scope, &format!("{path}.request"));
+        let call = self
+            .request
+            .compile(compiler, limits, &scope, &format!("{path}.request"));
         let (then, after) = self.compile_then(compiler, limits, path);
         let item = after.root("item", Type::Dyn);
         let records = compiler.expr(&self.records, &reply, &format!("{path}.records"));
@@ -167,16 +175,27 @@ impl Read {
                 compiler.error(path, 0..0, "`fetch.max` must be above zero", None);
             }
             Fetching {
-                call: fetch.request.compile(compiler, limits, &scope, &format!("{path}.fetch")),
+                call: fetch
+                    .request
+                    .compile(compiler, limits, &scope, &format!("{path}.fetch")),
                 records: compiler
-                    .maybe(fetch.records.as_ref(), &reply, &format!("{path}.fetch.records"))
+                    .maybe(
+                        fetch.records.as_ref(),
+                        &reply,
+                        &format!("{path}.fetch.records"),
+                    )
                     .unwrap_or_else(|| records.clone()),
                 max: fetch.max.max(1),
                 missing: fetch.missing,
             }
         });
         if self.page_size == 0 || self.poll_secs == 0 {
-            compiler.error(path, 0..0, "`page_size` and `poll_secs` must be above zero", None);
+            compiler.error(
+                path,
+                0..0,
+                "`page_size` and `poll_secs` must be above zero",
+                None,
+            );
         }
         if self.reread_open && fetch.is_none() {
             compiler.error(path, 0..0, "`reread_open` needs `fetch`", None);
@@ -223,11 +242,18 @@ impl Read {
         let (mut steps, scope) =
             compile_steps(&all, compiler, limits, &scope, Allowed::Reading, &path);
         // What is wrong with the first ones was told already.
-        let known: Vec<String> = self.step.iter().map(|step| format!("{path}.{}", step.name.as_str())).collect();
+        let known: Vec<String> = self
+            .step
+            .iter()
+            .map(|step| format!("{path}.{}", step.name.as_str()))
+            .collect();
         let mut n = 0;
         compiler.findings.0.retain(|finding| {
             n += 1;
-            n <= before || !known.iter().any(|path| finding.path.starts_with(path.as_str()))
+            n <= before
+                || !known
+                    .iter()
+                    .any(|path| finding.path.starts_with(path.as_str()))
         });
         steps.drain(..self.step.len().min(steps.len()));
         (steps, scope)
@@ -253,9 +279,12 @@ impl Read {
                 };
                 (kind, Some(&mark.field))
             }
-            CursorKind::Sequence(sequence) => {
-                (Kind::Sequence { overlap: sequence.overlap }, Some(&sequence.field))
-            }
+            CursorKind::Sequence(sequence) => (
+                Kind::Sequence {
+                    overlap: sequence.overlap,
+                },
+                Some(&sequence.field),
+            ),
             CursorKind::Full(full) => (Kind::Full, full.field.as_ref()),
         };
         let by_value = matches!(self.paginate, Paginate::ByValue);
@@ -265,7 +294,14 @@ impl Read {
             compiler.error(&path, 0..0, message, Some(help.to_owned()));
         }
         let single = matches!(self.paginate, Paginate::None);
-        (Rules { kind, by_value, single }, compiler.maybe(field, item, &path))
+        (
+            Rules {
+                kind,
+                by_value,
+                single,
+            },
+            compiler.maybe(field, item, &path),
+        )
     }
 
     fn compile_mapper(
@@ -305,7 +341,10 @@ impl Mapper {
     pub(super) fn changes(&self, row: &Json, frame: &Frame<'_>, changes: &mut Vec<Change>) {
         let roots = [("item", row)];
         let frame = frame.with(&roots);
-        let raw = Raw { bytes: row.to_string().into(), personal: self.personal };
+        let raw = Raw {
+            bytes: row.to_string().into(),
+            personal: self.personal,
+        };
         let Some((list, name)) = &self.expand else {
             changes.push(self.change(&frame, &raw));
             return;
@@ -325,7 +364,11 @@ impl Mapper {
         let id = match self.id.eval_text(frame) {
             Ok(id) if !id.is_empty() => RemoteId::from(id),
             Ok(_) => {
-                return rejected(unreadable_id(raw), cannot_map(&Trouble::told("the id is empty")), raw);
+                return rejected(
+                    unreadable_id(raw),
+                    cannot_map(&Trouble::told("the id is empty")),
+                    raw,
+                );
             }
             Err(error) => {
                 let trouble = Trouble::new(&error).within("id");
@@ -334,20 +377,32 @@ impl Mapper {
         };
         let version = self.version(frame);
         match self.record(frame) {
-            Ok(record) => {
-                Change { id, body: Body::Present(record), version, raw: Some(raw.clone()) }
-            }
-            Err(fault) => Change { version, ..rejected(id, fault, raw) },
+            Ok(record) => Change {
+                id,
+                body: Body::Present(record),
+                version,
+                raw: Some(raw.clone()),
+            },
+            Err(fault) => Change {
+                version,
+                ..rejected(id, fault, raw)
+            },
         }
     }
 
     fn record(&self, frame: &Frame<'_>) -> Result<Record, Fault> {
         for check in &self.checks {
-            if let Some(fault) = check.failed(frame).map_err(|trouble| cannot_map(&trouble))? {
+            if let Some(fault) = check
+                .failed(frame)
+                .map_err(|trouble| cannot_map(&trouble))?
+            {
                 return Err(fault);
             }
         }
-        let json = self.map.json(frame).map_err(|trouble| cannot_map(&trouble))?;
+        let json = self
+            .map
+            .json(frame)
+            .map_err(|trouble| cannot_map(&trouble))?;
         Record::from_json(self.stream, json)
     }
 

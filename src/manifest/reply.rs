@@ -72,10 +72,16 @@ impl Reply {
         } else {
             String::new()
         };
-        let headers: Map<String, Json> =
-            reply.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+        let headers: Map<String, Json> = reply
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().into()))
+            .collect();
         // The header tells when the answer was made; what was read may be as old as the request.
-        let server_time = reply.header("date").and_then(http_date).map(|at| earlier(at, took));
+        let server_time = reply
+            .header("date")
+            .and_then(http_date)
+            .map(|at| earlier(at, took));
         Self {
             status: reply.status,
             document: json!({
@@ -103,13 +109,22 @@ fn parse(body: &[u8]) -> Result<Json, BodyTrouble> {
             body.iter().find(|byte| !byte.is_ascii_whitespace()),
             Some(b'{' | b'[' | b'"')
         );
-        if begins_as_json { BodyTrouble::Cut } else { BodyTrouble::NotJson }.filtered(&error)
+        if begins_as_json {
+            BodyTrouble::Cut
+        } else {
+            BodyTrouble::NotJson
+        }
+        .filtered(&error)
     })
 }
 
 impl BodyTrouble {
     /// A body that begins as JSON and breaks in its middle was not cut: something else is wrong.
     fn filtered(self, error: &serde_json::Error) -> Self {
-        if self == Self::Cut && !error.is_eof() { Self::NotJson } else { self }
+        if self == Self::Cut && !error.is_eof() {
+            Self::NotJson
+        } else {
+            self
+        }
     }
 }

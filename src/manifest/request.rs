@@ -20,8 +20,11 @@ use crate::fault::Fault;
 use crate::transport::http::{HeaderValue, HttpRequest, Lane};
 
 /// RFC 3986 section 2.3: what needs no encoding in a query.
-const QUERY: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// What all requests share.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -111,7 +114,10 @@ impl Http {
         let scope = compiler.scope(&[]);
         Base {
             base: compiler.template(&self.base, &scope, "http.base"),
-            path: self.path.as_ref().map(|path| compiler.template(path, &scope, "http.path")),
+            path: self
+                .path
+                .as_ref()
+                .map(|path| compiler.template(path, &scope, "http.path")),
             headers: templates(&self.headers, compiler, &scope, "http.headers"),
             timeout: self.timeout_secs.map(Duration::from_secs),
             unwrap: self.tagged.as_ref().map(|tagged| tagged.compile(compiler)),
@@ -126,7 +132,10 @@ fn templates(
     path: &str,
 ) -> Vec<(String, Template)> {
     let compiled = texts.iter().map(|(name, text)| {
-        (name.to_ascii_lowercase(), compiler.template(text, scope, &format!("{path}.{name}")))
+        (
+            name.to_ascii_lowercase(),
+            compiler.template(text, scope, &format!("{path}.{name}")),
+        )
     });
     compiled.collect()
 }
@@ -145,14 +154,26 @@ impl Request {
         let cost = self.cost.unwrap_or(1);
         limits.check(self.bucket.as_ref(), cost, compiler, path);
         let query = self.query.iter().map(|(name, tree)| {
-            (name.clone(), compiler.tree(tree, scope, &format!("{path}.query.{name}")))
+            (
+                name.clone(),
+                compiler.tree(tree, scope, &format!("{path}.query.{name}")),
+            )
         });
         Call {
             query: query.collect(),
-            method: self.method.as_ref().map(|method| method.as_str().to_ascii_uppercase()),
-            path: self.path.as_ref().map(|text| compiler.template(text, scope, path)),
+            method: self
+                .method
+                .as_ref()
+                .map(|method| method.as_str().to_ascii_uppercase()),
+            path: self
+                .path
+                .as_ref()
+                .map(|text| compiler.template(text, scope, path)),
             headers: templates(&self.headers, compiler, scope, path),
-            body: self.body.as_ref().map(|tree| compiler.tree(tree, scope, &format!("{path}.body"))),
+            body: self
+                .body
+                .as_ref()
+                .map(|tree| compiler.tree(tree, scope, &format!("{path}.body"))),
             bucket: bucket.to_owned(),
             cost,
             timeout: self.timeout_secs.map(Duration::from_secs),
@@ -171,7 +192,9 @@ impl Call {
         lane: Lane,
     ) -> Result<HttpRequest, Trouble> {
         let text = |template: &Template| {
-            template.eval_text(frame).map_err(|error| Trouble::new(&error))
+            template
+                .eval_text(frame)
+                .map_err(|error| Trouble::new(&error))
         };
         let mut url = text(&base.base).map_err(|trouble| trouble.within("base"))?;
         if let Some(path) = self.path.as_ref().or(base.path.as_ref()) {
@@ -224,7 +247,10 @@ impl Call {
 fn flat(value: Option<Json>) -> Vec<String> {
     match value {
         None | Some(Json::Null) => Vec::new(),
-        Some(Json::Array(items)) => items.into_iter().flat_map(|item| flat(Some(item))).collect(),
+        Some(Json::Array(items)) => items
+            .into_iter()
+            .flat_map(|item| flat(Some(item)))
+            .collect(),
         Some(Json::String(text)) => vec![text],
         Some(other) => vec![other.to_string()],
     }
@@ -232,5 +258,8 @@ fn flat(value: Option<Json>) -> Vec<String> {
 
 /// A request that could not be built from what a record or setting has: repeating cannot help.
 pub(super) fn cannot_build(trouble: &Trouble) -> Fault {
-    Fault::reject("cannot_build", format!("the request cannot be made: {trouble}"))
+    Fault::reject(
+        "cannot_build",
+        format!("the request cannot be made: {trouble}"),
+    )
 }

@@ -27,7 +27,10 @@ pub(super) enum Purpose<'a> {
     /// To write.
     Write(Resume<'a>),
     /// To look whether the named step was done; nothing is changed and nothing after it is run.
-    Find { step: &'a str, captured: &'a Captured },
+    Find {
+        step: &'a str,
+        captured: &'a Captured,
+    },
 }
 
 /// One run of steps.
@@ -47,7 +50,12 @@ type Named<'n> = (&'n str, &'n Json);
 
 impl<'a> Run<'a> {
     pub(super) fn new(wire: &'a Wire, lane: Lane, purpose: Purpose<'a>) -> Self {
-        Self { wire, lane, purpose, existed: Vec::new() }
+        Self {
+            wire,
+            lane,
+            purpose,
+            existed: Vec::new(),
+        }
     }
 
     /// Runs the steps in terms of `names`; gives their results.
@@ -56,7 +64,9 @@ impl<'a> Run<'a> {
         steps: &[CompiledStep],
         names: &[Named<'_>],
     ) -> Result<Results, Fault> {
-        self.some_steps(steps, names, Results::new(), "").await.map(|(results, _)| results)
+        self.some_steps(steps, names, Results::new(), "")
+            .await
+            .map(|(results, _)| results)
     }
 
     /// Runs steps that see the results of others, which stand in `names` as `steps`; gives all.
@@ -66,7 +76,9 @@ impl<'a> Run<'a> {
         names: &[Named<'_>],
     ) -> Result<Results, Fault> {
         let (outside, names) = split_steps(names);
-        self.some_steps(steps, &names, outside, "").await.map(|(results, _)| results)
+        self.some_steps(steps, &names, outside, "")
+            .await
+            .map(|(results, _)| results)
     }
 
     /// Runs steps that see the results of the ones outside. The flag says that the step that was to
@@ -101,9 +113,16 @@ impl<'a> Run<'a> {
     ) -> Result<(Json, bool), Fault> {
         if let Some(condition) = &step.condition {
             let strictly = |frame: &Frame<'_>| {
-                condition.eval_bool(frame).map_err(|error| Trouble::new(&error))
+                condition
+                    .eval_bool(frame)
+                    .map_err(|error| Trouble::new(&error))
             };
-            if !self.wire.with_frame(names, strictly).await.map_err(|it| cannot_compute(&it))? {
+            if !self
+                .wire
+                .with_frame(names, strictly)
+                .await
+                .map_err(|it| cannot_compute(&it))?
+            {
                 return Ok((Json::Null, false));
             }
         }
@@ -115,16 +134,24 @@ impl<'a> Run<'a> {
                 let value = self.wire.with_frame(names, |frame| node.json(frame)).await;
                 (value.map_err(|trouble| cannot_compute(&trouble))?, false)
             }
-            Action::Lookup { call, cache_secs } => {
-                (self.lookup(call, *cache_secs, step.capture.as_ref(), names).await?, false)
-            }
+            Action::Lookup { call, cache_secs } => (
+                self.lookup(call, *cache_secs, step.capture.as_ref(), names)
+                    .await?,
+                false,
+            ),
             Action::Read { call, wait } => {
                 reply = self.read(call, wait.as_ref(), names).await?;
-                (self.capture(step.capture.as_ref(), names, &reply).await?, false)
+                (
+                    self.capture(step.capture.as_ref(), names, &reply).await?,
+                    false,
+                )
             }
             Action::Request(change) => self.request(step, change, names, &full_name).await?,
             Action::ForEach { list, name, steps } => {
-                let items = self.wire.with_frame(names, |frame| elements(list, frame)).await;
+                let items = self
+                    .wire
+                    .with_frame(names, |frame| elements(list, frame))
+                    .await;
                 let items = items.map_err(|trouble| cannot_compute(&trouble))?;
                 self.foreach(&items, name, steps, names, &full_name).await?
             }
@@ -171,7 +198,11 @@ impl<'a> Run<'a> {
         capture: Option<&Node>,
         names: &[Named<'_>],
     ) -> Result<Json, Fault> {
-        let key = self.wire.lookup_key(call, names).await.map_err(|it| it.fault)?;
+        let key = self
+            .wire
+            .lookup_key(call, names)
+            .await
+            .map_err(|it| it.fault)?;
         if let Some(known) = self.wire.recall(key).await {
             return Ok(known);
         }
@@ -202,7 +233,10 @@ impl<'a> Run<'a> {
                 return Ok(reply);
             };
             let roots = [names, &[("reply", &reply)]].concat();
-            let done = self.wire.with_frame(&roots, |frame| holds(&wait.until, frame)).await;
+            let done = self
+                .wire
+                .with_frame(&roots, |frame| holds(&wait.until, frame))
+                .await;
             if done.map_err(|trouble| unexpected(&trouble))? {
                 return Ok(reply);
             }
@@ -249,7 +283,11 @@ impl<'a> Run<'a> {
             if let (false, Some(value)) = (reached, captured.get(full_name)) {
                 return Ok((value.clone(), false));
             }
-            let found = if reached { self.find(change, names).await? } else { Json::Null };
+            let found = if reached {
+                self.find(change, names).await?
+            } else {
+                Json::Null
+            };
             return Ok((found, reached));
         }
         if let Some(value) = captured.get(full_name) {
@@ -263,7 +301,10 @@ impl<'a> Run<'a> {
         }
         if let Purpose::Write(resume) = &self.purpose {
             let value = value.clone();
-            resume.progress.captured(resume.delivery, full_name, value).await?;
+            resume
+                .progress
+                .captured(resume.delivery, full_name, value)
+                .await?;
         }
         Ok((value, false))
     }
@@ -287,10 +328,15 @@ impl<'a> Run<'a> {
     ) -> Result<Json, Fault> {
         let mut tried = vec![0; change.on_fault.len()];
         loop {
-            let sent = self.wire.call(&change.call, names, self.lane, Intent::Write).await;
+            let sent = self
+                .wire
+                .call(&change.call, names, self.lane, Intent::Write)
+                .await;
             let Failure { fault, reply } = match sent {
                 Ok(reply) => {
-                    let value = self.capture(step.capture.as_ref(), names, &reply.document).await;
+                    let value = self
+                        .capture(step.capture.as_ref(), names, &reply.document)
+                        .await;
                     return value.map_err(Fault::after_sending);
                 }
                 Err(failure) => failure,
@@ -302,7 +348,10 @@ impl<'a> Run<'a> {
                     return Ok(found);
                 }
             }
-            let remedy = change.on_fault.iter().position(|remedy| remedy.code == fault.code);
+            let remedy = change
+                .on_fault
+                .iter()
+                .position(|remedy| remedy.code == fault.code);
             let (Some(n), Some(reply)) = (remedy, &reply) else {
                 return Err(fault);
             };
@@ -312,7 +361,10 @@ impl<'a> Run<'a> {
             tried[n] += 1;
             let roots = [names, &[("reply", &reply.document)]].concat();
             let remedy = &change.on_fault[n].call;
-            let sent = self.wire.call(remedy, &roots, self.lane, Intent::Write).await;
+            let sent = self
+                .wire
+                .call(remedy, &roots, self.lane, Intent::Write)
+                .await;
             sent.map_err(|failure| failure.fault)?;
         }
     }
@@ -329,7 +381,10 @@ impl<'a> Run<'a> {
         set(&mut results, &step.name, value.clone());
         let roots = [names.as_slice(), &[("steps", &results), ("reply", reply)]].concat();
         for check in &step.checks {
-            let failed = self.wire.with_frame(&roots, |frame| check.failed(frame)).await;
+            let failed = self
+                .wire
+                .with_frame(&roots, |frame| check.failed(frame))
+                .await;
             if let Some(fault) = failed.map_err(|trouble| cannot_compute(&trouble))? {
                 return Err(fault);
             }
@@ -354,24 +409,45 @@ impl CompiledCheck {
     }
 
     fn failed_once(&self, frame: &Frame<'_>) -> Result<Option<Fault>, Trouble> {
-        if !self.condition.eval_bool(frame).map_err(|error| Trouble::new(&error))? {
+        if !self
+            .condition
+            .eval_bool(frame)
+            .map_err(|error| Trouble::new(&error))?
+        {
             return Ok(None);
         }
-        let message = self.message.eval_text(frame).map_err(|error| Trouble::new(&error))?;
+        let message = self
+            .message
+            .eval_text(frame)
+            .map_err(|error| Trouble::new(&error))?;
         let class = match self.class {
             CheckClass::Reject => Class::Reject,
             CheckClass::Config => Class::Config,
             CheckClass::Retry => Class::Retry,
         };
-        Ok(Some(Fault::new(class, self.code.clone(), discreet(&message))))
+        Ok(Some(Fault::new(
+            class,
+            self.code.clone(),
+            discreet(&message),
+        )))
     }
 }
 
 /// The results so far, and the other names.
 fn split_steps<'n>(names: &[Named<'n>]) -> (Results, Vec<Named<'n>>) {
     let steps = names.iter().find(|(name, _)| *name == "steps");
-    let results = steps.and_then(|(_, steps)| steps.as_object()).cloned().unwrap_or_default();
-    (results, names.iter().copied().filter(|(name, _)| *name != "steps").collect())
+    let results = steps
+        .and_then(|(_, steps)| steps.as_object())
+        .cloned()
+        .unwrap_or_default();
+    (
+        results,
+        names
+            .iter()
+            .copied()
+            .filter(|(name, _)| *name != "steps")
+            .collect(),
+    )
 }
 
 fn set(results: &mut Json, name: &str, value: Json) {
@@ -394,5 +470,8 @@ pub(super) fn cannot_compute(trouble: &Trouble) -> Fault {
 
 /// A reply that is no fault by any rule, and yet not what was foreseen.
 pub(super) fn unexpected(trouble: &Trouble) -> Fault {
-    Fault::bug("unexpected_reply", format!("the reply is not what was foreseen: {trouble}"))
+    Fault::bug(
+        "unexpected_reply",
+        format!("the reply is not what was foreseen: {trouble}"),
+    )
 }

@@ -34,7 +34,9 @@ impl Compiler {
     /// The names known everywhere, and these.
     pub(super) fn scope(&self, roots: &[&str]) -> Scope {
         let base = self.everywhere.clone();
-        roots.iter().fold(base, |scope, root| scope.root(root, Type::Dyn))
+        roots
+            .iter()
+            .fold(base, |scope, root| scope.root(root, Type::Dyn))
     }
 
     /// A finding about a rule of the format.
@@ -92,18 +94,13 @@ impl Compiler {
     ) -> Template {
         Template::parse(text, scope).unwrap_or_else(|errors| {
             self.expr_errors(errors, text, &span, path);
-            Template::parse("", scope).unwrap_or_else(|_| unreachable!("an empty text is a template"))
+            Template::parse("", scope)
+                .unwrap_or_else(|_| unreachable!("an empty text is a template"))
         })
     }
 
     /// Places in an expression become places in the file, where the text stands there unescaped.
-    fn expr_errors(
-        &mut self,
-        errors: Vec<ExprError>,
-        text: &str,
-        span: &Range<usize>,
-        path: &str,
-    ) {
+    fn expr_errors(&mut self, errors: Vec<ExprError>, text: &str, span: &Range<usize>, path: &str) {
         let written = self.source.text.get(span.clone()).unwrap_or("");
         let begin = written.find(text).map(|at| span.start + at);
         for error in errors {

@@ -65,7 +65,9 @@ pub(super) struct Values {
 
 impl std::fmt::Debug for Values {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Values").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Values")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -106,8 +108,11 @@ pub(super) fn read(settings: &Settings, given: &toml::Table) -> Result<Values, D
     for key in given.keys() {
         let mut known = settings.keys().map(Name::as_str);
         if !known.clone().any(|name| name == key) {
-            let mut finding =
-                Diagnostic::error("X0701", key, format!("this connector has no setting `{key}`"));
+            let mut finding = Diagnostic::error(
+                "X0701",
+                key,
+                format!("this connector has no setting `{key}`"),
+            );
             finding = match did_you_mean(key, known.clone()) {
                 Some(near) => finding.help(format!("did you mean `{near}`?")),
                 None => finding.help(format!(
@@ -139,10 +144,17 @@ pub(super) fn read(settings: &Settings, given: &toml::Table) -> Result<Values, D
                 }
             },
         };
-        let values = if setting.kind == SettingKind::Secret { &mut secrets } else { &mut open };
+        let values = if setting.kind == SettingKind::Secret {
+            &mut secrets
+        } else {
+            &mut open
+        };
         values.insert(name.to_owned(), value);
     }
-    findings.into_result(Values { settings: open.into(), secrets: secrets.into() })
+    findings.into_result(Values {
+        settings: open.into(),
+        secrets: secrets.into(),
+    })
 }
 
 impl Setting {
@@ -213,7 +225,11 @@ pub(super) fn json_schema(settings: &Settings) -> Json {
             }
         };
         schema["description"] = setting.doc.as_str().into();
-        if let Some(default) = setting.default.as_ref().and_then(|it| setting.read(it).ok()) {
+        if let Some(default) = setting
+            .default
+            .as_ref()
+            .and_then(|it| setting.read(it).ok())
+        {
             schema["default"] = default;
         }
         properties.insert(name.as_str().to_owned(), schema);

@@ -11,9 +11,7 @@ use super::scope::holds;
 use super::source::lane_of;
 use super::wire::Wire;
 use super::write::{CompiledPlan, Way, Writing};
-use crate::connector::{
-    Confirmation, Delivery, LineLink, Operation, Outcome, Progress, Sink,
-};
+use crate::connector::{Confirmation, Delivery, LineLink, Operation, Outcome, Progress, Sink};
 use crate::fault::Fault;
 use crate::id::RemoteId;
 use crate::record::{Record, Stream};
@@ -33,7 +31,11 @@ impl ManifestSink {
     }
 
     fn lane(&self, operation: Operation) -> Lane {
-        if operation == Operation::Cancel { Lane::Cancellations } else { lane_of(self.stream) }
+        if operation == Operation::Cancel {
+            Lane::Cancellations
+        } else {
+            lane_of(self.stream)
+        }
     }
 
     /// What expressions see of a delivery.
@@ -84,7 +86,11 @@ impl ManifestSink {
         progress: &dyn Progress,
     ) -> Result<Confirmation, Fault> {
         let document = self.document(delivery)?;
-        let resume = Resume { delivery: &delivery.id, captured: &delivery.captured, progress };
+        let resume = Resume {
+            delivery: &delivery.id,
+            captured: &delivery.captured,
+            progress,
+        };
         let lane = self.lane(delivery.operation);
         let mut run = Run::new(&self.wire, lane, Purpose::Write(resume));
         let results = run.steps(&plan.steps, &[("delivery", &document)]).await?;
@@ -105,15 +111,23 @@ impl ManifestSink {
         results: &Json,
     ) -> Result<Confirmation, Fault> {
         let names = [("delivery", delivery), ("steps", results)];
-        let json = self.wire.with_frame(&names, |frame| plan.confirm.json(frame)).await;
+        let json = self
+            .wire
+            .with_frame(&names, |frame| plan.confirm.json(frame))
+            .await;
         let json = json.map_err(|it| unexpected(&it.within("confirm")).after_sending())?;
         read_confirmation(self.stream, &json)
     }
 
     async fn batch(&self, batch: &CompiledBatch, deliveries: &[&Delivery]) -> Vec<Outcome> {
-        let documents: Vec<Result<Json, Fault>> =
-            deliveries.iter().map(|delivery| self.document(delivery)).collect();
-        let good: Vec<Json> = documents.iter().filter_map(|it| it.as_ref().ok().cloned()).collect();
+        let documents: Vec<Result<Json, Fault>> = deliveries
+            .iter()
+            .map(|delivery| self.document(delivery))
+            .collect();
+        let good: Vec<Json> = documents
+            .iter()
+            .filter_map(|it| it.as_ref().ok().cloned())
+            .collect();
         let lane = lane_of(self.stream);
         let mut done = batch.run(&self.wire, lane, &good).await.into_iter();
         let results = documents.into_iter().map(|document| {
@@ -139,7 +153,10 @@ impl ManifestSink {
         };
         let document = self.document(delivery)?;
         let names = [("delivery", &document)];
-        let purpose = Purpose::Find { step: &find.step, captured: &delivery.captured };
+        let purpose = Purpose::Find {
+            step: &find.step,
+            captured: &delivery.captured,
+        };
         let mut run = Run::new(&self.wire, self.lane(delivery.operation), purpose);
         let results = Json::Object(run.steps(&plan.steps, &names).await?);
         let found = results.get(&find.step).filter(|found| !found.is_null());
@@ -147,8 +164,15 @@ impl ManifestSink {
             return Ok(None);
         };
         if let Some(done) = &find.done {
-            let names = [("delivery", &document), ("steps", &results), ("found", found)];
-            let done = self.wire.with_frame(&names, |frame| holds(done, frame)).await;
+            let names = [
+                ("delivery", &document),
+                ("steps", &results),
+                ("found", found),
+            ];
+            let done = self
+                .wire
+                .with_frame(&names, |frame| holds(done, frame))
+                .await;
             if !done.map_err(|trouble| unexpected(&trouble))? {
                 return Ok(None);
             }
@@ -188,9 +212,10 @@ impl Sink for ManifestSink {
 
     async fn find(&self, delivery: &Delivery) -> Result<Option<Confirmation>, Fault> {
         match self.way(delivery)? {
-            Way::Plan(plan) => {
-                self.find_plan(plan, delivery).await.map_err(|it| it.at(self.stream.noun()))
-            }
+            Way::Plan(plan) => self
+                .find_plan(plan, delivery)
+                .await
+                .map_err(|it| it.at(self.stream.noun())),
             // Absolute values are simply said again.
             Way::Batch(_) => Ok(None),
         }
@@ -212,20 +237,31 @@ fn read_confirmation(stream: Stream, json: &Json) -> Result<Confirmation, Fault>
         Some(Json::Number(number)) => Some(number.to_string()),
         _ => None,
     };
-    let lines = json.get("lines").and_then(Json::as_array).into_iter().flatten();
+    let lines = json
+        .get("lines")
+        .and_then(Json::as_array)
+        .into_iter()
+        .flatten();
     let link = |line: &Json| {
         let field = |name: &str| match line.get(name)? {
             Json::String(text) => Some(text.clone()),
             Json::Number(number) => Some(number.to_string()),
             _ => None,
         };
-        Some(LineLink { line_id: field("line_id")?, remote_id: field("remote_id")? })
+        Some(LineLink {
+            line_id: field("line_id")?,
+            remote_id: field("remote_id")?,
+        })
     };
     let stored = match json.get("stored") {
         None | Some(Json::Null) => None,
         Some(record) => {
             let record = Record::from_json(stream, record.clone());
-            Some(record.map_err(|fault| fault.at("what is stored").after_sending())?.fingerprint())
+            Some(
+                record
+                    .map_err(|fault| fault.at("what is stored").after_sending())?
+                    .fingerprint(),
+            )
         }
     };
     Ok(Confirmation {

@@ -76,7 +76,10 @@ impl ManifestSource {
         let reply = self.wire.call(call, &here, self.lane(), Intent::Read).await;
         let reply = reply.map_err(|failure| failure.fault)?;
         let with_reply = [here.as_slice(), &[("reply", &reply.document)]].concat();
-        let rows = self.wire.with_frame(&with_reply, |frame| elements(records, frame)).await;
+        let rows = self
+            .wire
+            .with_frame(&with_reply, |frame| elements(records, frame))
+            .await;
         let rows = rows.map_err(|trouble| unexpected(&trouble.within("records")))?;
         if rows.len() > MAX_ROWS {
             let message = format!("a page of more than {MAX_ROWS} rows");
@@ -91,7 +94,11 @@ impl ManifestSource {
                 known.extend(more);
             }
         }
-        Ok(Rows { rows, reply, results })
+        Ok(Rows {
+            rows,
+            reply,
+            results,
+        })
     }
 
     /// Steps that see the results of those before the request.
@@ -131,11 +138,23 @@ impl ManifestSource {
     ) -> Result<PageFacts, Fault> {
         let rows_json = Json::Array(rows.rows.clone());
         let reply = &rows.reply.document;
-        let roots =
-            [names, &[("steps", &rows.results), ("reply", reply), ("rows", &rows_json)]].concat();
+        let roots = [
+            names,
+            &[
+                ("steps", &rows.results),
+                ("reply", reply),
+                ("rows", &rows_json),
+            ],
+        ]
+        .concat();
         let full = rows.rows.len() >= reading.page_size as usize;
         let found = self.wire.with_frame(&roots, |frame| {
-            let token = reading.token.as_ref().map(|next| token(next, frame)).transpose()?.flatten();
+            let token = reading
+                .token
+                .as_ref()
+                .map(|next| token(next, frame))
+                .transpose()?
+                .flatten();
             let more = match (&reading.more, &reading.token) {
                 (Some(more), _) => holds(more, frame)?,
                 (None, Some(_)) => token.is_some(),
@@ -151,8 +170,9 @@ impl ManifestSource {
             }
             Ok((token, more, values))
         });
-        let (token, more, values) =
-            found.await.map_err(|trouble| unexpected(&trouble.within("cursor")))?;
+        let (token, more, values) = found
+            .await
+            .map_err(|trouble| unexpected(&trouble.within("cursor")))?;
         Ok(PageFacts {
             values,
             fingerprint: Fingerprint::of_json(&rows_json),
@@ -189,7 +209,9 @@ impl ManifestSource {
 impl Source for ManifestSource {
     async fn pull(&self, after: Option<&Cursor>) -> Result<Page, Fault> {
         let reading = self.reading()?;
-        self.page(&reading.rules, after).await.map_err(|fault| fault.at(self.stream))
+        self.page(&reading.rules, after)
+            .await
+            .map_err(|fault| fault.at(self.stream))
     }
 
     async fn fetch(&self, ids: &[RemoteId]) -> Result<Vec<Change>, Fault> {
@@ -217,8 +239,13 @@ impl Source for ManifestSource {
 
     async fn sweep(&self, after: Option<&Cursor>) -> Result<Page, Fault> {
         let reading = self.reading()?;
-        let rules = Rules { kind: Kind::Full, ..reading.rules.clone() };
-        self.page(&rules, after).await.map_err(|fault| fault.at(self.stream))
+        let rules = Rules {
+            kind: Kind::Full,
+            ..reading.rules.clone()
+        };
+        self.page(&rules, after)
+            .await
+            .map_err(|fault| fault.at(self.stream))
     }
 
     fn can_fetch(&self) -> bool {
@@ -241,7 +268,11 @@ fn token(next: &Program, frame: &super::scope::Frame<'_>) -> Result<Option<Strin
         }),
         Err(error) => {
             let trouble = Trouble::new(&error);
-            if trouble.missing { Ok(None) } else { Err(trouble) }
+            if trouble.missing {
+                Ok(None)
+            } else {
+                Err(trouble)
+            }
         }
     }
 }
@@ -252,7 +283,11 @@ fn value_of(program: &Program, frame: &super::scope::Frame<'_>) -> Result<Json, 
         Ok(value) => Ok(value.into_json()),
         Err(error) => {
             let trouble = Trouble::new(&error);
-            if trouble.missing { Ok(Json::Null) } else { Err(trouble) }
+            if trouble.missing {
+                Ok(Json::Null)
+            } else {
+                Err(trouble)
+            }
         }
     }
 }

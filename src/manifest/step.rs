@@ -164,10 +164,20 @@ pub(super) struct CompiledStep {
 pub(super) enum Action {
     Nothing,
     Value(Node),
-    Lookup { call: Call, cache_secs: u64 },
-    Read { call: Call, wait: Option<CompiledWait> },
+    Lookup {
+        call: Call,
+        cache_secs: u64,
+    },
+    Read {
+        call: Call,
+        wait: Option<CompiledWait>,
+    },
     Request(Box<Change>),
-    ForEach { list: Program, name: String, steps: Vec<CompiledStep> },
+    ForEach {
+        list: Program,
+        name: String,
+        steps: Vec<CompiledStep>,
+    },
 }
 
 /// A request that changes something.
@@ -223,7 +233,12 @@ pub(super) fn compile(
     allowed: Allowed,
     path: &str,
 ) -> (Vec<CompiledStep>, Scope) {
-    let mut plan = Plan { compiler, limits, allowed, known: Vec::new() };
+    let mut plan = Plan {
+        compiler,
+        limits,
+        allowed,
+        known: Vec::new(),
+    };
     let compiled = plan.steps(steps, scope, path, 0);
     let with_steps = plan.scope(scope);
     (compiled, with_steps)
@@ -260,7 +275,8 @@ impl Plan<'_> {
         let mut compiled = Vec::with_capacity(steps.len());
         for step in steps {
             let path = format!("{path}.{}", step.name.as_str());
-            if !names.insert(step.name.as_str()) || self.known.iter().any(|it| it == step.name.as_str())
+            if !names.insert(step.name.as_str())
+                || self.known.iter().any(|it| it == step.name.as_str())
             {
                 self.wrong(step, &path, "two steps have this name");
             }
@@ -288,8 +304,18 @@ impl Plan<'_> {
         self.known.push(step.name.as_str().to_owned());
         let after = self.scope(scope).root("reply", Type::Dyn);
         self.known.pop();
-        let checks = step.check.iter().map(|check| self.check(check, &after, path)).collect();
-        CompiledStep { name: step.name.as_str().to_owned(), condition, action, capture, checks }
+        let checks = step
+            .check
+            .iter()
+            .map(|check| self.check(check, &after, path))
+            .collect();
+        CompiledStep {
+            name: step.name.as_str().to_owned(),
+            condition,
+            action,
+            capture,
+            checks,
+        }
     }
 
     fn check_shape(&mut self, step: &Step, path: &str) {
@@ -301,18 +327,30 @@ impl Plan<'_> {
             step.foreach.is_some(),
         ];
         if actions.iter().filter(|there| **there).count() > 1 {
-            self.wrong(step, path, "a step does one thing: value, lookup, read, request or foreach");
+            self.wrong(
+                step,
+                path,
+                "a step does one thing: value, lookup, read, request or foreach",
+            );
         }
         let asks = step.lookup.is_some() || step.read.is_some() || step.request.is_some();
         if step.capture.is_some() && !asks {
-            self.wrong(step, path, "`capture` keeps something of a reply, and there is none");
+            self.wrong(
+                step,
+                path,
+                "`capture` keeps something of a reply, and there is none",
+            );
         }
         if step.capture.is_none() && (step.lookup.is_some() || step.read.is_some()) {
             self.wrong(step, path, "what is read must be captured");
         }
         if step.request.is_none() {
             if step.find.is_some() || !step.exists.is_empty() || !step.on_fault.is_empty() {
-                self.wrong(step, path, "`find`, `exists` and `on_fault` belong to `request`");
+                self.wrong(
+                    step,
+                    path,
+                    "`find`, `exists` and `on_fault` belong to `request`",
+                );
             }
         } else if self.allowed == Allowed::Reading {
             self.wrong(step, path, "a read must not change anything");
@@ -320,7 +358,8 @@ impl Plan<'_> {
             let help = "say with `find` how to see that it was done, or `repeatable = true` when \
                         doing it twice is doing it once";
             let message = "a reply may get lost: was it done then?";
-            self.compiler.error(path, step.name.span(), message, Some(help.to_owned()));
+            self.compiler
+                .error(path, step.name.span(), message, Some(help.to_owned()));
         }
         if step.find.is_none() && !step.exists.is_empty() {
             self.wrong(step, path, "`exists` needs `find`");
@@ -347,7 +386,10 @@ impl Plan<'_> {
         }
         if let Some(request) = &step.lookup {
             let cache_secs = step.cache_secs.unwrap_or(CACHE_SECS);
-            return Action::Lookup { call: self.call(request, before, path), cache_secs };
+            return Action::Lookup {
+                call: self.call(request, before, path),
+                cache_secs,
+            };
         }
         if let Some(request) = &step.read {
             let call = self.call(request, before, path);
@@ -370,7 +412,11 @@ impl Plan<'_> {
         let scope = scope.clone().root(foreach.name.as_str(), Type::Dyn);
         let steps = self.steps(&foreach.step, &scope, path, depth + 1);
         self.known.truncate(outside);
-        Action::ForEach { list, name: foreach.name.as_str().to_owned(), steps }
+        Action::ForEach {
+            list,
+            name: foreach.name.as_str().to_owned(),
+            steps,
+        }
     }
 
     fn change(&mut self, step: &Step, request: &Request, before: &Scope, path: &str) -> Change {
@@ -389,7 +435,11 @@ impl Plan<'_> {
         Change {
             call: self.call(request, before, path),
             find,
-            exists: step.exists.iter().map(|code| code.as_str().to_owned()).collect(),
+            exists: step
+                .exists
+                .iter()
+                .map(|code| code.as_str().to_owned())
+                .collect(),
             on_fault,
         }
     }

@@ -56,16 +56,23 @@ impl Unwrap {
             return Err(Trouble::told("the reply is nested too deeply"));
         }
         match json {
-            Json::Array(items) => items.iter_mut().try_for_each(|item| self.walk(item, depth + 1)),
+            Json::Array(items) => items
+                .iter_mut()
+                .try_for_each(|item| self.walk(item, depth + 1)),
             Json::Object(fields) => {
                 let kind = fields.get(&self.tag).and_then(Json::as_str);
                 let Some(program) = kind.and_then(|kind| self.kinds.get(kind)) else {
-                    return fields.values_mut().try_for_each(|value| self.walk(value, depth + 1));
+                    return fields
+                        .values_mut()
+                        .try_for_each(|value| self.walk(value, depth + 1));
                 };
                 let tables = Tables::new();
                 let roots = [("it", &*json)];
                 let frame = Frame::new(&roots, &tables);
-                let value = program.eval(&frame).map_err(|error| Trouble::new(&error))?.into_json();
+                let value = program
+                    .eval(&frame)
+                    .map_err(|error| Trouble::new(&error))?
+                    .into_json();
                 *json = value;
                 Ok(())
             }

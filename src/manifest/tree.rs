@@ -60,7 +60,9 @@ impl Compiler {
             Branch::List(items) => {
                 let nodes = items.iter().enumerate();
                 Node::List(
-                    nodes.map(|(n, item)| self.tree(item, scope, &format!("{path}[{n}]"))).collect(),
+                    nodes
+                        .map(|(n, item)| self.tree(item, scope, &format!("{path}[{n}]")))
+                        .collect(),
                 )
             }
             Branch::Table(entries) => self.entries(tree, entries, scope, path),
@@ -78,11 +80,17 @@ impl Compiler {
         let directive = DIRECTIVES.iter().find(|(name, _)| has(name));
         let Some((kind, known)) = directive else {
             let nodes = entries.iter().map(|(key, value)| {
-                (key.clone(), self.tree(value, scope, &format!("{path}.{key}")))
+                (
+                    key.clone(),
+                    self.tree(value, scope, &format!("{path}.{key}")),
+                )
             });
             return Node::Map(nodes.collect());
         };
-        if let Some((key, _)) = entries.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+        if let Some((key, _)) = entries
+            .iter()
+            .find(|(key, _)| !known.contains(&key.as_str()))
+        {
             let message = format!("`{key}` does not belong beside `{kind}`");
             let help = format!(
                 "`{kind}` computes and takes {}; a table that really has a key `{kind}` is \
@@ -91,7 +99,12 @@ impl Compiler {
             );
             self.error(path, tree.0.span(), message, Some(help));
         }
-        let mut directive = Directive { compiler: self, tree, entries, path };
+        let mut directive = Directive {
+            compiler: self,
+            tree,
+            entries,
+            path,
+        };
         match *kind {
             "expr" => directive.expr(scope),
             "each" => directive.each(scope),
@@ -111,11 +124,15 @@ struct Directive<'a> {
 
 impl<'a> Directive<'a> {
     fn get(&self, name: &str) -> Option<&'a Tree> {
-        self.entries.iter().find(|(key, _)| key == name).map(|(_, value)| value)
+        self.entries
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
     }
 
     fn wrong(&mut self, message: &str) {
-        self.compiler.error(self.path, self.tree.0.span(), message, None);
+        self.compiler
+            .error(self.path, self.tree.0.span(), message, None);
     }
 
     fn program(&mut self, name: &str, scope: &Scope) -> Option<Program> {
@@ -163,7 +180,10 @@ impl<'a> Directive<'a> {
         let condition = self.program("when", &inner);
         let key = self.get("key").and_then(|tree| match tree.0.get_ref() {
             Branch::Text(text) => {
-                Some(self.compiler.template_text(text, tree.0.span(), &inner, self.path))
+                Some(
+                    self.compiler
+                        .template_text(text, tree.0.span(), &inner, self.path),
+                )
             }
             _ => None,
         });
@@ -171,7 +191,13 @@ impl<'a> Directive<'a> {
         let Some(list) = list else {
             return Node::Const(Json::Null);
         };
-        Node::Each(Box::new(Each { list, name, condition, key, value }))
+        Node::Each(Box::new(Each {
+            list,
+            name,
+            condition,
+            key,
+            value,
+        }))
     }
 
     fn when(&mut self, scope: &Scope) -> Node {
@@ -183,7 +209,11 @@ impl<'a> Directive<'a> {
         let Some(condition) = condition else {
             return Node::Const(Json::Null);
         };
-        Node::When { condition, value, otherwise }
+        Node::When {
+            condition,
+            value,
+            otherwise,
+        }
     }
 
     fn literal(&mut self) -> Node {
@@ -197,9 +227,10 @@ fn plain(tree: &Tree) -> Json {
         Branch::Scalar(value) => value.clone(),
         Branch::Text(text) => text.as_str().into(),
         Branch::List(items) => items.iter().map(plain).collect(),
-        Branch::Table(entries) => {
-            entries.iter().map(|(key, value)| (key.clone(), plain(value))).collect()
-        }
+        Branch::Table(entries) => entries
+            .iter()
+            .map(|(key, value)| (key.clone(), plain(value)))
+            .collect(),
     }
 }
 
@@ -217,13 +248,19 @@ impl Node {
                 Ok(value) => Ok(Some(value.into_json())),
                 Err(error) => {
                     let trouble = Trouble::new(&error);
-                    if *optional && trouble.missing { Ok(None) } else { Err(trouble) }
+                    if *optional && trouble.missing {
+                        Ok(None)
+                    } else {
+                        Err(trouble)
+                    }
                 }
             },
             Self::List(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for (n, item) in items.iter().enumerate() {
-                    let item = item.eval(frame).map_err(|trouble| trouble.within(&format!("[{n}]")))?;
+                    let item = item
+                        .eval(frame)
+                        .map_err(|trouble| trouble.within(&format!("[{n}]")))?;
                     list.extend(item);
                 }
                 Ok(Some(list.into()))
@@ -238,8 +275,14 @@ impl Node {
                 Ok(Some(map.into()))
             }
             Self::Each(each) => each.eval(frame).map(Some),
-            Self::When { condition, value, otherwise } => {
-                let truth = condition.eval_bool(frame).map_err(|error| Trouble::new(&error))?;
+            Self::When {
+                condition,
+                value,
+                otherwise,
+            } => {
+                let truth = condition
+                    .eval_bool(frame)
+                    .map_err(|error| Trouble::new(&error))?;
                 match (truth, otherwise) {
                     (true, _) => value.eval(frame),
                     (false, Some(otherwise)) => otherwise.eval(frame),
@@ -264,7 +307,9 @@ impl Each {
             let inner = frame.with(&roots);
             let here = |trouble: Trouble| trouble.within(&format!("[{n}]"));
             if let Some(condition) = &self.condition {
-                let kept = condition.eval_bool(&inner).map_err(|error| here(Trouble::new(&error)))?;
+                let kept = condition
+                    .eval_bool(&inner)
+                    .map_err(|error| here(Trouble::new(&error)))?;
                 if !kept {
                     continue;
                 }
@@ -276,12 +321,18 @@ impl Each {
                 values.push(value);
                 continue;
             };
-            let key = key.eval_text(&inner).map_err(|error| here(Trouble::new(&error)))?;
+            let key = key
+                .eval_text(&inner)
+                .map_err(|error| here(Trouble::new(&error)))?;
             if map.insert(key, value).is_some() {
                 return Err(Trouble::told("two elements have the same key"));
             }
         }
-        Ok(if self.key.is_some() { map.into() } else { values.into() })
+        Ok(if self.key.is_some() {
+            map.into()
+        } else {
+            values.into()
+        })
     }
 }
 

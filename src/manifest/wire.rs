@@ -81,7 +81,9 @@ impl Wire {
         let mut refused = None;
         loop {
             let session = self.session(refused).await?;
-            let result = self.once(call, names, lane, intent, session.document.as_deref()).await;
+            let result = self
+                .once(call, names, lane, intent, session.document.as_deref())
+                .await;
             match result {
                 Err(failure)
                     if failure.fault.class == Class::Auth
@@ -109,13 +111,18 @@ impl Wire {
         let outer = Frame::new(&outer, &self.manifest.tables);
         let frame = outer.with(names);
         let base = &self.manifest.base;
-        let mut request = call.build(base, &frame, lane).map_err(|it| cannot_build(&it))?;
+        let mut request = call
+            .build(base, &frame, lane)
+            .map_err(|it| cannot_build(&it))?;
         let proof = match &self.manifest.proof {
             Proof::Fixed(headers) => headers,
             Proof::Session(login) => &login.headers,
         };
         self.add_proof(&mut request, proof, session)?;
-        let reply = self.send(request, call.wants_json).await.map_err(|it| intent.settle(it))?;
+        let reply = self
+            .send(request, call.wants_json)
+            .await
+            .map_err(|it| intent.settle(it))?;
         self.judge(call, &frame, reply, intent)
     }
 
@@ -142,7 +149,10 @@ impl Wire {
             let feedback = crate::transport::http::Feedback::Throttled { retry_after };
             http.observe(&call.bucket, feedback);
         }
-        Err(Failure { fault, reply: Some(reply) })
+        Err(Failure {
+            fault,
+            reply: Some(reply),
+        })
     }
 
     async fn send(&self, request: HttpRequest, wants_json: bool) -> Result<Reply, Fault> {
@@ -163,8 +173,10 @@ impl Wire {
 
     /// What expressions may name everywhere.
     fn roots<'a>(&'a self, session: Option<&'a Json>) -> Vec<(&'a str, &'a Json)> {
-        let mut roots =
-            vec![("settings", &self.values.settings), ("text", &self.manifest.texts)];
+        let mut roots = vec![
+            ("settings", &self.values.settings),
+            ("text", &self.manifest.texts),
+        ];
         roots.extend(session.map(|session| ("session", session)));
         roots
     }
@@ -179,7 +191,10 @@ impl Wire {
         roots.push(("secret", &self.values.secrets));
         let frame = Frame::new(&roots, &self.manifest.tables);
         let headers = secret_headers(headers, &frame).map_err(|trouble| {
-            Fault::config("no_credentials", format!("the credentials are incomplete: {trouble}"))
+            Fault::config(
+                "no_credentials",
+                format!("the credentials are incomplete: {trouble}"),
+            )
         })?;
         for (name, value) in headers {
             request.headers.retain(|(known, _)| *known != name);
@@ -223,7 +238,9 @@ impl Wire {
     async fn log_in(&self, login: &Login) -> Result<Json, Fault> {
         let mut roots = self.roots(None);
         roots.push(("secret", &self.values.secrets));
-        let mut document = self.log_in_step(&login.login, &login.capture, &roots, &[]).await?;
+        let mut document = self
+            .log_in_step(&login.login, &login.capture, &roots, &[])
+            .await?;
         if let Some((call, capture)) = &login.then {
             roots.push(("session", &document));
             let roots_of_proof = [("session", &document), ("secret", &self.values.secrets)];
@@ -248,9 +265,13 @@ impl Wire {
         let mut request = built.map_err(|trouble| cannot_build(&trouble))?;
         request.headers.extend(proof.iter().cloned());
         let reply = self.send(request, call.wants_json).await?;
-        let reply = self.judge(call, &frame, reply, Intent::Read).map_err(|it| it.fault)?;
+        let reply = self
+            .judge(call, &frame, reply, Intent::Read)
+            .map_err(|it| it.fault)?;
         let roots = [("reply", &reply.document)];
-        let document = capture.json(&frame.with(&roots)).map_err(|it| not_captured(&it))?;
+        let document = capture
+            .json(&frame.with(&roots))
+            .map_err(|it| not_captured(&it))?;
         if !document.is_object() {
             return Err(not_captured(&Trouble::told("`capture` must be a table")));
         }
@@ -307,7 +328,10 @@ impl Wire {
 }
 
 fn not_captured(trouble: &Trouble) -> Fault {
-    Fault::auth("login_not_understood", format!("the reply to the login is not foreseen: {trouble}"))
+    Fault::auth(
+        "login_not_understood",
+        format!("the reply to the login is not foreseen: {trouble}"),
+    )
 }
 
 /// Whatever refuses a login is a matter of credentials; what is temporary stays so.

@@ -88,7 +88,8 @@ pub(super) enum Way<'a> {
 impl Write {
     pub(super) fn compile(&self, compiler: &mut Compiler, limits: &Limits, path: &str) -> Writing {
         let mut plan = |plan: &Option<Plan>, name: &str| {
-            plan.as_ref().map(|plan| plan.compile(compiler, limits, &format!("{path}.{name}")))
+            plan.as_ref()
+                .map(|plan| plan.compile(compiler, limits, &format!("{path}.{name}")))
         };
         let (create, update) = (plan(&self.create, "create"), plan(&self.update, "update"));
         let cancel = plan(&self.cancel, "cancel");
@@ -113,8 +114,14 @@ impl Plan {
     fn compile(&self, compiler: &mut Compiler, limits: &Limits, path: &str) -> CompiledPlan {
         let scope = compiler.scope(&["delivery"]);
         let writing = Allowed::Writing;
-        let (steps, scope) =
-            compile_steps(&self.step, compiler, limits, &scope, writing, &format!("{path}.step"));
+        let (steps, scope) = compile_steps(
+            &self.step,
+            compiler,
+            limits,
+            &scope,
+            writing,
+            &format!("{path}.step"),
+        );
         let find = self.find.as_ref().map(|find| {
             let there = steps.iter().any(|step| {
                 step.name == find.step.as_str()

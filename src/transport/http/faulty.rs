@@ -184,16 +184,40 @@ mod tests {
                           "response": {"body": {"id": 7, "name": "north"}}, "times": 0}"#;
         // What comes back: status, or code and effect; and whether the platform saw the request.
         let cases = [
-            (Trouble::Throttled { retry_after_secs: Some(3) }, Ok(429), false),
-            (Trouble::Throttled { retry_after_secs: None }, Ok(429), false),
+            (
+                Trouble::Throttled {
+                    retry_after_secs: Some(3),
+                },
+                Ok(429),
+                false,
+            ),
+            (
+                Trouble::Throttled {
+                    retry_after_secs: None,
+                },
+                Ok(429),
+                false,
+            ),
             (Trouble::Status(503), Ok(503), false),
             (Trouble::CutBody, Ok(200), true),
             (Trouble::WrongBody, Ok(200), true),
             (expired(), Ok(200), false),
-            (Trouble::TimeoutBefore, Err(("http_timeout", Effect::Unknown)), false),
-            (Trouble::TimeoutAfter, Err(("http_timeout", Effect::Unknown)), true),
+            (
+                Trouble::TimeoutBefore,
+                Err(("http_timeout", Effect::Unknown)),
+                false,
+            ),
+            (
+                Trouble::TimeoutAfter,
+                Err(("http_timeout", Effect::Unknown)),
+                true,
+            ),
             (Trouble::Refused, Err(("http_connect", Effect::None)), false),
-            (Trouble::TooLarge, Err(("body_too_large", Effect::Unknown)), true),
+            (
+                Trouble::TooLarge,
+                Err(("body_too_large", Effect::Unknown)),
+                true,
+            ),
         ];
         for (trouble, expect, carried_out) in cases {
             let clock = Arc::new(ManualClock::at("2026-11-22T00:00:00Z".parse().unwrap()));
@@ -232,6 +256,9 @@ mod tests {
             let request = HttpRequest::new("GET", "http://a/");
             faulty.send(request).await.unwrap().status
         };
-        assert_eq!([status().await, status().await, status().await], [200, 500, 500]);
+        assert_eq!(
+            [status().await, status().await, status().await],
+            [200, 500, 500]
+        );
     }
 }

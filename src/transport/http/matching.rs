@@ -63,7 +63,11 @@ pub(super) fn compare(expected: &Expected, request: &HttpRequest) -> Result<(), 
             Some((_, HeaderValue::Secret(secret))) => wanted == ANY || wanted == secret.expose(),
         };
         if !fits {
-            let state = if sent.is_some() { "another value" } else { "missing" };
+            let state = if sent.is_some() {
+                "another value"
+            } else {
+                "missing"
+            };
             return differ(3, format!("header `{name}`: {state}"));
         }
     }
@@ -102,7 +106,10 @@ fn compare_query(wanted: &str, was: &str) -> Result<(), String> {
             return Err(format!("query parameter `{name}`: missing"));
         };
         let fits = values.len() == found.len()
-            && values.iter().zip(&found).all(|(wanted, was)| wanted == ANY || wanted == was);
+            && values
+                .iter()
+                .zip(&found)
+                .all(|(wanted, was)| wanted == ANY || wanted == was);
         if !fits {
             return Err(format!("query parameter `{name}`: another value"));
         }
@@ -160,7 +167,11 @@ fn compare_json(wanted: &Value, was: &Value, at: &str) -> Result<(), String> {
             Err(format!("body {at}: expected {wanted} elements, was {was}"))
         }
         _ if wanted == was => Ok(()),
-        _ => Err(format!("body {at}: expected {}, was {}", brief(wanted), brief(was))),
+        _ => Err(format!(
+            "body {at}: expected {}, was {}",
+            brief(wanted),
+            brief(was)
+        )),
     }
 }
 

@@ -215,7 +215,10 @@ impl State {
                     return Ok(exchange.response.clone());
                 }
                 Err(difference) => {
-                    if nearest.as_ref().is_none_or(|known| difference.depth > known.depth) {
+                    if nearest
+                        .as_ref()
+                        .is_none_or(|known| difference.depth > known.depth)
+                    {
                         nearest = Some(difference);
                     }
                 }
@@ -240,9 +243,8 @@ impl State {
 /// # Errors
 /// `Config` with `name`, the line and what is wrong.
 pub fn parse(name: &str, text: &str) -> Result<Vec<Exchange>, Fault> {
-    let refuse = |error: serde_json::Error| {
-        Fault::config("fixture", format!("fixture {name}: {error}"))
-    };
+    let refuse =
+        |error: serde_json::Error| Fault::config("fixture", format!("fixture {name}: {error}"));
     if text.trim_start().starts_with('[') {
         serde_json::from_str(text).map_err(refuse)
     } else {
@@ -264,7 +266,10 @@ pub fn load(path: &Path) -> Result<Vec<Exchange>, Fault> {
         files = std::fs::read_dir(path)
             .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
             .map_err(refuse)?;
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+        files.retain(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "json")
+        });
         files.sort();
     }
     let mut exchanges = Vec::new();
@@ -399,10 +404,19 @@ mod tests {
                 order(r#"{"sent_at": 1, "reference": "north:17", "lines": [], "new": 1}"#),
                 "/lines: expected 1 elements, was 0",
             ),
-            (HttpRequest::new("POST", "http://a/orders"), "idempotency-key"),
+            (
+                HttpRequest::new("POST", "http://a/orders"),
+                "idempotency-key",
+            ),
             (HttpRequest::new("PUT", "http://a/orders"), "method"),
-            (HttpRequest::new("GET", "http://a/orders?page=2&key=1"), "page"),
-            (HttpRequest::new("GET", "http://a/orders?page=1&key=1&x=1"), "`x`"),
+            (
+                HttpRequest::new("GET", "http://a/orders?page=2&key=1"),
+                "page",
+            ),
+            (
+                HttpRequest::new("GET", "http://a/orders?page=1&key=1&x=1"),
+                "`x`",
+            ),
             (HttpRequest::new("GET", "http://a/items"), "path"),
         ];
         for (request, expect) in cases {
@@ -422,7 +436,12 @@ mod tests {
             let body = "grant_type=refresh_token&refresh_token=r&scope=all";
             assert!(replay.send(ask(body)).await.is_ok());
         }
-        assert!(replay.send(ask("grant_type=password&scope=all")).await.is_err());
+        assert!(
+            replay
+                .send(ask("grant_type=password&scope=all"))
+                .await
+                .is_err()
+        );
         assert!(replay.unused().is_empty());
     }
 
@@ -451,7 +470,10 @@ mod tests {
         let fixture = r#"{"request": {"method": "GET", "pth": "/"}, "response": {}}"#;
         let fault = parse("orders.json", fixture).unwrap_err();
         assert_eq!(fault.class, Class::Config);
-        assert!(fault.message.contains("orders.json: unknown field `pth`"), "{fault}");
+        assert!(
+            fault.message.contains("orders.json: unknown field `pth`"),
+            "{fault}"
+        );
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("b.json"), TWO).unwrap();
         let one = r#"{"request": {"method": "GET", "path": "/"}, "response": {}}"#;
