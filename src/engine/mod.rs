@@ -189,18 +189,19 @@ impl Engine {
 
     /// Stages units of work, commits them together and answers them; in several commits where they
     /// stage more rows than one should have.
-    fn group(&mut self, works: Vec<Box<dyn Work>>) -> Result<(), StoreError> {
+    fn group(&mut self, works: Vec<Box<dyn Work>>) -> Result<bool, StoreError> {
         let mut works = works.into_iter().peekable();
+        let mut wrote = false;
         while works.peek().is_some() {
-            self.commit_some(&mut works)?;
+            wrote |= self.commit_some(&mut works)?;
         }
-        Ok(())
+        Ok(wrote)
     }
 
     fn commit_some(
         &mut self,
         works: &mut dyn Iterator<Item = Box<dyn Work>>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let rules = Arc::clone(&self.rules);
         let mut txn = Txn::new(self.store.as_ref());
@@ -223,15 +224,16 @@ impl Engine {
             }
         }
         let batch = txn.into_batch();
-        let committed = if batch.is_empty() {
-            Ok(())
-        } else {
+        let wrote = !batch.is_empty();
+        let committed = if wrote {
             self.store.commit(batch)
+        } else {
+            Ok(())
         };
         for work in staged {
             work.answer(committed.as_ref().map(|()| ()));
         }
-        committed
+        committed.map(|()| wrote)
     }
 
     /// Does one unit of work in a commit of its own.

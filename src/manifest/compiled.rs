@@ -17,7 +17,7 @@ use super::scope::{Compiler, Tables};
 use super::settings::{self, Settings};
 use super::text::{Name, Text};
 use super::write::{Write, Writing};
-use crate::connector::{Capabilities, Evidence, Spec, StockBasis, StockWrite, StreamSpec};
+use crate::connector::{Capabilities, Evidence, Quota, Spec, StockBasis, StockWrite, StreamSpec};
 use crate::diagnostic::{Diagnostics, SourceText, did_you_mean};
 use crate::expr::{Template, Type};
 use crate::record::Stream;
@@ -228,7 +228,19 @@ impl Manifest {
                 stock_write: declared.stock_write,
                 restores_stock_on_cancel: declared.restores_stock_on_cancel,
                 stock_lag: Duration::from_secs(declared.stock_lag_secs),
+                costliest_request: 0,
             },
+            quotas: self
+                .limits
+                .iter()
+                .map(|(name, limit)| {
+                    let quota = Quota {
+                        per_second: limit.per_second,
+                        burst: limit.burst,
+                    };
+                    (name.as_str().to_owned(), quota)
+                })
+                .collect(),
             settings_schema: settings::json_schema(&self.settings),
         }
     }

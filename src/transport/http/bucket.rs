@@ -31,7 +31,7 @@ use crate::clock::Clock;
 /// How unevenly requests may arrive that left evenly.
 const JITTER_SECS: f64 = 0.05;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 const SHORTEST_CALM: Duration = Duration::from_secs(5);
 const SLOWER: f64 = 0.7;
 const SLOWEST: i32 = 8;
@@ -276,8 +276,14 @@ impl Bucket {
         let left = left.saturating_sub(self.owed).min(usable);
         self.owed = 0;
         self.left = (left, now);
-        let per_cell = Duration::from_secs_f64(1.0 / self.per_second(rate));
-        let quota = Quota::with_period(per_cell.max(Duration::from_nanos(1)));
+        // Rounded up: rounded down it would be a cell too many after some hours.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a checked rate is at least one cell in a year"
+        )]
+        let per_cell = Duration::from_nanos((1e9 / self.per_second(rate)).ceil() as u64);
+        let quota = Quota::with_period(per_cell);
         let burst = NonZeroU32::new(usable);
         self.cells = quota.zip(burst).map(|(quota, burst)| {
             let quota = quota.allow_burst(burst);
@@ -400,11 +406,12 @@ mod tests {
         bucket.observe(throttled(Some(1)), clock.monotonic());
         assert_eq!(bucket.slower, 1);
         clock.advance(Duration::from_secs(1));
-        assert_eq!(drain(&mut bucket, &clock), 1, "alone");
         bucket.succeeded(clock.monotonic());
         drain(&mut bucket, &clock);
-        clock.advance(Duration::from_secs(1));
-        assert_eq!(drain(&mut bucket, &clock), 7, "70 % of 10/s");
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(drain(&mut bucket, &clock), 9, "margin");
+        clock.advance(Duration::from_millis(720));
+        assert_eq!(drain(&mut bucket, &clock), 5, "70 % of 10/s");
         clock.advance(Duration::from_secs(30));
         drain(&mut bucket, &clock);
         assert_eq!(bucket.slower, 0);

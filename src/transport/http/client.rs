@@ -10,7 +10,7 @@
 //! `ca_file`. They are loaded by the first `https` request: a connection that speaks plain HTTP on a
 //! machine without any (a small container) works, and costs no memory for them.
 
-use std::error::Error;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderName, HeaderValue as WireValue};
 
-use super::faults::{Target, redact, root_cause};
+use super::faults::{Target, causes, redact, root_cause};
 use super::{Feedback, HeaderValue, HttpClient, HttpReply, HttpRequest};
 use crate::clock::Clock;
 use crate::fault::Fault;
@@ -46,7 +46,7 @@ impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             max_body_bytes: 32 * 1024 * 1024,
             proxy: None,
             ca_file: None,
@@ -60,7 +60,6 @@ impl Default for HttpOptions {
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Sends the requests of one connection. No limiter: see [`LimitedClient`](super::LimitedClient).
-#[derive(Debug)]
 pub struct Client {
     options: HttpOptions,
     authorities: Vec<reqwest::Certificate>,
@@ -68,6 +67,15 @@ pub struct Client {
     clock: Arc<dyn Clock>,
     plain: OnceLock<reqwest::Client>,
     secure: OnceLock<reqwest::Client>,
+}
+
+/// reqwest would show the proxy's password.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -142,7 +150,7 @@ impl Client {
         target: &Target<'_>,
     ) -> Result<HttpReply, Fault> {
         let limit = request.timeout.unwrap_or(self.options.timeout);
-        let outgoing = self.outgoing(request, target)?;
+        let outgoing = outgoing(request, target)?;
         let client = self.for_scheme(outgoing.url().scheme(), target)?;
         let mut response = client
             .execute(outgoing)
@@ -191,28 +199,6 @@ impl Client {
             }
             body.extend_from_slice(&piece);
         }
-    }
-
-    fn outgoing(
-        &self,
-        request: HttpRequest,
-        target: &Target<'_>,
-    ) -> Result<reqwest::Request, Fault> {
-        let url = reqwest::Url::parse(&request.url)
-            .map_err(|error| target.address(&format!("the address is not valid: {error}")))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(target.address("the address must begin with https:// or http://"));
-        }
-        let method = reqwest::Method::from_bytes(request.method.as_bytes())
-            .map_err(|_| target.address("the method is not valid"))?;
-        let mut outgoing = reqwest::Request::new(method, url);
-        for (name, value) in &request.headers {
-            let (name, value) = wire_header(name, value, target)?;
-            outgoing.headers_mut().append(name, value);
-        }
-        *outgoing.body_mut() = request.body.map(reqwest::Body::from);
-        *outgoing.timeout_mut() = request.timeout;
-        Ok(outgoing)
     }
 
     /// What happened, and whether anything had left. Only what is certain counts as `Effect::None`.
@@ -272,6 +258,24 @@ impl HttpClient for Client {
     fn observe(&self, _bucket: &str, _feedback: Feedback) {}
 }
 
+fn outgoing(request: HttpRequest, target: &Target<'_>) -> Result<reqwest::Request, Fault> {
+    let url = reqwest::Url::parse(&request.url)
+        .map_err(|error| target.address(&format!("the address is not valid: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(target.address("the address must begin with https:// or http://"));
+    }
+    let method = reqwest::Method::from_bytes(request.method.as_bytes())
+        .map_err(|_| target.address("the method is not valid"))?;
+    let mut outgoing = reqwest::Request::new(method, url);
+    for (name, value) in &request.headers {
+        let (name, value) = wire_header(name, value, target)?;
+        outgoing.headers_mut().append(name, value);
+    }
+    *outgoing.body_mut() = request.body.map(reqwest::Body::from);
+    *outgoing.timeout_mut() = request.timeout;
+    Ok(outgoing)
+}
+
 /// A secret value is marked sensitive, so that no layer below prints it either.
 fn wire_header(
     name: &str,
@@ -322,15 +326,8 @@ fn read_proxy(address: &Secret) -> Result<reqwest::Proxy, Fault> {
 /// Whether a failed connect got as far as TLS: rustls reports its own errors as invalid data and a
 /// peer that hangs up in the handshake as an unexpected end.
 fn failed_in_tls(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            return matches!(
-                io.kind(),
-                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
-            );
-        }
-        cause = inner.source();
-    }
-    false
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    causes(error)
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|io| matches!(io.kind(), InvalidData | UnexpectedEof))
 }

@@ -125,7 +125,7 @@ impl HttpClient for Faulty {
             method: &method,
             url: &url,
         };
-        let limit = request.timeout.unwrap_or(Duration::from_secs(60));
+        let limit = request.timeout.unwrap_or(Duration::from_mins(1));
         match trouble {
             Trouble::Throttled { retry_after_secs } => {
                 let mut reply = self.reply(429, "application/json", r#"{"error":"slow down"}"#);
@@ -228,7 +228,7 @@ mod tests {
             assert_eq!(faulty.send(request()).await.unwrap().status, 200);
             let result = faulty.send(request()).await;
             match (&result, expect) {
-                (Ok(reply), Ok(status)) => assert_eq!(reply.status, status, "{trouble:?}"),
+                (Ok(answer), Ok(status)) => assert_eq!(answer.status, status, "{trouble:?}"),
                 (Err(fault), Err((code, effect))) => {
                     assert_eq!((&*fault.code, fault.effect), (code, effect), "{trouble:?}");
                 }
@@ -237,7 +237,7 @@ mod tests {
             let seen = replay.requests().len();
             assert_eq!(seen, 1 + usize::from(carried_out), "{trouble:?}");
             if trouble == Trouble::CutBody {
-                assert_eq!(result.unwrap().body, r#"{"id":7,"nam"#);
+                assert_eq!(result.unwrap().body, r#"{"id":7,"na"#);
             }
             // Only the second one was spoilt.
             assert_eq!(faulty.send(request()).await.unwrap().status, 200);

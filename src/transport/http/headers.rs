@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::HttpReply;
 
 /// The longest pause that a `retry-after` is believed: then one request asks again.
-pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 
 /// How long `retry-after` asks to wait: whole (or decimal) seconds, or a date (RFC 9110, 10.2.3).
 ///
@@ -124,7 +124,7 @@ fn read_combined(text: &str, found: &mut RateLimit) {
 }
 
 fn since_unix(reset: Duration, now: Timestamp) -> Duration {
-    if reset < Duration::from_secs(366 * 86_400) {
+    if reset < Duration::from_hours(366 * 24) {
         return reset;
     }
     let at = SignedDuration::try_from(reset)
@@ -148,6 +148,9 @@ fn seconds(text: &str) -> Option<Duration> {
 mod tests {
     use super::*;
     use bytes::Bytes;
+
+    /// Headers, and what is expected of them.
+    type Case<T> = (&'static [(&'static str, &'static str)], T);
 
     fn reply(headers: &[(&str, &str)]) -> HttpReply {
         HttpReply {
@@ -178,7 +181,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date_and_capped() {
-        let cases: &[(&[(&str, &str)], Option<f64>)] = &[
+        let cases: &[Case<Option<f64>>] = &[
             (&[], None),
             (&[("retry-after", "7")], Some(7.0)),
             (&[("retry-after", " 1.5 ")], Some(1.5)),
@@ -221,13 +224,13 @@ mod tests {
             limit: Some(100),
             remaining: Some(50),
             reset: Some(Duration::from_secs(30)),
-            window: Some(Duration::from_secs(60)),
+            window: Some(Duration::from_mins(1)),
         };
         let without_window = RateLimit {
             window: None,
             ..full
         };
-        let cases: &[(&[(&str, &str)], Option<RateLimit>)] = &[
+        let cases: &[Case<Option<RateLimit>>] = &[
             (&[("content-type", "text/html")], None),
             (
                 &[

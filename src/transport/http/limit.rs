@@ -9,8 +9,8 @@
 //!   stands in front of it, or the expensive one would wait for ever.
 //! - Nobody starves: a request counts as one lane further to the front for every [`LimitOptions::ageing`]
 //!   it has waited. The last of the eight lanes is in the first after seven times that.
-//! - At most [`LimitOptions::concurrency`] requests are in flight. The last of these places is kept free
-//!   for less stock and for cancellations, so that slow uploads cannot hold them up.
+//! - At most [`LimitOptions::concurrency`] requests are in flight. From three on, the last of these places
+//!   is kept free for less stock and for cancellations, so that slow uploads cannot hold them up.
 //! - A pause longer than [`LimitOptions::patience`] is not waited for: the request fails at once with a
 //!   `Throttle` fault that says how long, and its owner does something else meanwhile (story 50).
 //! - A waiting request may be dropped at any moment; its place, and the turn it may just have been
@@ -30,6 +30,9 @@ use super::bucket::{Bucket, Take};
 use super::{Feedback, Lane};
 use crate::clock::Clock;
 use crate::fault::{Class, Fault};
+
+/// With fewer places in flight than this none is kept free: it would cost the others half or all.
+const KEEPS_A_PLACE: u32 = 3;
 
 /// A quota: so many cells a second, so many at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,7 +95,7 @@ impl Default for LimitOptions {
             concurrency: 4,
             buckets: BTreeMap::from([("default".into(), Some(rate))]),
             ageing: Duration::from_secs(10),
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
             max_waiting: 4096,
         }
     }
@@ -300,12 +303,6 @@ impl Limiter {
         }
     }
 
-    /// A turn is over, or was given to somebody who had gone.
-    fn give_back(&self, state: &mut State, bucket: usize, cost: u32) {
-        state.in_flight = state.in_flight.saturating_sub(1);
-        state.buckets[bucket].done(cost);
-    }
-
     fn after_leaving(&self, mut state: MutexGuard<'_, State>) {
         let now = self.clock.monotonic();
         self.give_turns(&mut state, now);
@@ -351,13 +348,19 @@ impl State {
     /// Who stands first in a bucket, of those for whom a place in flight is free.
     fn first_of(&self, bucket: usize, now: Duration, options: &LimitOptions) -> Option<Order> {
         let free = options.concurrency.saturating_sub(self.in_flight);
-        let only_urgent = free == 1 && options.concurrency > 1;
+        let only_urgent = free == 1 && options.concurrency >= KEEPS_A_PLACE;
         self.waiting
             .iter()
             .filter(|(_, waiting)| waiting.bucket == bucket && waiting.answer.is_none())
             .filter(|(_, waiting)| free > 0 && (!only_urgent || is_urgent(waiting.lane)))
             .map(|(ticket, waiting)| order(*ticket, waiting, now, options.ageing))
             .min()
+    }
+
+    /// A turn is over, or was given to somebody who had gone.
+    fn give_back(&mut self, bucket: usize, cost: u32) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.buckets[bucket].done(cost);
     }
 
     fn ring(&self, ticket: u64) {
@@ -442,7 +445,7 @@ impl Drop for Place<'_> {
         let mut state = self.limiter.lock();
         let answer = state.waiting.remove(&self.ticket).and_then(|w| w.answer);
         if matches!(answer, Some(Ok(()))) {
-            self.limiter.give_back(&mut state, self.bucket, self.cost);
+            state.give_back(self.bucket, self.cost);
         }
         self.limiter.after_leaving(state);
     }
@@ -467,7 +470,7 @@ impl fmt::Debug for Permit<'_> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let mut state = self.limiter.lock();
-        self.limiter.give_back(&mut state, self.bucket, self.cost);
+        state.give_back(self.bucket, self.cost);
         self.limiter.after_leaving(state);
     }
 }

@@ -56,3 +56,58 @@ impl HttpClient for LimitedClient {
         self.limiter.observe(bucket, feedback);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::transport::http::limit::LimitOptions;
+    use crate::transport::http::replay::{Order, Replay, parse};
+
+    /// How long the next request waits after one that was answered like this.
+    async fn wait_after(response: &str) -> Duration {
+        let fixture = format!(
+            r#"[{{"request": {{"method": "GET", "path": "/"}}, "response": {response}}},
+                {{"request": {{"method": "GET", "path": "/"}}, "response": {{}}}}]"#
+        );
+        let clock = ManualClock::at("2026-11-22T00:00:00Z".parse().unwrap());
+        let exchanges = parse("test", &fixture).unwrap();
+        let replay = Replay::new(exchanges, Order::Sequence, Arc::new(clock.clone()));
+        let limiter = Limiter::new(LimitOptions::default(), Arc::new(clock.clone())).unwrap();
+        let client = LimitedClient::new(Arc::new(replay), Arc::new(limiter));
+        for _ in 0..2 {
+            let request = HttpRequest::new("GET", "http://a/");
+            client.send(request).await.unwrap();
+        }
+        clock.monotonic()
+    }
+
+    /// Story 50: `retry-after` is obeyed, whoever's connection it came on.
+    #[tokio::test]
+    async fn refusals_pause_the_bucket_and_errors_do_not() {
+        let cases = [
+            (r#"{"status": 200}"#, 0),
+            (r#"{"status": 500}"#, 0),
+            (r#"{"status": 503}"#, 0),
+            (r#"{"status": 503, "headers": {"Retry-After": "7"}}"#, 7),
+            (r#"{"status": 429, "headers": {"retry-after": "30"}}"#, 30),
+            (
+                r#"{"status": 429, "headers": {"retry-after": "Sun, 22 Nov 2026 00:00:09 GMT"}}"#,
+                9,
+            ),
+            (r#"{"status": 429, "headers": {"retry-after": "0"}}"#, 1),
+            (r#"{"status": 429}"#, 1),
+            // What a platform says with 200 only its manifest knows.
+            (r#"{"status": 200, "headers": {"retry-after": "30"}}"#, 0),
+        ];
+        for (response, expect) in cases {
+            assert_eq!(
+                wait_after(response).await,
+                Duration::from_secs(expect),
+                "{response}"
+            );
+        }
+    }
+}

@@ -370,12 +370,15 @@ mod tests {
         let replay = replay(TWO, Order::Sequence);
         let fault = replay.send(order(GOOD)).await.unwrap_err();
         assert_eq!(fault.class, Class::Bug);
-        let reply = replay.send(page()).await.unwrap();
-        assert_eq!((reply.status, reply.header("x-next")), (200, Some("2")));
-        assert_eq!(reply.body, r#"{"orders":[1.50]}"#);
+        let answer = replay.send(page()).await.unwrap();
+        assert_eq!((answer.status, answer.header("x-next")), (200, Some("2")));
+        assert_eq!(answer.body, r#"{"orders":[1.50]}"#);
         assert_eq!(replay.unused(), ["POST /orders"]);
-        let reply = replay.send(order(GOOD)).await.unwrap();
-        assert_eq!((reply.status, &reply.body[..]), (201, b"<ok/>".as_slice()));
+        let answer = replay.send(order(GOOD)).await.unwrap();
+        assert_eq!(
+            (answer.status, &answer.body[..]),
+            (201, b"<ok/>".as_slice())
+        );
         let fault = replay.send(order(GOOD)).await.unwrap_err();
         assert!(fault.message.contains("used up"), "{fault}");
         assert!(replay.unused().is_empty());

@@ -6,6 +6,7 @@ mod pacing;
 mod secure;
 mod server;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +25,9 @@ pub(super) struct VirtualClock {
 #[derive(Debug, Default)]
 struct Virtual {
     elapsed: Duration,
-    sleepers: Vec<(Duration, Waker)>,
+    next: u64,
+    /// By the moment they wait for, and a number of their own.
+    sleepers: BTreeMap<(Duration, u64), Waker>,
 }
 
 impl VirtualClock {
@@ -49,13 +52,11 @@ impl VirtualClock {
 
     fn step(&self) {
         let mut state = self.state.lock().unwrap();
-        let next = (state.sleepers.iter()).map(|(until, _)| *until).min();
-        state.elapsed = next.expect("everybody waits and nobody for the clock: a stall");
-        let now = state.elapsed;
-        let (due, rest): (Vec<_>, Vec<_>) =
-            (state.sleepers.drain(..)).partition(|(until, _)| *until <= now);
-        state.sleepers = rest;
-        for (_, waker) in due {
+        let first = state.sleepers.keys().next().copied();
+        let (now, _) = first.expect("everybody waits and nobody for the clock: a stall");
+        state.elapsed = now;
+        let later = state.sleepers.split_off(&(now, u64::MAX));
+        for waker in std::mem::replace(&mut state.sleepers, later).into_values() {
             waker.wake();
         }
     }
@@ -71,16 +72,18 @@ impl Clock for VirtualClock {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        let mut state = self.state.lock().unwrap();
+        state.next += 1;
         Box::pin(Sleep {
             clock: self.clone(),
-            until: self.elapsed() + duration,
+            key: (state.elapsed + duration, state.next),
         })
     }
 }
 
 struct Sleep {
     clock: VirtualClock,
-    until: Duration,
+    key: (Duration, u64),
 }
 
 impl Future for Sleep {
@@ -88,11 +91,17 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.clock.state.lock().unwrap();
-        if state.elapsed >= self.until {
+        if state.elapsed >= self.key.0 {
             return Poll::Ready(());
         }
-        state.sleepers.push((self.until, context.waker().clone()));
+        state.sleepers.insert(self.key, context.waker().clone());
         Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.clock.state.lock().unwrap().sleepers.remove(&self.key);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::transport::http::{
 /// In any window of `w` seconds at most `burst + rate * w` cells.
 #[test]
 fn the_quota_is_never_exceeded_in_any_window() {
-    for seed in 0..60 {
+    for seed in 0..40 {
         let mut random = fastrand::Rng::with_seed(seed);
         let clock = VirtualClock::default();
         let rate = [0.0167, 0.5, 2.0, 7.3, 50.0][random.usize(0..5)];
@@ -29,7 +29,7 @@ fn the_quota_is_never_exceeded_in_any_window() {
             random.u32(1..=8),
             &[("default", Some((rate, burst)))],
         );
-        let plans: Vec<(f64, u32, Lane)> = (0..150)
+        let plans: Vec<(f64, u32, Lane)> = (0..100)
             .map(|_| {
                 let lane = [Lane::StockDown, Lane::Orders, Lane::Items][random.usize(0..3)];
                 let start = random.f64() * 40.0 / rate;
@@ -46,12 +46,12 @@ fn the_quota_is_never_exceeded_in_any_window() {
                 .push((clock.elapsed(), (*cost).max(1)));
         })));
         let spent = spent.into_inner().unwrap();
-        assert_eq!(spent.len(), 150);
+        assert_eq!(spent.len(), 100);
         for (n, (from, _)) in spent.iter().enumerate() {
             let mut cells = 0;
             for (to, cost) in &spent[n..] {
                 cells += cost;
-                let allowed = f64::from(burst) + rate * (*to - *from).as_secs_f64();
+                let allowed = f64::from(burst) + rate * to.saturating_sub(*from).as_secs_f64();
                 assert!(
                     f64::from(cells) <= allowed + 1e-6,
                     "seed {seed}: {from:?}..{to:?}"
@@ -67,6 +67,8 @@ struct Platform {
     clock: VirtualClock,
     state: Mutex<PlatformState>,
     tells_retry_after: bool,
+    /// One way takes 2 ms to less than this many.
+    slowest_way: u64,
 }
 
 #[derive(Debug)]
@@ -82,12 +84,7 @@ struct PlatformState {
 }
 
 impl Platform {
-    fn new(
-        clock: &VirtualClock,
-        per_second: f64,
-        burst: f64,
-        tells_retry_after: bool,
-    ) -> Arc<Self> {
+    fn new(clock: &VirtualClock, per_second: f64, burst: f64) -> Self {
         let state = PlatformState {
             random: fastrand::Rng::with_seed(7),
             per_second,
@@ -98,11 +95,12 @@ impl Platform {
             last_accepted: Duration::ZERO,
             refused: 0,
         };
-        Arc::new(Self {
+        Self {
             clock: clock.clone(),
             state: Mutex::new(state),
-            tells_retry_after,
-        })
+            tells_retry_after: true,
+            slowest_way: 25,
+        }
     }
 
     /// Sets quota and what is left of it.
@@ -124,13 +122,14 @@ impl HttpClient for Platform {
         let way = |millis| self.clock.sleep(Duration::from_millis(millis));
         let (there, back) = {
             let mut state = self.state.lock().unwrap();
-            (state.random.u64(2..25), state.random.u64(2..25))
+            let slowest = self.slowest_way;
+            (state.random.u64(2..slowest), state.random.u64(2..slowest))
         };
         way(there).await;
         let (status, headers) = {
             let mut state = self.state.lock().unwrap();
             let now = self.clock.elapsed();
-            let since = (now - state.counted_at).as_secs_f64();
+            let since = now.saturating_sub(state.counted_at).as_secs_f64();
             state.cells = (state.cells + since * state.per_second).min(state.burst);
             state.counted_at = now;
             let mut headers = vec![
@@ -222,7 +221,7 @@ fn a_quota_of_50_a_second_is_used_to_99_5_percent_without_refusal() {
     for reads in [Reads::Nothing, Reads::Remaining, Reads::Quota] {
         let clock = VirtualClock::default();
         let limiter = Arc::new(limiter(&clock, 8, &[("default", Some((50.0, 100)))]));
-        let platform = Platform::new(&clock, 50.0, 100.0, true);
+        let platform = Arc::new(Platform::new(&clock, 50.0, 100.0));
         clock.run(eight_tasks(
             &clock,
             limiter,
@@ -233,33 +232,36 @@ fn a_quota_of_50_a_second_is_used_to_99_5_percent_without_refusal() {
         let (accepted, refused) = platform.counts();
         let until = platform.state.lock().unwrap().last_accepted.as_secs_f64();
         let used = f64::from(accepted) / (100.0 + 50.0 * until);
-        println!("used {:.3} %, refused {refused}", used * 100.0);
         assert_eq!(refused, 0);
         assert!(used >= 0.995, "{used}");
     }
 }
 
-/// Somebody else uses up the shared quota: one refusal for each time, no storm.
+/// Somebody else uses up the shared quota: one refusal for each time, no storm. With several in flight,
+/// those on their way at that moment are refused with it.
 #[test]
 fn a_quota_used_up_by_others_costs_one_refusal_each_time() {
-    for tells_retry_after in [true, false] {
+    for (concurrency, tells_retry_after, most) in [(1, true, 1), (1, false, 1), (8, true, 3)] {
         let clock = VirtualClock::default();
-        let limiter = Arc::new(limiter(&clock, 8, &[("default", Some((50.0, 100)))]));
-        let platform = Platform::new(&clock, 50.0, 100.0, tells_retry_after);
+        let limiter = limiter(&clock, concurrency, &[("default", Some((50.0, 100)))]);
+        let platform = Arc::new(Platform {
+            tells_retry_after,
+            slowest_way: if concurrency == 1 { 8 } else { 25 },
+            ..Platform::new(&clock, 50.0, 100.0)
+        });
         let others = async {
-            for _ in 0..4 {
+            for _ in 0..2 {
                 clock.sleep(Duration::from_secs(35)).await;
                 platform.drop_to(50.0, 100.0, 0.0);
             }
         };
-        let end = Duration::from_secs(170);
-        let ours = eight_tasks(&clock, limiter, Arc::clone(&platform), Reads::Nothing, end);
+        let end = Duration::from_secs(90);
+        let seen = Arc::clone(&platform);
+        let ours = eight_tasks(&clock, Arc::new(limiter), seen, Reads::Nothing, end);
         clock.run(async { tokio::join!(ours, others) });
         let (accepted, refused) = platform.counts();
-        println!("accepted {accepted}, refused {refused}");
-        // What is in flight when it happens is refused together: at 50/s and 25 ms at most three.
-        assert!(refused <= 4 * 3, "{refused}");
-        assert!(accepted >= 8_000, "{accepted}");
+        assert!((2..=2 * most).contains(&refused), "{refused}");
+        assert!(accepted >= 4_200, "{accepted}");
     }
 }
 
@@ -267,8 +269,11 @@ fn a_quota_used_up_by_others_costs_one_refusal_each_time() {
 #[test]
 fn a_lowered_quota_is_learned_from_one_refusal() {
     let clock = VirtualClock::default();
-    let limiter = Arc::new(limiter(&clock, 2, &[("default", Some((50.0, 100)))]));
-    let platform = Platform::new(&clock, 50.0, 100.0, true);
+    let limiter = Arc::new(limiter(&clock, 1, &[("default", Some((50.0, 100)))]));
+    let platform = Arc::new(Platform {
+        slowest_way: 8,
+        ..Platform::new(&clock, 50.0, 100.0)
+    });
     let drops = async {
         clock.sleep(Duration::from_secs(10)).await;
         platform.drop_to(20.0, 40.0, 0.0);
@@ -278,9 +283,9 @@ fn a_lowered_quota_is_learned_from_one_refusal() {
     let ours = eight_tasks(&clock, limiter, Arc::clone(&platform), Reads::Quota, FORTY);
     clock.run(async { tokio::join!(ours, drops) });
     let (accepted, refused) = platform.counts();
-    println!("accepted {accepted}, refused {refused}");
-    assert!(refused <= 2, "{refused}");
-    assert!(accepted >= 850, "{accepted}");
+    assert_eq!(refused, 2);
+    // 100 + 500, 300 and 75, less what the margins and two whole seconds of pause cost.
+    assert!(accepted >= 940, "{accepted}");
 }
 
 /// The quota is lower than declared and nothing says so: the rate goes down by itself.
@@ -288,17 +293,11 @@ fn a_lowered_quota_is_learned_from_one_refusal() {
 fn a_quota_declared_too_high_is_approached_from_above() {
     let clock = VirtualClock::default();
     let limiter = Arc::new(limiter(&clock, 4, &[("default", Some((50.0, 100)))]));
-    let platform = Platform::new(&clock, 20.0, 40.0, true);
-    let end = Duration::from_secs(300);
-    clock.run(eight_tasks(
-        &clock,
-        limiter,
-        Arc::clone(&platform),
-        Reads::Nothing,
-        end,
-    ));
+    let platform = Arc::new(Platform::new(&clock, 20.0, 40.0));
+    let end = Duration::from_mins(5);
+    let seen = Arc::clone(&platform);
+    clock.run(eight_tasks(&clock, limiter, seen, Reads::Nothing, end));
     let (accepted, refused) = platform.counts();
-    println!("accepted {accepted}, refused {refused}");
     assert!(f64::from(accepted) >= 0.7 * 20.0 * 300.0, "{accepted}");
     assert!(refused <= 60, "{refused}");
 }

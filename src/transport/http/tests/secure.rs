@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::RealClock;
@@ -11,8 +11,9 @@ use super::server::{Server, answer, reply};
 use crate::fault::{Class, Effect};
 use crate::transport::http::{Client, HttpClient, HttpOptions, HttpRequest};
 
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
@@ -45,7 +46,7 @@ fn server(authority: &CertifiedIssuer<'static, KeyPair>, name: &str) -> Server {
 
 #[tokio::test]
 async fn a_private_authority_is_believed_when_configured_and_only_then() {
-    let (ours, other) = (authority(), authority());
+    let (ours, other) = (authority("ours"), authority("other"));
     let directory = tempfile::tempdir().unwrap();
     // The machine's own authorities do not know either; ours is known from a file.
     let cases = [
@@ -75,6 +76,6 @@ async fn a_private_authority_is_believed_when_configured_and_only_then() {
                 assert!(fault.message.contains("`ca_file`"), "{fault}");
             }
         }
-        server.finish();
+        server.finish().await;
     }
 }

@@ -34,15 +34,15 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let hears = Arc::clone(&heard);
+        let requests = Arc::clone(&heard);
         let thread = std::thread::spawn(move || {
             for part in script {
                 let (stream, _) = listener.accept().unwrap();
-                stream
-                    .set_read_timeout(Some(Duration::from_secs(5)))
-                    .unwrap();
+                let patience = Some(Duration::from_secs(5));
+                stream.set_read_timeout(patience).unwrap();
+                stream.set_write_timeout(patience).unwrap();
                 if let Some(mut stream) = wrap(stream) {
-                    hears.lock().unwrap().push(read_request(&mut *stream));
+                    requests.lock().unwrap().push(read_request(&mut *stream));
                     part(&mut *stream);
                 }
             }
@@ -58,9 +58,12 @@ impl Server {
         format!("http://{}{path}", self.address)
     }
 
-    /// Waits for the end of the script; the first request of each connection as text.
-    pub(super) fn finish(self) -> Vec<String> {
-        self.thread.join().unwrap();
+    /// Waits for the end of the script; the first request of each connection as text. The runtime goes
+    /// on meanwhile: a client that gives up on a reply closes its connection there.
+    pub(super) async fn finish(self) -> Vec<String> {
+        tokio::task::spawn_blocking(move || self.thread.join().unwrap())
+            .await
+            .unwrap();
         Arc::into_inner(self.heard).unwrap().into_inner().unwrap()
     }
 }
