@@ -115,7 +115,11 @@ struct ConfiguredManifest {
 
 impl Configured for ConfiguredManifest {
     fn open(&self, context: Context) -> Result<Connection, Fault> {
-        let wire = Arc::new(Wire::new(Arc::clone(&self.compiled), self.values.clone(), context));
+        let wire = Arc::new(Wire::new(
+            Arc::clone(&self.compiled),
+            self.values.clone(),
+            context,
+        ));
         let mut connection = Connection::default();
         for stream in self.compiled.reads.keys().copied() {
             let source = ManifestSource {
