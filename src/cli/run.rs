@@ -33,7 +33,7 @@ pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };
-    let _guard = log::start(&plan.log);
+    log::start(&plan.log);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let path = store_path(&plan);
     let store = match open_store(&plan, &path, clock.as_ref()) {
@@ -79,6 +79,7 @@ async fn serve(
     let connections = runtime.connections.len();
     notify::ready(&format!("{connections} connections"));
     tracing::info!(connections, routes = runtime.plan.routes.len(), "running");
+    let mut quiet = std::pin::pin!(quiet(&runtime, clock.as_ref(), until_quiet));
     let exit = loop {
         tokio::select! {
             _ = term.recv() => break Exit::Ok,
@@ -92,7 +93,7 @@ async fn serve(
                     break Exit::Findings;
                 }
             }
-            quiet = quiet(&runtime, clock.as_ref(), until_quiet) => {
+            quiet = &mut quiet => {
                 break if quiet { Exit::Ok } else { Exit::Findings };
             }
         }
