@@ -1,3 +1,13 @@
 //! The command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+use crossdock::cli;
+use crossdock::connector::Connector;
+use crossdock::connectors;
+
+fn main() -> ExitCode {
+    let built_in = connectors::built_in();
+    let registry: Vec<&dyn Connector> = built_in.iter().map(AsRef::as_ref).collect();
+    cli::main(&registry).into()
+}

@@ -6,4 +6,6 @@
     reason = "a test may panic"
 )]
 
+mod cli;
+mod config;
 mod store_crash;
