@@ -3,8 +3,13 @@
 //! A command gets its surroundings as an argument ([`Shell`]), so that tests run it without a
 //! process. While a daemon runs, commands that need the store speak to it through its admin socket.
 
+mod ask;
 mod check;
 mod config;
+mod desk;
+mod log;
+mod run;
+mod store;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -14,6 +19,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Surroundings, System, render};
 use crate::connector::Connector;
+use crate::diagnostic::Diagnostics;
+use crate::topology;
 
 /// What a command tells the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,11 +84,12 @@ struct Cli {
     command: Command,
 }
 
+const CONFIG_HELP: &str = "Configuration: a file, or a folder of *.toml [default: \
+                           $CROSSDOCK_CONFIG, ./crossdock.toml, /etc/crossdock]";
+
 #[derive(Debug, Args)]
 struct Global {
-    /// Configuration: a file, or a folder of *.toml [default: $CROSSDOCK_CONFIG, ./crossdock.toml,
-    /// /etc/crossdock]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", help = CONFIG_HELP)]
     config: Option<PathBuf>,
     /// Whether to use colours
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
@@ -98,22 +106,40 @@ enum Colour {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Run),
     Check(check::Check),
+    Plan(desk::PlanCommand),
+    Status(desk::Status),
+    Queue(desk::Queue),
+    Quarantine(desk::Quarantine),
+    Explain(desk::Explain),
+    Connection(desk::Connection),
     Config(config::Config),
+    Store(store::Store),
 }
 
 /// Runs the command line of this process.
 pub fn main(registry: &[&dyn Connector]) -> Exit {
-    let (stdout, stderr) = (io::stdout(), io::stderr());
-    let is_terminal = stdout.is_terminal();
+    // Never locked for longer than a write: other threads log to the same stream, and would wait for
+    // ever.
     let mut shell = Shell {
         registry,
         around: &System,
-        out: &mut stdout.lock(),
-        err: &mut stderr.lock(),
-        is_terminal,
+        out: &mut io::stdout(),
+        err: &mut io::stderr(),
+        is_terminal: io::stdout().is_terminal(),
     };
     run(std::env::args_os(), &mut shell)
+}
+
+/// Tells what is wrong with a connector of the binary itself: a defect of ours.
+pub fn broken(findings: &Diagnostics) -> Exit {
+    let text = render::text(findings, render::Style::Plain);
+    let _ = write!(
+        io::stderr().lock(),
+        "crossdock: a built-in connector is broken\n{text}"
+    );
+    Exit::Failed
 }
 
 /// Runs one command line; the first argument is the program's name.
@@ -123,8 +149,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Err(error) => return usage(&error, shell),
     };
     let done = match &cli.command {
+        Command::Run(command) => run::run(command, &cli.global, shell),
         Command::Check(command) => check::run(command, &cli.global, shell),
+        Command::Plan(command) => desk::plan(command, &cli.global, shell),
+        Command::Status(command) => desk::status(command, &cli.global, shell),
+        Command::Queue(command) => desk::queue(command, &cli.global, shell),
+        Command::Quarantine(command) => desk::quarantine(command, &cli.global, shell),
+        Command::Explain(command) => desk::explain(command, &cli.global, shell),
+        Command::Connection(command) => desk::connection(command, &cli.global, shell),
         Command::Config(command) => config::run(command, &cli.global, shell),
+        Command::Store(command) => store::run(command, &cli.global, shell),
     };
     done.and_then(|exit| shell.out.flush().map(|()| exit))
         .unwrap_or_else(|error| {
@@ -139,9 +173,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
 
 fn usage(error: &clap::Error, shell: &mut Shell<'_>) -> Exit {
     let text = error.render();
-    let (stream, exit): (&mut dyn Write, _) = match error.use_stderr() {
-        true => (shell.err, Exit::Usage),
-        false => (shell.out, Exit::Ok),
+    let (stream, exit): (&mut dyn Write, _) = if error.use_stderr() {
+        (shell.err, Exit::Usage)
+    } else {
+        (shell.out, Exit::Ok)
     };
     let _ = write!(stream, "{text}");
     exit
@@ -159,6 +194,20 @@ impl Global {
             here.to_owned()
         } else {
             "/etc/crossdock".into()
+        }
+    }
+
+    /// The plan; what is wrong with it is told, and how to end then.
+    fn plan(&self, shell: &mut Shell<'_>) -> io::Result<Result<topology::Plan, Exit>> {
+        let path = self.path(shell.around);
+        let read = crate::config::read(&path, shell.around, crate::config::Credentials::Needed);
+        match read.and_then(|loaded| topology::plan(&loaded, shell.registry)) {
+            Ok(plan) => Ok(Ok(plan)),
+            Err(findings) => {
+                let style = self.style(shell);
+                write!(shell.err, "{}", render::text(&findings, style))?;
+                Ok(Err(Exit::Config))
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use super::auth::{Auth, Proof};
 use super::fault::{FaultRule, Rule, compile as compile_rules};
-use super::limits::{Limit, Limits};
+use super::limits::{LimitPart, Limits};
 use super::read::{Read, Reading};
 use super::request::{Base, Call, Http, Request};
 use super::scope::{Compiler, Tables};
@@ -43,7 +43,7 @@ pub struct Manifest {
     pub auth: Auth,
     /// How fast a credential may ask.
     #[serde(default)]
-    pub limits: BTreeMap<Name, Limit>,
+    pub limits: LimitPart,
     /// Long texts, such as GraphQL queries: `text.NAME`.
     #[serde(default)]
     pub text: BTreeMap<String, String>,
@@ -232,6 +232,7 @@ impl Manifest {
             },
             quotas: self
                 .limits
+                .bucket
                 .iter()
                 .map(|(name, limit)| {
                     let quota = Quota {

@@ -1,4 +1,4 @@
-//! `[limits.BUCKET]`: how fast a credential may ask.
+//! `[limits]`: how fast a credential may ask.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,20 @@ use serde::Deserialize;
 use super::scope::{Compiler, Frame};
 use super::text::{Expr, Name};
 use crate::expr::Program;
-use crate::transport::http::Feedback;
+use crate::transport::http::{Feedback, LimitOptions, Rate};
 
-/// One bucket. A request that costs more than `burst` is refused when the manifest is loaded.
+/// How fast a credential may ask.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitPart {
+    /// Requests under way at once.
+    pub concurrency: Option<u32>,
+    /// Quotas. Where none is called `default`, that one has 5 a second and a burst of 10.
+    #[serde(default)]
+    pub bucket: BTreeMap<Name, Limit>,
+}
+
+/// One quota. A request that costs more than `burst` is refused when the manifest is loaded.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
@@ -18,8 +29,6 @@ pub struct Limit {
     pub per_second: f64,
     /// Cells at once.
     pub burst: u32,
-    /// Requests under way at once.
-    pub concurrency: Option<u32>,
     /// How many cells are left, by a reply: `number(reply.headers['x-remaining'])`.
     pub remaining: Option<Expr>,
 }
@@ -27,26 +36,37 @@ pub struct Limit {
 /// All buckets. One called `default` always exists.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Limits {
-    buckets: BTreeMap<String, Limit>,
+    options: LimitOptions,
     remaining: BTreeMap<String, Program>,
 }
 
 impl Limits {
-    pub(super) fn compile(limits: &BTreeMap<Name, Limit>, compiler: &mut Compiler) -> Self {
+    pub(super) fn compile(limits: &LimitPart, compiler: &mut Compiler) -> Self {
         let scope = compiler.scope(&["reply"]);
         let mut compiled = Self::default();
-        for (name, limit) in limits {
-            let path = format!("limits.{}", name.as_str());
-            if limit.per_second <= 0.0 || limit.burst == 0 || limit.concurrency == Some(0) {
-                let message = "a bucket must let something through";
+        if let Some(concurrency) = limits.concurrency {
+            compiled.options.concurrency = concurrency;
+            if concurrency == 0 {
+                let message = "at least one request must be under way";
+                compiler.error("limits.concurrency", 0..0, message, None);
+            }
+        }
+        for (name, limit) in &limits.bucket {
+            let path = format!("limits.bucket.{}", name.as_str());
+            let rate = Rate {
+                per_second: limit.per_second,
+                burst: limit.burst,
+            };
+            if let Err(message) = rate.check() {
                 compiler.error(&path, name.span(), message, None);
             }
             if let Some(program) = compiler.maybe(limit.remaining.as_ref(), &scope, &path) {
                 compiled.remaining.insert(name.as_str().to_owned(), program);
             }
             compiled
+                .options
                 .buckets
-                .insert(name.as_str().to_owned(), limit.clone());
+                .insert(name.as_str().to_owned(), Some(rate));
         }
         compiled
     }
@@ -61,25 +81,22 @@ impl Limits {
     ) {
         let name = bucket.map_or("default", Name::as_str);
         let span = bucket.map_or(0..0, Name::span);
-        match self.buckets.get(name) {
-            None if bucket.is_some() => {
-                let help = Some(format!("add [limits.{name}]"));
+        match self.options.buckets.get(name) {
+            None => {
+                let help = Some(format!("add [limits.bucket.{name}]"));
                 compiler.error(path, span, format!("there is no bucket `{name}`"), help);
             }
-            Some(limit) if cost > limit.burst => {
-                let message = format!(
-                    "a cost of {cost} never fits into a burst of {}",
-                    limit.burst
-                );
+            Some(Some(rate)) if cost > rate.burst => {
+                let message = format!("a cost of {cost} never fits into a burst of {}", rate.burst);
                 compiler.error(path, span, message, None);
             }
-            _ => {}
+            Some(_) => {}
         }
     }
 
-    /// The buckets, by name.
-    pub(super) fn buckets(&self) -> &BTreeMap<String, Limit> {
-        &self.buckets
+    /// For the limiter of a connection.
+    pub(super) fn options(&self) -> &LimitOptions {
+        &self.options
     }
 
     /// What a reply tells about what is left of a bucket.

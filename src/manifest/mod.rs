@@ -42,7 +42,7 @@ mod write;
 
 pub use auth::Auth;
 pub use compiled::Manifest;
-pub use limits::Limit;
+pub use limits::{Limit, LimitPart};
 pub use read::Read;
 pub use settings::{Setting, SettingKind};
 pub use text::{Expr, Name, Text, Tree};
@@ -58,7 +58,7 @@ use wire::Wire;
 use crate::connector::{Configured, Connection, Connector, Context, Probe, Spec};
 use crate::diagnostic::{Diagnostics, SourceText};
 use crate::fault::Fault;
-use crate::transport::http::Lane;
+use crate::transport::http::{Lane, LimitOptions};
 
 /// JSON Schema of the format.
 pub fn schema() -> Json {
@@ -89,13 +89,9 @@ pub struct ManifestConnector {
 }
 
 impl ManifestConnector {
-    /// Its buckets, by name.
-    pub fn limits(&self) -> impl Iterator<Item = (&str, &Limit)> {
-        self.compiled
-            .limits
-            .buckets()
-            .iter()
-            .map(|(name, limit)| (name.as_str(), limit))
+    /// How fast one credential may ask, for the limiter of a connection.
+    pub fn limits(&self) -> &LimitOptions {
+        self.compiled.limits.options()
     }
 }
 

@@ -106,7 +106,6 @@ pub struct Fetch {
 /// A compiled [`Read`].
 #[derive(Debug)]
 pub(super) struct Reading {
-    pub(super) stream: Stream,
     pub(super) poll: Duration,
     pub(super) settle_lag: Duration,
     pub(super) reread_open: bool,
@@ -206,7 +205,6 @@ impl Read {
             _ => Duration::ZERO,
         };
         Reading {
-            stream,
             poll: Duration::from_secs(self.poll_secs),
             settle_lag: lag,
             reread_open: self.reread_open,

@@ -144,7 +144,7 @@ impl Wire {
         else {
             return Ok(reply);
         };
-        if fault.class == Class::Throttle {
+        if fault.class == Class::Throttle && reply.status != 429 {
             let retry_after = fault.retry_after;
             let feedback = crate::transport::http::Feedback::Throttled { retry_after };
             http.observe(&call.bucket, feedback);
@@ -243,9 +243,7 @@ impl Wire {
             .await?;
         if let Some((call, capture)) = &login.then {
             roots.push(("session", &document));
-            let roots_of_proof = [("session", &document), ("secret", &self.values.secrets)];
-            let tables = &self.manifest.tables;
-            let frame = Frame::new(&roots_of_proof, tables);
+            let frame = Frame::new(&roots, &self.manifest.tables);
             let proof = secret_headers(&login.headers, &frame).map_err(|it| not_captured(&it))?;
             let more = self.log_in_step(call, capture, &roots, &proof).await?;
             document = merged(document, more);

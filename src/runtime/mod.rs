@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub use clock::SystemClock;
 pub use open::{open_store, store_path};
+pub use rules::of as engine_rules;
 
 use crate::clock::Clock;
 use crate::connector::Connection;

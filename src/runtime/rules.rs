@@ -17,7 +17,7 @@ use crate::topology::Plan;
 ///
 /// # Errors
 /// `Config` when a mapping cannot be compiled; the plan's checks found that before.
-pub(super) fn of(plan: &Plan) -> Result<Rules, Fault> {
+pub fn of(plan: &Plan) -> Result<Rules, Fault> {
     Ok(Rules {
         router: Router::new(plan.routes.iter().map(|route| Route {
             name: route.name.clone(),

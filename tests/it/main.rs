@@ -9,3 +9,4 @@
 mod cli;
 mod config;
 mod store_crash;
+mod tidy;
