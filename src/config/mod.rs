@@ -2,8 +2,8 @@
 //!
 //! 1. `source.rs`: one file, or the `*.toml` of a folder, as UTF-8 and of bounded size;
 //! 2. `tree.rs`: parsed and merged into one tree in which each value knows its place;
-//! 3. `interpolate.rs`: placeholders (`${env:…}`, `${file:…}`, `${credential:…}`) replaced in
-//! texts; 4. `de.rs`, `section.rs`: typed, section by section, so that one mistake hides no other;
+//! 3. `interpolate.rs`: placeholders (`${env:…}`, `${file:…}`, `${credential:…}`) in texts;
+//! 4. `de.rs`, `section.rs`: typed, section by section, so that one mistake hides no other;
 //! 5. `ranges.rs`, `check.rs`: bounds, and what two settings say together.
 //!
 //! `load.rs` runs them in this order.
