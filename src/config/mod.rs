@@ -164,6 +164,16 @@ pub fn load(
     })
 }
 
+/// Reads what stands at `path` of a document as a typed value. `None` when anything in it is wrong;
+/// the findings then say all of it.
+pub fn read_part<T: DeserializeOwned>(
+    document: &Document,
+    path: &[Step],
+    findings: &mut Diagnostics,
+) -> Option<T> {
+    section::read(document, path, findings)
+}
+
 /// Reads a connector's settings as a typed value, with the same findings as any section.
 ///
 /// # Errors
