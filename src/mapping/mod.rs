@@ -273,7 +273,7 @@ impl Mapping {
         let mut out = if self.keep_rest {
             record.clone()
         } else {
-            Json::Object(Map::new())
+            Json::Object(Map::with_capacity(self.rules.len()))
         };
         for rule in &self.rules {
             rule.apply(view, &mut out)

@@ -148,42 +148,30 @@ impl Path {
     /// The place of the value at its end, made where it is missing. Nothing when something else than
     /// a map or list is in the way.
     pub(super) fn place<'j>(&self, record: &'j mut Json) -> Option<&'j mut Json> {
-        let mut at = record;
-        for step in &self.0 {
-            at = match step {
-                Step::Field(name) => {
-                    if at.is_null() {
-                        *at = Json::Object(Map::new());
-                    }
-                    let entries = at.as_object_mut()?;
-                    // `entry` would need the name as an owned text even where the field is there.
-                    if !entries.contains_key(&**name) {
-                        entries.insert(name.to_string(), Json::Null);
-                    }
-                    entries.get_mut(&**name)?
-                }
-                Step::Index(index) => at.as_array_mut()?.get_mut(*index)?,
-                Step::Each => return None,
-            };
-        }
-        Some(at)
+        place(&self.0, record)
     }
 
     /// Sets the value at its end; whether that was possible.
     pub(super) fn set(&self, record: &mut Json, value: Json) -> bool {
-        // The usual case of a field of the record itself, without a second look into the map.
-        if let ([Step::Field(name)], Json::Object(entries)) = (self.0.as_slice(), &mut *record) {
-            match entries.get_mut(&**name) {
-                Some(place) => *place = value,
-                None => {
-                    entries.insert(name.to_string(), value);
+        let Some((Step::Field(name), way)) = self.0.split_last() else {
+            return match self.place(record) {
+                Some(place) => {
+                    *place = value;
+                    true
                 }
-            }
-            return true;
+                None => false,
+            };
+        };
+        let Some(holder) = place(way, record) else {
+            return false;
+        };
+        if holder.is_null() {
+            *holder = Json::Object(Map::new());
         }
-        match self.place(record) {
-            Some(place) => {
-                *place = value;
+        // One look into the map, whether or not the field is there; it keeps its place in the order.
+        match holder.as_object_mut() {
+            Some(entries) => {
+                entries.insert(name.to_string(), value);
                 true
             }
             None => false,
@@ -194,6 +182,28 @@ impl Path {
     pub(super) fn remove(&self, record: &mut Json) {
         remove(&self.0, record);
     }
+}
+
+fn place<'j>(steps: &[Step], record: &'j mut Json) -> Option<&'j mut Json> {
+    let mut at = record;
+    for step in steps {
+        at = match step {
+            Step::Field(name) => {
+                if at.is_null() {
+                    *at = Json::Object(Map::new());
+                }
+                let entries = at.as_object_mut()?;
+                // `entry` would need the name as an owned text even where the field is there.
+                if !entries.contains_key(&**name) {
+                    entries.insert(name.to_string(), Json::Null);
+                }
+                entries.get_mut(&**name)?
+            }
+            Step::Index(index) => at.as_array_mut()?.get_mut(*index)?,
+            Step::Each => return None,
+        };
+    }
+    Some(at)
 }
 
 fn remove(steps: &[Step], at: &mut Json) {
