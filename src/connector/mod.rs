@@ -40,7 +40,7 @@ pub use delivery::{
     Captured, Confirmation, Delivery, LineLink, Operation, Outcome, Progress, StepLog, Token,
 };
 pub use page::{Body, Change, Page, Raw, Version};
-pub use spec::{Capabilities, Evidence, Spec, StockBasis, StockWrite, StreamSpec};
+pub use spec::{Capabilities, Evidence, Quota, Spec, StockBasis, StockWrite, StreamSpec};
 
 use crate::clock::Clock;
 use crate::diagnostic::Diagnostics;
@@ -67,7 +67,7 @@ pub trait Configured: Send + Sync + Debug {
     ///
     /// # Errors
     /// `Config` when something it needs from the [`Context`] is missing.
-    fn open(self: Box<Self>, context: Context) -> Result<Connection, Fault>;
+    fn open(&self, context: Context) -> Result<Connection, Fault>;
 }
 
 /// What a connection may use from its surroundings.

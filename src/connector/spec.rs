@@ -82,8 +82,17 @@ pub struct Capabilities {
     pub costliest_request: u32,
 }
 
+/// How fast one bucket of a credential may be asked, by the vendor's own documentation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quota {
+    /// Cells a second.
+    pub per_second: f64,
+    /// Cells at once.
+    pub burst: u32,
+}
+
 /// What a connector is.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Spec {
     /// The name of its folder.
     pub name: String,
@@ -93,6 +102,8 @@ pub struct Spec {
     pub streams: BTreeMap<Stream, StreamSpec>,
     /// Declared facts of the whole.
     pub capabilities: Capabilities,
+    /// By bucket; a careful default where the vendor says nothing.
+    pub quotas: BTreeMap<String, Quota>,
     /// JSON Schema of its settings.
     pub settings_schema: serde_json::Value,
 }

@@ -43,7 +43,7 @@ pub use query::{
 };
 pub use rules::{EngineLimits, Facts, Mapped, Pool, PoolMember, Publish, RecordMapping, Rules};
 pub use service::{Handle, Service};
-pub use tables::{Checkpoint, Counts, Entry, Quarantined, Subject};
+pub use tables::{Checkpoint, Counts, Entry, Quarantined, Subject, row_checks};
 
 use crate::clock::{Clock, Timestamp};
 use crate::connector::{Cursor, Outcome};
@@ -189,18 +189,19 @@ impl Engine {
 
     /// Stages units of work, commits them together and answers them; in several commits where they
     /// stage more rows than one should have.
-    fn group(&mut self, works: Vec<Box<dyn Work>>) -> Result<(), StoreError> {
+    fn group(&mut self, works: Vec<Box<dyn Work>>) -> Result<bool, StoreError> {
         let mut works = works.into_iter().peekable();
+        let mut wrote = false;
         while works.peek().is_some() {
-            self.commit_some(&mut works)?;
+            wrote |= self.commit_some(&mut works)?;
         }
-        Ok(())
+        Ok(wrote)
     }
 
     fn commit_some(
         &mut self,
         works: &mut dyn Iterator<Item = Box<dyn Work>>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let rules = Arc::clone(&self.rules);
         let mut txn = Txn::new(self.store.as_ref());
@@ -223,15 +224,16 @@ impl Engine {
             }
         }
         let batch = txn.into_batch();
-        let committed = if batch.is_empty() {
-            Ok(())
-        } else {
+        let wrote = !batch.is_empty();
+        let committed = if wrote {
             self.store.commit(batch)
+        } else {
+            Ok(())
         };
         for work in staged {
             work.answer(committed.as_ref().map(|()| ()));
         }
-        committed
+        committed.map(|()| wrote)
     }
 
     /// Does one unit of work in a commit of its own.
@@ -346,9 +348,15 @@ requests! {
     /// Lets a row go.
     fn quarantine_dismiss(number: u64, reason: String) -> () =
         |stage| desk::dismiss(stage, number, &reason);
-    /// Ids of things of a stream that are open at their origin, for reading again.
-    fn open_things(connection: ConnectionName, stream: Stream, limit: usize) -> Vec<RemoteId> =
-        |stage| query::open_things(stage, &connection, stream, limit);
+    /// Ids of things of a stream that are open at their origin and were seen last at or after
+    /// `not_before`, for reading again.
+    fn open_things(
+        connection: ConnectionName,
+        stream: Stream,
+        not_before: Timestamp,
+        limit: usize,
+    ) -> Vec<RemoteId> =
+        |stage| query::open_things(stage, &connection, stream, not_before, limit);
     /// Removes payloads whose time is over; whether more are left.
     fn expire_payloads() -> bool = |stage| accept::expire_payloads(stage, GROUP_ROWS);
 }

@@ -5,7 +5,7 @@ use super::accept::{Accepted, Unit};
 use super::cells;
 use super::rules::Mapped;
 use super::stage::{NewQuarantine, Stage};
-use super::tables::{EVENT, Nothing, OPEN, RESERVATION, Subject};
+use super::tables::{EVENT, OPEN, Open, RESERVATION, Subject};
 use crate::connector::{Captured, Operation};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RemoteId};
@@ -33,7 +33,13 @@ pub(super) fn accept(
     if order.is_settled() {
         OPEN.delete(stage.txn, &open);
     } else {
-        OPEN.put(stage.txn, &open, &Nothing {})?;
+        OPEN.put(
+            stage.txn,
+            &open,
+            &Open {
+                since: order.placed_at,
+            },
+        )?;
     }
     let cancelled = order.axes.cancellation == CancellationState::Cancelled;
     for route in stage.rules.router.from(&unit.connection, unit.stream) {

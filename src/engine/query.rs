@@ -298,15 +298,19 @@ pub(super) fn hints(
     Ok(rows.into_iter().map(|((_, _, id), _)| id).collect())
 }
 
-/// Ids of things that are not closed at their origin, oldest first: for reading them again where the
-/// vendor's timestamps lie.
+/// Ids of things that are not settled at their origin: for reading them again where the vendor's
+/// timestamps lie. Those that began before `not_before` are left alone.
 pub(super) fn open_things(
     stage: &Stage<'_, '_>,
     connection: &ConnectionName,
     stream: Stream,
+    not_before: Timestamp,
     limit: usize,
 ) -> Result<Vec<RemoteId>, EngineError> {
     let range = OPEN.under(&(connection.clone(), stream));
-    let rows = OPEN.scan(stage.txn, &range, limit)?;
-    Ok(rows.into_iter().map(|((_, _, id), _)| id).collect())
+    let rows = OPEN.scan(stage.txn, &range, 100_000)?;
+    let young = rows
+        .into_iter()
+        .filter(|(_, open)| open.since >= not_before);
+    Ok(young.map(|((_, _, id), _)| id).take(limit).collect())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::stage::Stage;
 use super::{Engine, EngineError, Work};
@@ -20,6 +20,7 @@ type Job = Box<dyn Work + Send>;
 #[derive(Debug, Clone)]
 pub struct Handle {
     queue: mpsc::Sender<Message>,
+    commits: watch::Receiver<u64>,
 }
 
 enum Message {
@@ -32,18 +33,24 @@ enum Message {
 pub struct Service {
     engine: Engine,
     queue: mpsc::Receiver<Message>,
+    commits: watch::Sender<u64>,
 }
 
 impl Service {
     /// A service and the first handle to it.
     pub fn new(engine: Engine) -> (Self, Handle) {
         let (sender, receiver) = mpsc::channel(QUEUE);
+        let (commits, seen) = watch::channel(0);
         (
             Self {
                 engine,
                 queue: receiver,
+                commits,
             },
-            Handle { queue: sender },
+            Handle {
+                queue: sender,
+                commits: seen,
+            },
         )
     }
 
@@ -60,7 +67,7 @@ impl Service {
                 match message {
                     Message::Work(work) => group.push(work as Box<dyn Work>),
                     Message::Reload(rules, reply) => {
-                        self.engine.group(std::mem::take(&mut group))?;
+                        self.commit(std::mem::take(&mut group))?;
                         let _ = reply.send(self.engine.reload(rules));
                     }
                 }
@@ -68,9 +75,16 @@ impl Service {
                     next = self.queue.try_recv().ok();
                 }
             }
-            self.engine.group(group)?;
+            self.commit(group)?;
         }
         Ok(self.engine)
+    }
+
+    fn commit(&mut self, group: Vec<Box<dyn Work>>) -> Result<(), StoreError> {
+        if self.engine.group(group)? {
+            self.commits.send_modify(|count| *count += 1);
+        }
+        Ok(())
     }
 }
 
@@ -129,6 +143,11 @@ impl Handle {
             .await
             .map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
+    }
+
+    /// Changes with every commit: something may be due that was not before.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.clone()
     }
 
     /// Decides by other rules from now on.

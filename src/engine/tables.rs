@@ -14,7 +14,7 @@ use crate::ledger::Entity;
 use crate::outbox::OutboxRow;
 use crate::record::Stream;
 use crate::store::codec::Versioned;
-use crate::store::table::{self, Table};
+use crate::store::table::{self, CheckRow, Table, TableInfo};
 
 /// `(name) -> fact`.
 pub(super) const META: Table<String, Fact> = Table::new(table::META);
@@ -29,8 +29,8 @@ pub(super) const ENTITY: Table<EntityId, Entity> = Table::new(table::ENTITY);
 pub(super) const LINK: Table<(ConnectionName, Stream, RemoteId), LinkTo> = Table::new(table::LINK);
 /// `(stream, natural key, entity) -> nothing`.
 pub(super) const BY_KEY: Table<(Stream, Key, EntityId), Nothing> = Table::new(table::BY_KEY);
-/// `(connection, stream, remote id) -> nothing`.
-pub(super) const OPEN: Table<(ConnectionName, Stream, RemoteId), Nothing> = Table::new(table::OPEN);
+/// `(connection, stream, remote id) -> since when`.
+pub(super) const OPEN: Table<(ConnectionName, Stream, RemoteId), Open> = Table::new(table::OPEN);
 /// `(sequence) -> delivery`.
 pub(super) const EVENT: Table<u64, OutboxRow> = Table::new(table::EVENT);
 /// `(connection, stream, key) -> attempt`.
@@ -52,9 +52,37 @@ pub(super) const EXPIRY: Table<(Timestamp, ConnectionName, Stream, RemoteId), No
 /// `(route) -> totals`.
 pub(super) const COUNTS: Table<RouteName, Counts> = Table::new(table::COUNTS);
 
+/// How the rows of each table are decoded, for checking a store.
+pub fn row_checks() -> Vec<(TableInfo, CheckRow)> {
+    vec![
+        (*META.info(), META.check_row()),
+        (*CHECKPOINT.info(), CHECKPOINT.check_row()),
+        (*HINT.info(), HINT.check_row()),
+        (*ENTITY.info(), ENTITY.check_row()),
+        (*LINK.info(), LINK.check_row()),
+        (*BY_KEY.info(), BY_KEY.check_row()),
+        (*OPEN.info(), OPEN.check_row()),
+        (*EVENT.info(), EVENT.check_row()),
+        (*ATTEMPT.info(), ATTEMPT.check_row()),
+        (*RESERVATION.info(), RESERVATION.check_row()),
+        (*QUARANTINE.info(), QUARANTINE.check_row()),
+        (*JOURNAL.info(), JOURNAL.check_row()),
+        (*PAYLOAD_NOTE.info(), PAYLOAD_NOTE.check_row()),
+        (*EXPIRY.info(), EXPIRY.check_row()),
+        (*COUNTS.info(), COUNTS.check_row()),
+    ]
+}
+
 /// A row whose key says everything.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Nothing {}
+
+/// A thing that is not settled at its origin.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Open {
+    /// When it began, as its source says.
+    pub since: Timestamp,
+}
 
 /// A single fact about the workspace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -236,6 +264,7 @@ macro_rules! versioned {
 
 versioned! {
     Nothing "index entry" 1,
+    Open "open thing" 1,
     Fact "fact" 1,
     Checkpoint "checkpoint" 1,
     Hint "hint" 1,

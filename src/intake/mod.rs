@@ -1,1 +1,218 @@
-//! (see the architecture page)
+//! When to read. The framework loops, sleeps and retries; a source does not.
+//!
+//! One [`Poller`] reads one stream of one connection: first what is to be fetched by id, then page after
+//! page until the source is drained. Each page is accepted in bounded units; the cursor moves with the
+//! last unit of a page, so a crash in between reads the page again and finds duplicates.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp, earlier};
+use crate::connector::{Change, Cursor, Page, Source};
+use crate::engine::{Accepted, EngineError, Handle, Reached, UNIT_CHANGES, UNIT_LEVELS, Unit};
+use crate::fault::Fault;
+use crate::id::{ConnectionName, RemoteId};
+use crate::record::Stream;
+
+/// How many ids are fetched at a time.
+const FETCH_AT_ONCE: usize = 25;
+/// How many things are fetched by id before pages are read again.
+const FETCH_PER_RUN: usize = 500;
+
+/// When and how far one stream is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// Between two runs.
+    pub every: Duration,
+    /// After so many pages a run ends; the next goes on where it ended.
+    pub max_pages: usize,
+    /// Things that are not settled and at most this old are read again by id; none when absent.
+    pub reread_open: Option<Duration>,
+}
+
+/// What one run read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Run {
+    /// Pages.
+    pub pages: usize,
+    /// Changes on them, and things fetched by id.
+    pub changes: usize,
+    /// Of those, news.
+    pub news: usize,
+    /// Of those, in quarantine.
+    pub rejected: usize,
+    /// The source said that there is no more.
+    pub drained: bool,
+}
+
+/// Reads one stream of one connection.
+#[derive(Debug, Clone)]
+pub struct Poller {
+    /// Of which connection.
+    pub connection: ConnectionName,
+    /// Which stream.
+    pub stream: Stream,
+    /// How it is read.
+    pub source: Arc<dyn Source>,
+    /// Where it goes.
+    pub engine: Handle,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// When.
+    pub schedule: Schedule,
+}
+
+impl Poller {
+    /// Reads until the source is drained or the run is long enough.
+    ///
+    /// # Errors
+    /// What the source or the engine said; everything accepted before stays accepted.
+    pub async fn run(&self) -> Result<Run, Fault> {
+        let mut run = Run::default();
+        self.fetch_hints(&mut run).await?;
+        self.reread_open(&mut run).await?;
+        let (connection, stream) = (self.connection.clone(), self.stream);
+        let mut cursor = self
+            .engine
+            .cursor(connection, stream)
+            .await
+            .map_err(EngineError::into_fault)?;
+        while run.pages < self.schedule.max_pages && !run.drained {
+            let page = self.source.pull(cursor.as_ref()).await?;
+            self.check_progress(cursor.as_ref(), &page)?;
+            run.pages += 1;
+            run.drained = !page.more;
+            cursor = Some(page.cursor.clone());
+            self.accept_page(page, &mut run).await?;
+        }
+        Ok(run)
+    }
+
+    /// A source that hands out the same position for ever would be read for ever (story 64).
+    fn check_progress(&self, before: Option<&Cursor>, page: &Page) -> Result<(), Fault> {
+        if page.more && before == Some(&page.cursor) {
+            let message = format!(
+                "{} of {}: the source says that there is more but stays at {}",
+                self.stream, self.connection, page.cursor
+            );
+            return Err(Fault::bug("endless_paging", message));
+        }
+        Ok(())
+    }
+
+    async fn accept_page(&self, page: Page, run: &mut Run) -> Result<(), Fault> {
+        let Page {
+            mut changes,
+            cursor,
+            more,
+            read_at,
+            complete,
+        } = page;
+        run.changes += changes.len();
+        let unit_size = if self.stream == Stream::Stock {
+            UNIT_LEVELS
+        } else {
+            UNIT_CHANGES
+        };
+        while changes.len() > unit_size {
+            let rest = changes.split_off(unit_size);
+            self.accept(std::mem::replace(&mut changes, rest), read_at, None, run)
+                .await?;
+        }
+        if complete && !more {
+            self.accept(std::mem::take(&mut changes), read_at, None, run)
+                .await?;
+            self.apply_absence(read_at).await?;
+        }
+        self.accept(changes, read_at, Some(Reached { cursor, more }), run)
+            .await
+    }
+
+    async fn accept(
+        &self,
+        changes: Vec<Change>,
+        read_at: Timestamp,
+        reached: Option<Reached>,
+        run: &mut Run,
+    ) -> Result<(), Fault> {
+        let unit = self.unit(changes, read_at, reached);
+        let accepted: Accepted = self
+            .engine
+            .accept(unit)
+            .await
+            .map_err(EngineError::into_fault)?;
+        run.news += accepted.news;
+        run.rejected += accepted.rejected;
+        Ok(())
+    }
+
+    fn unit(&self, changes: Vec<Change>, read_at: Timestamp, reached: Option<Reached>) -> Unit {
+        Unit {
+            connection: self.connection.clone(),
+            stream: self.stream,
+            changes,
+            read_at,
+            reached,
+        }
+    }
+
+    /// What a complete run did not name is gone; only stock says so for now.
+    async fn apply_absence(&self, read_at: Timestamp) -> Result<(), Fault> {
+        if self.stream != Stream::Stock {
+            return Ok(());
+        }
+        let unit = self.unit(Vec::new(), read_at, None);
+        while self
+            .engine
+            .absence(unit.clone())
+            .await
+            .map_err(EngineError::into_fault)?
+        {}
+        Ok(())
+    }
+
+    async fn fetch_hints(&self, run: &mut Run) -> Result<(), Fault> {
+        if !self.source.can_fetch() {
+            return Ok(());
+        }
+        let hints = self
+            .engine
+            .hints(self.connection.clone(), self.stream, FETCH_PER_RUN)
+            .await
+            .map_err(EngineError::into_fault)?;
+        self.fetch(&hints, run).await
+    }
+
+    /// Where the vendor's timestamps lie, what is open is read again by id.
+    async fn reread_open(&self, run: &mut Run) -> Result<(), Fault> {
+        let Some(age) = self
+            .schedule
+            .reread_open
+            .filter(|_| self.source.can_fetch())
+        else {
+            return Ok(());
+        };
+        let not_before = earlier(self.clock.now(), age);
+        let open = self
+            .engine
+            .open_things(
+                self.connection.clone(),
+                self.stream,
+                not_before,
+                FETCH_PER_RUN,
+            )
+            .await
+            .map_err(EngineError::into_fault)?;
+        self.fetch(&open, run).await
+    }
+
+    async fn fetch(&self, ids: &[RemoteId], run: &mut Run) -> Result<(), Fault> {
+        for ids in ids.chunks(FETCH_AT_ONCE) {
+            let read_at = self.clock.now();
+            let changes = self.source.fetch(ids).await?;
+            run.changes += changes.len();
+            self.accept(changes, read_at, None, run).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,1 +1,168 @@
-//! (see the architecture page)
+//! The declarative engine: a connector as one TOML file.
+//!
+//! A manifest ([`Manifest`]) says what a platform's requests, replies and errors mean, in a closed
+//! vocabulary with one file for each kind. It is checked when it is loaded: unknown keys, expressions
+//! that name what is not in scope, a create that nobody could find again are all reported at once, with
+//! their places. What runs it knows the laws of a source and a sink, so that a manifest cannot break
+//! them by accident: see [`cursor`] for reading, [`step`] for writing.
+//!
+//! In reading order: `text`, `scope` and `tree` (expressions and documents), `load`, `settings`,
+//! `request` with `tagged` and `limits`, `auth`, `reply` and `fault`, `wire` (what sends), `cursor`,
+//! `read` and `source`, `step` and `run`, `batch`, `lengths`, `write` and `sink`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use schemars::generate::SchemaSettings;
+use serde_json::Value as Json;
+
+mod auth;
+mod batch;
+mod compiled;
+pub mod cursor;
+mod fault;
+mod lengths;
+mod limits;
+mod load;
+mod read;
+mod reply;
+mod request;
+mod run;
+mod scope;
+mod settings;
+mod sink;
+mod source;
+pub mod step;
+mod tagged;
+mod text;
+mod tree;
+mod wire;
+mod write;
+
+pub use auth::Auth;
+pub use compiled::Manifest;
+pub use limits::{Limit, LimitPart};
+pub use read::Read;
+pub use settings::{Setting, SettingKind};
+pub use text::{Expr, Name, Text, Tree};
+pub use write::Write;
+
+use compiled::Compiled;
+use fault::Intent;
+use settings::Values;
+use sink::ManifestSink;
+use source::ManifestSource;
+use wire::Wire;
+
+use crate::connector::{Configured, Connection, Connector, Context, Probe, Spec};
+use crate::diagnostic::{Diagnostics, SourceText};
+use crate::fault::Fault;
+use crate::transport::http::{Lane, LimitOptions};
+
+/// JSON Schema of the format.
+pub fn schema() -> Json {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    generator.into_root_schema_for::<Manifest>().to_value()
+}
+
+/// Reads a manifest. `path` is only for messages.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn load(path: impl Into<PathBuf>, text: &str) -> Result<ManifestConnector, Diagnostics> {
+    let source = Arc::new(SourceText {
+        path: path.into(),
+        text: text.to_owned(),
+    });
+    let manifest: Manifest = load::load(&source, &schema())?;
+    let compiled = manifest.compile(&source)?;
+    Ok(ManifestConnector {
+        compiled: Arc::new(compiled),
+    })
+}
+
+/// A connector that is a manifest.
+#[derive(Debug, Clone)]
+pub struct ManifestConnector {
+    compiled: Arc<Compiled>,
+}
+
+impl ManifestConnector {
+    /// How fast one credential may ask, for the limiter of a connection.
+    pub fn limits(&self) -> &LimitOptions {
+        self.compiled.limits.options()
+    }
+}
+
+impl Connector for ManifestConnector {
+    fn spec(&self) -> &Spec {
+        &self.compiled.spec
+    }
+
+    fn configure(&self, settings: &toml::Table) -> Result<Box<dyn Configured>, Diagnostics> {
+        let values = settings::read(&self.compiled.settings, settings)?;
+        let compiled = Arc::clone(&self.compiled);
+        Ok(Box::new(ConfiguredManifest { compiled, values }))
+    }
+}
+
+#[derive(Debug)]
+struct ConfiguredManifest {
+    compiled: Arc<Compiled>,
+    values: Values,
+}
+
+impl Configured for ConfiguredManifest {
+    fn open(&self, context: Context) -> Result<Connection, Fault> {
+        let wire = Arc::new(Wire::new(
+            Arc::clone(&self.compiled),
+            self.values.clone(),
+            context,
+        ));
+        let mut connection = Connection::default();
+        for stream in self.compiled.reads.keys().copied() {
+            let source = ManifestSource {
+                wire: Arc::clone(&wire),
+                stream,
+            };
+            connection.sources.insert(stream, Arc::new(source));
+        }
+        for stream in self.compiled.writes.keys().copied() {
+            let sink = ManifestSink {
+                wire: Arc::clone(&wire),
+                stream,
+            };
+            connection.sinks.insert(stream, Arc::new(sink));
+        }
+        if self.compiled.probe.is_some() {
+            connection.probe = Some(Arc::new(ManifestProbe { wire }));
+        }
+        Ok(connection)
+    }
+}
+
+#[derive(Debug)]
+struct ManifestProbe {
+    wire: Arc<Wire>,
+}
+
+#[async_trait]
+impl Probe for ManifestProbe {
+    async fn probe(&self) -> Result<String, Fault> {
+        let Some((call, says)) = &self.wire.manifest.probe else {
+            return Err(Fault::bug("no_probe", "this connector has no probe"));
+        };
+        let reply = self
+            .wire
+            .call(call, &[], Lane::default(), Intent::Read)
+            .await;
+        let reply = reply.map_err(|failure| failure.fault)?;
+        let roots = [("reply", &reply.document)];
+        let told = self.wire.with_frame(&roots, |frame| {
+            says.eval_text(frame)
+                .map_err(|error| scope::Trouble::new(&error))
+        });
+        told.await.map_err(|trouble| run::unexpected(&trouble))
+    }
+}

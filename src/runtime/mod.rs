@@ -1,1 +1,177 @@
-//! (see the architecture page)
+//! The process: opens what the plan names, runs one loop per stream, and stops in order.
+//!
+//! ```text
+//! engine     one thread, the only writer
+//! pollers    one task per stream that is read
+//! dispatch   one task per stream that is written
+//! care       probes paused connections, removes what is too old, feeds the watchdog
+//! ```
+//!
+//! Only this module spawns tasks. Stopping: pollers end first, dispatchers finish what is under way
+//! within a limit, then the engine's thread ends and the store is closed. What could not be finished is
+//! in flight in the store and is found again at the next start.
+
+mod clock;
+pub mod notify;
+mod open;
+mod rules;
+mod tasks;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use clock::SystemClock;
+pub use open::{open_store, store_path};
+pub use rules::of as engine_rules;
+
+use crate::clock::Clock;
+use crate::connector::Connection;
+use crate::engine::{Engine, EngineError, Handle, Service};
+use crate::fault::Fault;
+use crate::id::ConnectionName;
+use crate::store::{Store, StoreError};
+use crate::telemetry::Vitals;
+use crate::topology::Plan;
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Runtime {
+    /// Asks the engine.
+    pub engine: Handle,
+    /// How each loop is.
+    pub vitals: Vitals,
+    /// The opened connections.
+    pub connections: Arc<BTreeMap<ConnectionName, Connection>>,
+    /// The plan that is carried out.
+    pub plan: Arc<Plan>,
+    reading: CancellationToken,
+    sending: CancellationToken,
+    tasks: TaskTracker,
+    thread: Option<std::thread::JoinHandle<Result<Engine, StoreError>>>,
+}
+
+/// Why a daemon did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The store could not be read.
+    Engine(EngineError),
+    /// A connection or the engine's thread could not be made.
+    Fault(Fault),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Engine(error) => write!(f, "{error}"),
+            Self::Fault(fault) => write!(f, "{fault}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl Runtime {
+    /// Opens every connection of the plan and starts all loops. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the store cannot be read or a connection cannot be opened; nothing runs then.
+    pub fn start(
+        plan: Arc<Plan>,
+        store: Box<dyn Store>,
+        clock: Arc<dyn Clock>,
+        seed: u64,
+    ) -> Result<Self, StartError> {
+        let rules = Arc::new(rules::of(&plan).map_err(StartError::Fault)?);
+        let connections = Arc::new(open::connections(&plan, &clock).map_err(StartError::Fault)?);
+        let engine =
+            Engine::open(store, rules, Arc::clone(&clock), seed).map_err(StartError::Engine)?;
+        let (service, handle) = Service::new(engine);
+        let thread = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || service.run())
+            .map_err(|error| StartError::Fault(Fault::bug("no_thread", error.to_string())))?;
+        let runtime = Self {
+            engine: handle,
+            vitals: Vitals::new(Arc::clone(&clock)),
+            connections,
+            plan,
+            reading: CancellationToken::new(),
+            sending: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            thread: Some(thread),
+        };
+        runtime.spawn_all(&clock);
+        Ok(runtime)
+    }
+
+    /// Reads and sends until everything that was due is settled and nothing new comes, or `limit` is
+    /// over; whether it is quiet. For `--once` and tests.
+    ///
+    /// # Errors
+    /// When the engine stopped.
+    pub async fn quiet(&self, limit: Duration, clock: &dyn Clock) -> Result<bool, EngineError> {
+        let until = clock.monotonic() + limit;
+        loop {
+            let status = self.engine.status().await?;
+            let busy = status.queue.iter().any(|row| {
+                matches!(
+                    row.state.as_str(),
+                    "pending" | "in_flight" | "uncertain" | "submitted"
+                )
+            });
+            if !busy && status.differences.is_empty() {
+                return Ok(true);
+            }
+            if clock.monotonic() >= until {
+                return Ok(false);
+            }
+            clock.sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Runs something beside the loops until the daemon stops reading.
+    pub fn beside(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.reading.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Whether the engine's thread ended by itself: a commit failed.
+    pub fn engine_failed(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_none_or(std::thread::JoinHandle::is_finished)
+    }
+
+    /// Stops reading, lets what is under way finish within `limit`, and closes the store.
+    ///
+    /// # Errors
+    /// What the store said, if a commit had failed.
+    pub async fn stop(mut self, limit: Duration, clock: &dyn Clock) -> Result<(), StoreError> {
+        self.reading.cancel();
+        self.sending.cancel();
+        self.tasks.close();
+        tokio::select! {
+            () = self.tasks.wait() => {}
+            () = clock.sleep(limit) => {
+                tracing::warn!("not everything under way was finished; it is found again at the next start");
+            }
+        }
+        let thread = self.thread.take();
+        drop(self); // the last handles, so that the engine's loop ends
+        let Some(thread) = thread else { return Ok(()) };
+        let ended = tokio::task::spawn_blocking(move || thread.join()).await;
+        match ended {
+            Ok(Ok(engine)) => engine.map(drop),
+            _ => Ok(()), // the thread panicked; the panic is in the log and the store is as committed
+        }
+    }
+}

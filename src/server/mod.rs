@@ -1,1 +1,4 @@
-//! (see the architecture page)
+//! How people and other programs reach the daemon: the admin socket, health and metrics.
+
+pub mod admin;
+pub mod web;

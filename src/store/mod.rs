@@ -23,6 +23,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 pub mod blocks;
 pub mod codec;
@@ -37,9 +40,12 @@ pub mod txn;
 
 pub use blocks::Blocks;
 pub use codec::Versioned;
+pub use dir::Birth;
 pub use error::StoreError;
 pub use table::Table;
 pub use txn::Txn;
+
+use self::sled::SledStore;
 
 /// How many rows a commit should have at most. Callers cut their units so that a commit stays below.
 ///
@@ -59,8 +65,9 @@ pub const MAX_KEY_BYTES: usize = 2 * 1024;
 
 /// The largest value an engine accepts, in bytes after encoding.
 ///
-/// A page of sled holds up to 17 rows and should stay below its segment of 512 KiB, so rows above
-/// about 24 KiB are legal but slow: every write in their neighbourhood rewrites them.
+/// A page of sled holds up to 17 rows and becomes a file of its own above 128 KiB, so rows above 7 KiB
+/// are legal but slow: every write in their neighbourhood may rewrite them. Pack what is large
+/// ([`codec::pack`]) and keep it in a table of its own.
 pub const MAX_VALUE_BYTES: usize = 256 * 1024;
 
 /// One row as it stands in an engine.
@@ -246,6 +253,37 @@ pub trait Store: Send + Sync + Debug {
 
     /// The name of the engine as in `store.engine`.
     fn name(&self) -> &'static str;
+}
+
+/// The engines that keep a store on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// [`sled`](self::sled).
+    #[default]
+    Sled,
+}
+
+/// An opened store.
+#[derive(Debug)]
+pub struct Opened {
+    /// The store.
+    pub store: Box<dyn Store>,
+    /// Whether this opening made it.
+    pub first_run: bool,
+}
+
+/// Opens the store in `dir`; makes it there with `birth` if the directory is missing or empty.
+pub fn open(kind: EngineKind, dir: &Path, birth: Birth) -> Result<Opened, StoreError> {
+    match kind {
+        EngineKind::Sled => {
+            let store = SledStore::open(dir, birth)?;
+            Ok(Opened {
+                first_run: store.first_run(),
+                store: Box::new(store),
+            })
+        }
+    }
 }
 
 #[cfg(test)]

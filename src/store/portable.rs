@@ -562,7 +562,7 @@ mod tests {
         for expect in [
             "row meta(name) is damaged: as asked",
             "row meta(x) is damaged: as asked",
-            "row state(x) is damaged: the block is cut off",
+            "row cell(x) is damaged: the block is cut off",
             "row payload(x) is damaged: it is packed in an unknown way",
             "row (\\xfex) belongs to no table",
         ] {

@@ -48,9 +48,9 @@ pub const TABLES: &[TableInfo] = &[
     QUARANTINE,
     JOURNAL,
     PAYLOAD,
-    PAYLOAD_NOTE,
     EXPIRY,
     COUNTS,
+    PAYLOAD_NOTE,
 ];
 
 const fn rows(prefix: u8, name: &'static str, doc: &'static str) -> TableInfo {
@@ -88,7 +88,11 @@ pub const LINK: TableInfo = rows(0x11, "link", "(connection, stream, remote id) 
 /// Natural key to entity.
 pub const BY_KEY: TableInfo = rows(0x12, "by_key", "(stream, key, entity) -> nothing");
 /// Things that are not closed at their origin.
-pub const OPEN: TableInfo = rows(0x13, "open", "(connection, stream, remote id) -> nothing");
+pub const OPEN: TableInfo = rows(
+    0x13,
+    "open",
+    "(connection, stream, remote id) -> since when",
+);
 /// The event queue.
 pub const EVENT: TableInfo = rows(0x20, "event", "(sequence) -> delivery");
 /// State streams: desired and published value of each key.

@@ -1,1 +1,81 @@
-//! (see the architecture page)
+//! What is told while it happens: one function per event, log line and metric together.
+//!
+//! Names of metrics stand here as constants and nowhere else. Labels are connections, streams and routes;
+//! never a SKU or an order.
+
+mod pulse;
+
+pub use pulse::{Pulse, Pulses, StreamHealth, Vitals};
+
+use crate::fault::Fault;
+use crate::id::ConnectionName;
+use crate::record::Stream;
+
+/// Changes read, by connection and stream.
+pub const CHANGES_READ: &str = "crossdock_changes_read_total";
+/// Runs that failed, by connection, stream and class.
+pub const READS_FAILED: &str = "crossdock_reads_failed_total";
+/// Deliveries settled as delivered, by connection and stream.
+pub const DELIVERED: &str = "crossdock_delivered_total";
+/// Attempts that were not delivered, by connection and stream.
+pub const NOT_DELIVERED: &str = "crossdock_attempts_failed_total";
+/// Rounds that failed because the engine did, by connection and stream.
+pub const SENDS_FAILED: &str = "crossdock_sends_failed_total";
+
+/// What a run of reading did, in numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadRun {
+    /// Pages.
+    pub pages: usize,
+    /// Changes.
+    pub changes: usize,
+    /// Of those, news.
+    pub news: usize,
+    /// Of those, in quarantine.
+    pub rejected: usize,
+}
+
+/// A stream was read.
+pub fn read(connection: &ConnectionName, stream: Stream, run: &ReadRun) {
+    count(CHANGES_READ, connection, stream, run.changes);
+    if run.news > 0 || run.rejected > 0 {
+        let ReadRun {
+            pages,
+            changes,
+            news,
+            rejected,
+        } = run;
+        tracing::info!(%connection, %stream, pages, changes, news, rejected, "read");
+    } else {
+        tracing::debug!(%connection, %stream, pages = run.pages, changes = run.changes, "read");
+    }
+}
+
+/// A stream could not be read.
+pub fn read_failed(connection: &ConnectionName, stream: Stream, fault: &Fault) {
+    count(READS_FAILED, connection, stream, 1);
+    tracing::warn!(%connection, %stream, class = ?fault.class, %fault, "read failed");
+}
+
+/// Deliveries were settled.
+pub fn sent(connection: &ConnectionName, stream: Stream, settled: usize, delivered: usize) {
+    count(DELIVERED, connection, stream, delivered);
+    count(NOT_DELIVERED, connection, stream, settled - delivered);
+    if settled > 0 {
+        tracing::info!(%connection, %stream, settled, delivered, "sent");
+    }
+}
+
+/// The engine could not be asked or told.
+pub fn send_failed(connection: &ConnectionName, stream: Stream, fault: &Fault) {
+    count(SENDS_FAILED, connection, stream, 1);
+    tracing::error!(%connection, %stream, %fault, "sending stopped");
+}
+
+fn count(name: &'static str, connection: &ConnectionName, stream: Stream, by: usize) {
+    let labels = [
+        ("connection", connection.to_string()),
+        ("stream", stream.name().to_owned()),
+    ];
+    metrics::counter!(name, &labels).increment(by as u64);
+}

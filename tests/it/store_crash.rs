@@ -19,8 +19,8 @@ use std::thread;
 use std::time::Duration;
 
 use crossdock::store::dir::Birth;
-use crossdock::store::sled::{SledStore, compact};
-use crossdock::store::{KeyRange, Store, StoreError, WriteBatch};
+use crossdock::store::sled::compact;
+use crossdock::store::{EngineKind, KeyRange, Store, StoreError, WriteBatch};
 
 /// Where the child opens its store; without it the child is a test that passes.
 const CHILD_DIR: &str = "CROSSDOCK_TEST_STORE_DIR";
@@ -29,13 +29,13 @@ const CHILD_COMMITS: &str = "CROSSDOCK_TEST_STORE_COMMITS";
 /// Lets the child compact over and over instead of committing.
 const CHILD_COMPACTS: &str = "CROSSDOCK_TEST_STORE_COMPACTS";
 
-/// The engines under test. Another one is another line here.
+/// The engine under test.
 fn open(dir: &Path) -> Result<Box<dyn Store>, StoreError> {
     let birth = Birth {
         at: "2026-11-22T00:00:00Z".parse().unwrap(),
         id: "019ab000-0000-7000-8000-000000000001".parse().unwrap(),
     };
-    Ok(Box::new(SledStore::open(dir, birth)?))
+    Ok(crossdock::store::open(EngineKind::Sled, dir, birth)?.store)
 }
 
 /// How many rows a batch has beside its summary, and how large they are; a few batches have rows that

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares what was ordered in the shops with the sales in Tryton and prints every difference.
 
-    ./compare.py north south        exit code 1 when anything differs
+./compare.py north south        exit code 1 when anything differs
 """
 
 import collections
@@ -30,9 +30,15 @@ def differences(shop, orders, sales):
         if len(matching) != 1:
             found.append(Difference(shop, order["code"], "number of sales", 1, len(matching)))
         for sale in matching:
-            found += [Difference(shop, order["code"], *entry) for entry in _differences_of(order, sale)]
+            found += [
+                Difference(shop, order["code"], *entry) for entry in _differences_of(order, sale)
+            ]
     for web_id, extra in by_order.items():
-        found.append(Difference(shop, web_id, "sales without an order", 0, [sale["number"] for sale in extra]))
+        found.append(
+            Difference(
+                shop, web_id, "sales without an order", 0, [sale["number"] for sale in extra]
+            )
+        )
     return found
 
 
@@ -55,8 +61,12 @@ def _differences_of(order, sale):
     email = order["customer"]["emailAddress"].lower()
     if email not in (value.lower() for value in sale["party"]["emails"]):
         yield "e-mail", email, sale["party"]["emails"]
-    yield from _address_differences("shipping address", order["shippingAddress"], sale["shipment_address"])
-    yield from _address_differences("billing address", billing_address(order), sale["invoice_address"])
+    yield from _address_differences(
+        "shipping address", order["shippingAddress"], sale["shipment_address"]
+    )
+    yield from _address_differences(
+        "billing address", billing_address(order), sale["invoice_address"]
+    )
 
 
 def billing_address(order):
@@ -80,7 +90,11 @@ def _ordered(order):
 def _sold(sale):
     counts = collections.Counter()
     for line in sale["lines"]:
-        if line["type"] == "line" and line["code"] not in (catalog.SHIPPING, catalog.DISCOUNT, catalog.ROUNDING):
+        if line["type"] == "line" and line["code"] not in (
+            catalog.SHIPPING,
+            catalog.DISCOUNT,
+            catalog.ROUNDING,
+        ):
             counts[line["code"]] += int(line["quantity"])
     return dict(counts)
 
@@ -104,7 +118,7 @@ def _sale_taxes(sale):
 
 
 def _address_differences(what, expected, found):
-    """Name, company and street may be laid out freely; postal code, city and country have fields of their own."""
+    """Name, company and street may be laid out freely; the other parts have their own fields."""
     if not found:
         yield what, expected["streetLine1"], None
         return
@@ -124,6 +138,12 @@ def cents(amount):
     return (Decimal(amount) / 100).quantize(CENT)
 
 
+def story(one):
+    return (
+        f"{one.shop} order {one.order}: {one.what}: expected {one.expected!r}, found {one.found!r}"
+    )
+
+
 def compare_shops(shops):
     """Reads both sides of these shops; answers (number of orders, differences)."""
     erp = tryton.Client(settings.tryton_url())
@@ -138,7 +158,7 @@ def compare_shops(shops):
 def main():
     total, found = compare_shops(sys.argv[1:] or sorted(settings.VENDURE_PORTS))
     for one in found:
-        print(f"{one.shop} order {one.order}: {one.what}: expected {one.expected!r}, found {one.found!r}")
+        print(story(one))
     print(f"{total} orders compared, {len(found)} differences")
     return 1 if found else 0
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Shows that the recipe of write_orders.py gives equal amounts and that compare.py notices what is wrong.
+"""Shows that the recipe of write_orders.py is exact and that compare.py notices what is wrong.
 
-    ./reset && ./selftest.py
+./reset && ./selftest.py
 """
 
 import sys
@@ -30,11 +30,22 @@ def checks():
             for order in vendure.Admin(settings.vendure_url(shop)).orders():
                 writer.write(order)
     total, found = compare.compare_shops(COUNTS)
-    yield "every order was written once, to the cent, though it was written twice", (total, found) == (sum(COUNTS.values()), [])
-    yield "a missing sale is a difference", _kinds(lambda orders, sales: (orders, sales[1:])) == {"number of sales"}
-    yield "a second sale is a difference", _kinds(lambda orders, sales: (orders, sales + sales[:1])) == {"number of sales"}
-    yield "a sale without an order is a difference", _kinds(
-        lambda orders, sales: (orders[1:], sales)) == {"sales without an order"}
+    yield (
+        "every order was written once, to the cent, though it was written twice",
+        (total, found) == (sum(COUNTS.values()), []),
+    )
+    yield (
+        "a missing sale is a difference",
+        _kinds(lambda orders, sales: (orders, sales[1:])) == {"number of sales"},
+    )
+    yield (
+        "a second sale is a difference",
+        _kinds(lambda orders, sales: (orders, sales + sales[:1])) == {"number of sales"},
+    )
+    yield (
+        "a sale without an order is a difference",
+        _kinds(lambda orders, sales: (orders[1:], sales)) == {"sales without an order"},
+    )
     yield "a cent is a difference", _kinds(_one_cent) == {"total amount", "tax amount"}
     yield "a wrong address is a difference", _kinds(_moved_house) == {"shipping address, city"}
     yield from _shipping_checks(erp)
@@ -47,7 +58,11 @@ def _kinds(spoil):
 
 
 def _one_cent(orders, sales):
-    first = dict(sales[0], tax_amount=sales[0]["tax_amount"] + compare.CENT, total_amount=sales[0]["total_amount"] + compare.CENT)
+    first = dict(
+        sales[0],
+        tax_amount=sales[0]["tax_amount"] + compare.CENT,
+        total_amount=sales[0]["total_amount"] + compare.CENT,
+    )
     return orders, [first, *sales[1:]]
 
 
@@ -71,9 +86,15 @@ def _shipping_checks(erp):
 
 def _parcels(erp, sale):
     """The tracking numbers of a sale's shipments and packages."""
-    shipments = erp.rows("stock.shipment.out", [["moves.sale", "=", sale]], ["shipping_reference", "packages.shipping_reference"],
-                         [["id", "ASC"]])
-    packages = [package["shipping_reference"] for shipment in shipments for package in shipment["packages."]]
+    shipments = erp.rows(
+        "stock.shipment.out",
+        [["moves.sale", "=", sale]],
+        ["shipping_reference", "packages.shipping_reference"],
+        [["id", "ASC"]],
+    )
+    packages = [
+        package["shipping_reference"] for shipment in shipments for package in shipment["packages."]
+    ]
     return [shipment["shipping_reference"] for shipment in shipments] + sorted(packages)
 
 

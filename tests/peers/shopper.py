@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Places orders through the storefront as a customer would; the same seed places the same baskets.
 
-    ./shopper.py --shop north --count 6 --seed 1
+./shopper.py --shop north --count 6 --seed 1
 """
 
 import argparse
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import vendure
 from setup import catalog, settings
 
-RESULT = "__typename ... on Order { id code state totalWithTax total } ... on ErrorResult { errorCode message }"
+RESULT = """__typename ... on Order { id code state totalWithTax total }
+  ... on ErrorResult { errorCode message }"""
 
 
 class ShopperError(Exception):
@@ -41,32 +42,129 @@ class Basket:
     billing: dict = field(default_factory=dict)
 
 
-def _person(first, last, email, phone, country, city, postal_code, street, second="", company="", province=""):
-    return Person(first, last, email, phone, {
-        "fullName": f"{first} {last}", "company": company, "streetLine1": street, "streetLine2": second, "city": city,
-        "province": province, "postalCode": postal_code, "countryCode": country, "phoneNumber": phone})
+def _person(
+    first,
+    last,
+    email,
+    phone,
+    country,
+    city,
+    postal_code,
+    street,
+    second="",
+    company="",
+    province="",
+):
+    return Person(
+        first,
+        last,
+        email,
+        phone,
+        {
+            "fullName": f"{first} {last}",
+            "company": company,
+            "streetLine1": street,
+            "streetLine2": second,
+            "city": city,
+            "province": province,
+            "postalCode": postal_code,
+            "countryCode": country,
+            "phoneNumber": phone,
+        },
+    )
 
 
 PEOPLE = (
-    _person("Zoë", "Łukasiewicz", "zoe@example.com", "+49 30 901820", "DE", "Berlin", "10115", "Invalidenstraße 7"),
-    _person("太郎", "東京", "taro@example.com", "+33 1 40205050", "FR", "Paris", "75001", "12 Rue de l’Échelle", "Bât. C"),
-    _person("Ada 🚲", "Fahrrad", "ada.bike@example.com", "+43 1 58858", "AT", "Wien", "1040", "Karlsplatz 13"),
-    _person("Jürgen", "O’Neill-Groß", "einkauf@example.com", "+49 89 2180", "DE", "München", "80539",
-            "Geschwister-Scholl-Platz 1", "Hinterhaus, 2. OG", "Groß & Söhne GmbH"),
-    _person("Mary Ann", "Smith", "mary.smith@example.com", "+1 212 555 0100", "US", "New York", "10001", "1 Main St",
-            "Apt 4B", "", "NY"),
-    _person("Søren", "Ærø", "Soren.Aero+shop@example.com", "", "DE", "Flensburg", "01067", "Große Straße 0"),
+    _person(
+        "Zoë",
+        "Łukasiewicz",
+        "zoe@example.com",
+        "+49 30 901820",
+        "DE",
+        "Berlin",
+        "10115",
+        "Invalidenstraße 7",
+    ),
+    _person(
+        "太郎",
+        "東京",
+        "taro@example.com",
+        "+33 1 40205050",
+        "FR",
+        "Paris",
+        "75001",
+        "12 Rue de l’Échelle",
+        "Bât. C",
+    ),
+    _person(
+        "Ada 🚲",
+        "Fahrrad",
+        "ada.bike@example.com",
+        "+43 1 58858",
+        "AT",
+        "Wien",
+        "1040",
+        "Karlsplatz 13",
+    ),
+    _person(
+        "Jürgen",
+        "O’Neill-Groß",
+        "einkauf@example.com",
+        "+49 89 2180",
+        "DE",
+        "München",
+        "80539",
+        "Geschwister-Scholl-Platz 1",
+        "Hinterhaus, 2. OG",
+        "Groß & Söhne GmbH",
+    ),
+    _person(
+        "Mary Ann",
+        "Smith",
+        "mary.smith@example.com",
+        "+1 212 555 0100",
+        "US",
+        "New York",
+        "10001",
+        "1 Main St",
+        "Apt 4B",
+        "",
+        "NY",
+    ),
+    _person(
+        "Søren",
+        "Ærø",
+        "Soren.Aero+shop@example.com",
+        "",
+        "DE",
+        "Flensburg",
+        "01067",
+        "Große Straße 0",
+    ),
 )
 INVOICE_OFFICE = {
-    "fullName": "Buchhaltung", "company": "Groß & Söhne Holding SE", "streetLine1": "Postfach 12 34", "streetLine2": "",
-    "city": "Köln", "province": "", "postalCode": "50667", "countryCode": "DE", "phoneNumber": ""}
+    "fullName": "Buchhaltung",
+    "company": "Groß & Söhne Holding SE",
+    "streetLine1": "Postfach 12 34",
+    "streetLine2": "",
+    "city": "Köln",
+    "province": "",
+    "postalCode": "50667",
+    "countryCode": "DE",
+    "phoneNumber": "",
+}
 
 # One of each kind comes first, so that even a short run meets all of them.
 STORIES = (
     Basket(PEOPLE[0], (("CD-001", 2), ("CD-004", 1), ("TEE-M", 1)), coupon="WELCOME10"),
     Basket(PEOPLE[1], (("TEA-JP", 3), ("CAFÉ-250", 1), ("0017", 7)), shipping="express"),
     Basket(PEOPLE[2], (("TEE-S", 1), ("TEE-XL", 2), ("CD-008", 3)), coupon="FIVEOFF"),
-    Basket(PEOPLE[3], (("BIG-1", 2), ("CD-003", 10), ("0017", 24)), shipping="free", billing=INVOICE_OFFICE),
+    Basket(
+        PEOPLE[3],
+        (("BIG-1", 2), ("CD-003", 10), ("0017", 24)),
+        shipping="free",
+        billing=INVOICE_OFFICE,
+    ),
     Basket(PEOPLE[4], (("CD-005", 1), ("CD-006", 1), ("CD-007", 1)), coupon="FREESHIP"),
     Basket(PEOPLE[0], (("CD-012", 1), ("0017", 3)), shipping="express", coupon="WELCOME10"),
 )
@@ -82,10 +180,12 @@ def _random_basket(dice):
     skus = dice.sample(catalog.SKUS, dice.randint(1, 5))
     person = dice.choice(PEOPLE)
     return Basket(
-        person, tuple((sku, dice.choice((1, 1, 1, 2, 3, 7))) for sku in skus),
+        person,
+        tuple((sku, dice.choice((1, 1, 1, 2, 3, 7))) for sku in skus),
         shipping=dice.choice(("flat", "flat", "express", "free")),
         coupon=dice.choice(("", "", "WELCOME10", "FIVEOFF", "FREESHIP")),
-        billing=INVOICE_OFFICE if person.address["company"] or dice.random() < 0.15 else {})
+        billing=INVOICE_OFFICE if person.address["company"] or dice.random() < 0.15 else {},
+    )
 
 
 class Storefront:
@@ -99,32 +199,62 @@ class Storefront:
         """Checks out and pays; answers id, code and totals of the placed order."""
         session = _Session(self._url)
         for sku, quantity in basket.lines:
-            session.change("addItemToOrder(productVariantId: $v, quantity: $q)", "$v: ID!, $q: Int!",
-                           v=self._variant(sku), q=quantity)
+            session.change(
+                "addItemToOrder(productVariantId: $v, quantity: $q)",
+                "$v: ID!, $q: Int!",
+                v=self._variant(sku),
+                q=quantity,
+            )
         person = basket.person
-        session.change("setCustomerForOrder(input: $i)", "$i: CreateCustomerInput!", i={
-            "firstName": person.first, "lastName": person.last, "emailAddress": person.email,
-            "phoneNumber": person.phone})
-        session.change("setOrderShippingAddress(input: $i)", "$i: CreateAddressInput!", i=person.address)
+        session.change(
+            "setCustomerForOrder(input: $i)",
+            "$i: CreateCustomerInput!",
+            i={
+                "firstName": person.first,
+                "lastName": person.last,
+                "emailAddress": person.email,
+                "phoneNumber": person.phone,
+            },
+        )
+        session.change(
+            "setOrderShippingAddress(input: $i)", "$i: CreateAddressInput!", i=person.address
+        )
         if basket.billing:
-            session.change("setOrderBillingAddress(input: $i)", "$i: CreateAddressInput!", i=basket.billing)
+            session.change(
+                "setOrderBillingAddress(input: $i)", "$i: CreateAddressInput!", i=basket.billing
+            )
         if basket.coupon:
             session.change("applyCouponCode(couponCode: $c)", "$c: String!", c=basket.coupon)
-        session.change("setOrderShippingMethod(shippingMethodId: $m)", "$m: [ID!]!",
-                       m=[self._shipping_method(session, basket.shipping)])
+        session.change(
+            "setOrderShippingMethod(shippingMethodId: $m)",
+            "$m: [ID!]!",
+            m=[self._shipping_method(session, basket.shipping)],
+        )
         session.change('transitionOrderToState(state: "ArrangingPayment")', "")
-        return session.change("addPaymentToOrder(input: $i)", "$i: PaymentInput!", i={"method": "dummy", "metadata": {}})
+        return session.change(
+            "addPaymentToOrder(input: $i)",
+            "$i: PaymentInput!",
+            i={"method": "dummy", "metadata": {}},
+        )
 
     def _variant(self, sku):
         if not self._variants:
-            answer = _Session(self._url).ask("{ products(options: { take: 100 }) { items { variants { id sku } } } }")
-            self._variants = {v["sku"]: v["id"] for p in answer["products"]["items"] for v in p["variants"]}
+            answer = _Session(self._url).ask(
+                "{ products(options: { take: 100 }) { items { variants { id sku } } } }"
+            )
+            self._variants = {
+                v["sku"]: v["id"] for p in answer["products"]["items"] for v in p["variants"]
+            }
         return self._variants[sku]
 
     @staticmethod
     def _shipping_method(session, wanted):
-        offered = {m["code"]: m["id"] for m in session.ask("{ eligibleShippingMethods { id code } }")[
-            "eligibleShippingMethods"]}
+        offered = {
+            m["code"]: m["id"]
+            for m in session.ask("{ eligibleShippingMethods { id code } }")[
+                "eligibleShippingMethods"
+            ]
+        }
         return offered.get(wanted, offered["flat"])
 
 
@@ -144,14 +274,16 @@ class _Session:
     def change(self, call, parameters, **variables):
         """One mutation that answers an order or an error."""
         head = f"mutation({parameters})" if parameters else "mutation"
-        result, = self.ask(f"{head} {{ {call} {{ {RESULT} }} }}", variables).values()
+        (result,) = self.ask(f"{head} {{ {call} {{ {RESULT} }} }}", variables).values()
         if result["__typename"] != "Order":
             raise ShopperError(f"{call.partition('(')[0]}: {result.get('message')}")
         return result
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shop", choices=sorted(settings.VENDURE_PORTS), default="north")
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""A small independent client of Tryton's JSON-RPC, for checking from outside what the daemon did."""
+"""A small independent client of Tryton's JSON-RPC, to see from outside what the daemon did."""
 
 import base64
 import datetime
@@ -51,8 +51,11 @@ class Client:
 
     def accept(self, warning):
         """Says yes to one warning, for this user, once."""
-        self.call_once("res.user.warning", "create",
-                       [{"user": self._user, "name": warning.details[0], "always": False}])
+        self.call_once(
+            "res.user.warning",
+            "create",
+            [{"user": self._user, "name": warning.details[0], "always": False}],
+        )
 
     def rows(self, model, domain, fields, order=None, **context):
         """search_read of everything that matches."""
@@ -76,7 +79,9 @@ class Client:
         credentials = f"{self._login}:{self._user}:{token}"
         self._session = "Session " + base64.b64encode(credentials.encode()).decode()
         preferences = self._post("model.res.user.get_preferences", [True, {}])
-        self.context = {key: preferences[key] for key in ("company", "language") if key in preferences}
+        self.context = {
+            key: preferences[key] for key in ("company", "language") if key in preferences
+        }
 
     def _post(self, method, parameters):
         headers = {"content-type": "application/json"}
@@ -84,30 +89,69 @@ class Client:
             headers["authorization"] = self._session
         body = json.dumps({"id": 1, "method": method, "params": encode(parameters)}).encode()
         try:
-            with urllib.request.urlopen(urllib.request.Request(self._url, body, headers), timeout=TIMEOUT) as response:
+            with urllib.request.urlopen(
+                urllib.request.Request(self._url, body, headers), timeout=TIMEOUT
+            ) as response:
                 answer = json.load(response)
         except urllib.error.HTTPError as error:
-            raise TrytonError(f"HTTP {error.code}", error.read().decode(errors="replace")[:200]) from None
+            raise TrytonError(
+                f"HTTP {error.code}", error.read().decode(errors="replace")[:200]
+            ) from None
         if answer.get("error"):
             raise TrytonError(answer["error"][0], answer["error"][1])
         return decode(answer.get("result"))
 
 
 def sales(erp, shop):
-    """Every sale of one web shop with party, addresses, lines, taxes and totals, ready to compare."""
-    rows = erp.rows("sale.sale", [["web_shop.name", "=", shop]], [
-        "number", "web_id", "reference", "state", "party", "invoice_address", "shipment_address", "lines",
-        "untaxed_amount", "tax_amount", "total_amount", "currency.code", "shipment_state", "invoice_state"],
-        [["id", "ASC"]])
-    parties = _by_id(erp, "party.party", {row["party"] for row in rows}, ["code", "name", "contact_mechanisms"])
-    contacts = _by_id(erp, "party.contact_mechanism", {i for p in parties.values() for i in p["contact_mechanisms"]},
-                      ["type", "value"])
+    """Every sale of one web shop with party, addresses, lines, taxes and totals."""
+    rows = erp.rows(
+        "sale.sale",
+        [["web_shop.name", "=", shop]],
+        [
+            "number",
+            "web_id",
+            "reference",
+            "state",
+            "party",
+            "invoice_address",
+            "shipment_address",
+            "lines",
+            "untaxed_amount",
+            "tax_amount",
+            "total_amount",
+            "currency.code",
+            "shipment_state",
+            "invoice_state",
+        ],
+        [["id", "ASC"]],
+    )
+    parties = _by_id(
+        erp, "party.party", {row["party"] for row in rows}, ["code", "name", "contact_mechanisms"]
+    )
+    contacts = _by_id(
+        erp,
+        "party.contact_mechanism",
+        {i for p in parties.values() for i in p["contact_mechanisms"]},
+        ["type", "value"],
+    )
     for party in parties.values():
-        party["emails"] = [contacts[i]["value"] for i in party["contact_mechanisms"] if contacts[i]["type"] == "email"]
-    addresses = _by_id(erp, "party.address", {row[kind] for row in rows for kind in ("invoice_address", "shipment_address")},
-                       ["party", "party_name", "street", "postal_code", "city", "country.code"])
-    lines = _by_id(erp, "sale.line", {i for row in rows for i in row["lines"]},
-                   ["type", "product.code", "quantity", "unit_price", "amount", "taxes", "description"])
+        party["emails"] = [
+            contacts[i]["value"]
+            for i in party["contact_mechanisms"]
+            if contacts[i]["type"] == "email"
+        ]
+    addresses = _by_id(
+        erp,
+        "party.address",
+        {row[kind] for row in rows for kind in ("invoice_address", "shipment_address")},
+        ["party", "party_name", "street", "postal_code", "city", "country.code"],
+    )
+    lines = _by_id(
+        erp,
+        "sale.line",
+        {i for row in rows for i in row["lines"]},
+        ["type", "product.code", "quantity", "unit_price", "amount", "taxes", "description"],
+    )
     rates = {tax["id"]: tax["rate"] for tax in erp.rows("account.tax", [], ["rate"])}
     for row in rows:
         row["party"] = parties[row["party"]]
@@ -119,9 +163,15 @@ def sales(erp, shop):
 
 def _line(row, rates):
     """A sale line with the code of its product and the percentages of its taxes."""
-    return {"code": (row["product."] or {}).get("code"), "type": row["type"], "quantity": row["quantity"],
-            "unit_price": row["unit_price"], "amount": row["amount"], "description": row["description"],
-            "rates": [rates[tax] for tax in row["taxes"]]}
+    return {
+        "code": (row["product."] or {}).get("code"),
+        "type": row["type"],
+        "quantity": row["quantity"],
+        "unit_price": row["unit_price"],
+        "amount": row["amount"],
+        "description": row["description"],
+        "rates": [rates[tax] for tax in row["taxes"]],
+    }
 
 
 def _by_id(erp, model, ids, fields):
@@ -134,7 +184,10 @@ def encode(value):
     if isinstance(value, Decimal):
         return {"__class__": "Decimal", "decimal": str(value)}
     if isinstance(value, datetime.datetime):
-        return {"__class__": "datetime", **_parts(value, "year month day hour minute second microsecond")}
+        return {
+            "__class__": "datetime",
+            **_parts(value, "year month day hour minute second microsecond"),
+        }
     if isinstance(value, datetime.date):
         return {"__class__": "date", **_parts(value, "year month day")}
     if isinstance(value, dict):

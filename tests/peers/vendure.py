@@ -1,4 +1,4 @@
-"""A small independent client of Vendure's admin API, for checking from outside what the daemon did."""
+"""A small independent client of Vendure's admin API, to see from outside what the daemon did."""
 
 import json
 import urllib.error
@@ -9,12 +9,15 @@ PAGE = 100
 ORDER = """
   id code state active orderPlacedAt updatedAt currencyCode couponCodes
   customer { id firstName lastName emailAddress phoneNumber user { id } }
-  shippingAddress { fullName company streetLine1 streetLine2 city province postalCode countryCode phoneNumber }
-  billingAddress { fullName company streetLine1 streetLine2 city province postalCode countryCode phoneNumber }
+  shippingAddress { fullName company streetLine1 streetLine2
+    city province postalCode countryCode phoneNumber }
+  billingAddress { fullName company streetLine1 streetLine2
+    city province postalCode countryCode phoneNumber }
   lines { id quantity orderPlacedQuantity productVariant { id sku name } taxRate
     unitPrice unitPriceWithTax linePrice linePriceWithTax proratedUnitPrice proratedUnitPriceWithTax
     proratedLinePrice proratedLinePriceWithTax discounts { description amount amountWithTax } }
-  shippingLines { shippingMethod { code name } price priceWithTax discountedPrice discountedPriceWithTax
+  shippingLines { shippingMethod { code name }
+    price priceWithTax discountedPrice discountedPriceWithTax
     discounts { description amount amountWithTax } }
   surcharges { id description sku price priceWithTax taxRate }
   discounts { adjustmentSource description amount amountWithTax }
@@ -30,7 +33,7 @@ class VendureError(Exception):
 
 
 class Admin:
-    """Logs in on the first call and again when the session is gone, as after a restart with fresh data."""
+    """Logs in on the first call, and again when the session is gone as after a reset."""
 
     def __init__(self, base, username="superadmin", password="superadmin"):
         self.base, self._login = base, (username, password)
@@ -53,9 +56,15 @@ class Admin:
     def every(self, field, list_type, selection, filter_by=None):
         """All items of a list query, page by page, ordered by id."""
         items, total = [], None
-        query = f"query($o: {list_type}) {{ {field}(options: $o) {{ totalItems items {{ {selection} }} }} }}"
+        query = f"""query($o: {list_type}) {{
+            {field}(options: $o) {{ totalItems items {{ {selection} }} }} }}"""
         while total is None or len(items) < total:
-            options = {"take": PAGE, "skip": len(items), "sort": {"id": "ASC"}, "filter": filter_by or {}}
+            options = {
+                "take": PAGE,
+                "skip": len(items),
+                "sort": {"id": "ASC"},
+                "filter": filter_by or {},
+            }
             page = self.ask(query, {"o": options})[field]
             total = page["totalItems"]
             if not page["items"]:
@@ -68,39 +77,59 @@ class Admin:
         return self.every("orders", "OrderListOptions", ORDER, {"orderPlacedAt": {"isNull": False}})
 
     def order(self, order_id):
-        return self.ask("query($i: ID!) { order(id: $i) { " + ORDER + " } }", {"i": order_id})["order"]
+        return self.ask("query($i: ID!) { order(id: $i) { " + ORDER + " } }", {"i": order_id})[
+            "order"
+        ]
 
     def stock(self):
         """SKU -> (on hand, allocated), summed over the stock locations."""
-        variants = self.every("productVariants", "ProductVariantListOptions",
-                              "id sku stockLevels { stockOnHand stockAllocated }")
-        return {v["sku"]: (sum(level["stockOnHand"] for level in v["stockLevels"]),
-                           sum(level["stockAllocated"] for level in v["stockLevels"])) for v in variants}
+        variants = self.every(
+            "productVariants",
+            "ProductVariantListOptions",
+            "id sku stockLevels { stockOnHand stockAllocated }",
+        )
+        return {
+            v["sku"]: (
+                sum(level["stockOnHand"] for level in v["stockLevels"]),
+                sum(level["stockAllocated"] for level in v["stockLevels"]),
+            )
+            for v in variants
+        }
 
     def products(self):
         """Every variant with its product, price, options and switches, by SKU."""
-        variants = self.every("productVariants", "ProductVariantListOptions", """
+        variants = self.every(
+            "productVariants",
+            "ProductVariantListOptions",
+            """
             id sku name enabled priceWithTax currencyCode options { code name group { code } }
-            product { id name slug enabled } updatedAt""")
+            product { id name slug enabled } updatedAt""",
+        )
         return {v["sku"]: v for v in variants}
 
     def set_stock(self, sku, on_hand):
         """Sets the stock on hand of one SKU at the default location."""
         variant = self.products()[sku]["id"]
-        self.ask("mutation($i: [UpdateProductVariantInput!]!) { updateProductVariants(input: $i) { id } }",
-                 {"i": [{"id": variant, "stockOnHand": on_hand}]})
+        self.ask(
+            """mutation($i: [UpdateProductVariantInput!]!) {
+            updateProductVariants(input: $i) { id } }""",
+            {"i": [{"id": variant, "stockOnHand": on_hand}]},
+        )
 
     def _sign_in(self):
-        answer, headers = post(self.base + "/admin-api", """mutation($u: String!, $p: String!) {
+        answer, headers = post(
+            self.base + "/admin-api",
+            """mutation($u: String!, $p: String!) {
             login(username: $u, password: $p) { __typename ... on ErrorResult { message } } }""",
-            dict(zip("up", self._login)))
+            dict(zip("up", self._login, strict=True)),
+        )
         if answer["data"]["login"]["__typename"] != "CurrentUser":
             raise VendureError(f"login at {self.base}: {answer['data']['login'].get('message')}")
         self._token = headers["vendure-auth-token"]
 
 
 def post(url, query, variables=None, token=None):
-    """One GraphQL request; answers (body, headers). An invalid query is an HTTP 400 with a body of the same shape."""
+    """One GraphQL request; answers (body, headers), also for the HTTP 400 of an invalid query."""
     headers = {"content-type": "application/json"}
     if token:
         headers["authorization"] = f"Bearer {token}"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The recipe: writes placed Vendure orders into Tryton so that every amount agrees to the cent.
 
-It proves that the recipe works and that compare.py sees a difference when there is one. Every step first looks for
-what it is about to create, so that it may be ended and started again anywhere.
+Every step first looks for what it is about to create, so the program may be ended and started again
+anywhere. selftest.py proves that it works.
 
     ./write_orders.py north south
 """
@@ -18,7 +18,10 @@ import tryton
 import vendure
 from setup import catalog, settings
 
-CENT, PRICE_STEP = Decimal("0.01"), Decimal("0.0001")  # Tryton's [product] price_decimal is 4 unless configured
+CENT, PRICE_STEP = (
+    Decimal("0.01"),
+    Decimal("0.0001"),
+)  # Tryton's [product] price_decimal is 4 unless configured
 
 
 class Writer:
@@ -27,17 +30,26 @@ class Writer:
     def __init__(self, erp, shop):
         self._erp, self._shop = erp, shop
         self._web_shop = erp.only("web.shop", [["name", "=", shop]])
-        self._products = {row["code"]: row["id"] for row in erp.rows("product.product", [], ["code"])}
-        self._taxes = {int(row["rate"] * 100): row["id"] for row in erp.rows("account.tax", [], ["rate"])}
-        self._countries = {row["code"]: row["id"] for row in erp.rows("country.country", [], ["code"])}
+        self._products = {
+            row["code"]: row["id"] for row in erp.rows("product.product", [], ["code"])
+        }
+        self._taxes = {
+            int(row["rate"] * 100): row["id"] for row in erp.rows("account.tax", [], ["rate"])
+        }
+        self._countries = {
+            row["code"]: row["id"] for row in erp.rows("country.country", [], ["code"])
+        }
         self._header = {
             "web_shop": self._web_shop,
             "currency": erp.only("currency.currency", [["code", "=", "EUR"]]),
             "warehouse": erp.only("stock.location", [["type", "=", "warehouse"]]),
-            "payment_term": erp.only("account.invoice.payment_term", [["name", "=", "Paid in the web shop"]]),
+            "payment_term": erp.only(
+                "account.invoice.payment_term", [["name", "=", "Paid in the web shop"]]
+            ),
             "invoice_method": "order",
             "shipment_method": "order",
-            "shipment_cost_method": None,  # otherwise quote wants a carrier and adds a cost line of its own
+            # Otherwise quote wants a carrier and adds a cost line of its own.
+            "shipment_cost_method": None,
         }
         self._unit = erp.only("product.uom", [["name", "=", "Unit"]])
 
@@ -49,28 +61,41 @@ class Writer:
             sale = self._find(order["code"])
         # A button pressed in the wrong state is a UserError, so the state decides where to go on.
         while sale["state"] in ("draft", "quotation", "confirmed"):
-            button = {"draft": "quote", "quotation": "confirm", "confirmed": "process"}[sale["state"]]
+            button = {"draft": "quote", "quotation": "confirm", "confirmed": "process"}[
+                sale["state"]
+            ]
             self._erp.call("sale.sale", button, [sale["id"]])
             sale = self._find(order["code"])
         return sale["id"]
 
     def _find(self, code):
-        rows = self._erp.rows("sale.sale", [["web_shop", "=", self._web_shop], ["web_id", "=", code]], ["state"])
+        rows = self._erp.rows(
+            "sale.sale", [["web_shop", "=", self._web_shop], ["web_id", "=", code]], ["state"]
+        )
         return rows[0] if rows else None
 
     def _create(self, order):
         party = self._party(order)
-        self._erp.call("sale.sale", "create", [{
-            **self._header,
-            "web_id": order["code"],
-            "reference": order["code"],
-            "party": party,
-            "sale_date": datetime.date.fromisoformat(order["orderPlacedAt"][:10]),
-            "shipment_address": self._address(party, order["shippingAddress"]),
-            "invoice_address": self._address(party, compare.billing_address(order)),
-            "comment": "\n".join(f"{d['description']}: {compare.cents(d['amountWithTax'])}" for d in order["discounts"]),
-            "lines": [["create", self._lines(order)]],
-        }])
+        self._erp.call(
+            "sale.sale",
+            "create",
+            [
+                {
+                    **self._header,
+                    "web_id": order["code"],
+                    "reference": order["code"],
+                    "party": party,
+                    "sale_date": datetime.date.fromisoformat(order["orderPlacedAt"][:10]),
+                    "shipment_address": self._address(party, order["shippingAddress"]),
+                    "invoice_address": self._address(party, compare.billing_address(order)),
+                    "comment": "\n".join(
+                        f"{d['description']}: {compare.cents(d['amountWithTax'])}"
+                        for d in order["discounts"]
+                    ),
+                    "lines": [["create", self._lines(order)]],
+                }
+            ],
+        )
 
     def _party(self, order):
         """Party codes are unique: a repeated create cannot make a second customer."""
@@ -82,16 +107,30 @@ class Writer:
         contacts = [{"type": "email", "value": customer["emailAddress"]}]
         if customer["phoneNumber"]:
             contacts.append({"type": "phone", "value": customer["phoneNumber"]})
-        return self._erp.call("party.party", "create", [{
-            "code": code, "name": f"{customer['firstName']} {customer['lastName']}".strip(),
-            "addresses": [["create", [self._address_fields(order["shippingAddress"])]]],
-            "contact_mechanisms": [["create", contacts]]}])[0]
+        return self._erp.call(
+            "party.party",
+            "create",
+            [
+                {
+                    "code": code,
+                    "name": f"{customer['firstName']} {customer['lastName']}".strip(),
+                    "addresses": [["create", [self._address_fields(order["shippingAddress"])]]],
+                    "contact_mechanisms": [["create", contacts]],
+                }
+            ],
+        )[0]
 
     def _address(self, party, shop_address):
         """The party's address with exactly these fields; an address in use is never changed."""
         fields = self._address_fields(shop_address)
-        found = self._erp.ids("party.address", [["party", "=", party], *([k, "=", v] for k, v in fields.items())])
-        return found[0] if found else self._erp.call("party.address", "create", [{"party": party, **fields}])[0]
+        found = self._erp.ids(
+            "party.address", [["party", "=", party], *([k, "=", v] for k, v in fields.items())]
+        )
+        return (
+            found[0]
+            if found
+            else self._erp.call("party.address", "create", [{"party": party, **fields}])[0]
+        )
 
     def _address_fields(self, address):
         company, name = address.get("company") or "", address["fullName"]
@@ -105,7 +144,7 @@ class Writer:
         }
 
     def _lines(self, order):
-        """Goods, shipping and surcharges at what was really paid, then a rounding line if a cent is left over."""
+        """Goods, shipping and surcharges as paid, and a rounding line if a cent is left."""
         lines, left = [], compare.cents(order["total"])
         for code, quantity, net, gross, rate, text in _paid_positions(order):
             price = unit_price(net, gross - net, quantity, rate)
@@ -117,33 +156,64 @@ class Writer:
 
     def _line(self, code, quantity, price, rate, text):
         return {
-            "type": "line", "product": self._products[code], "quantity": float(quantity), "unit": self._unit,
-            "unit_price": price, "taxes": [["add", [self._taxes[rate]] if rate else []]], "description": text}
+            "type": "line",
+            "product": self._products[code],
+            "quantity": float(quantity),
+            "unit": self._unit,
+            "unit_price": price,
+            "taxes": [["add", [self._taxes[rate]] if rate else []]],
+            "description": text,
+        }
 
 
 def _paid_positions(order):
-    """(product code, quantity, net, gross, percent, text) of all that is paid for; order discounts are in the lines."""
+    """(product code, quantity, net, gross, percent, text) of all that was paid for.
+
+    Discounts on the order are already in the lines.
+    """
     for line in order["lines"]:
-        yield (line["productVariant"]["sku"], line["quantity"], compare.cents(line["proratedLinePrice"]),
-               compare.cents(line["proratedLinePriceWithTax"]), int(line["taxRate"]), line["productVariant"]["name"])
+        yield (
+            line["productVariant"]["sku"],
+            line["quantity"],
+            compare.cents(line["proratedLinePrice"]),
+            compare.cents(line["proratedLinePriceWithTax"]),
+            int(line["taxRate"]),
+            line["productVariant"]["name"],
+        )
     for line in order["shippingLines"]:
-        yield (catalog.SHIPPING, 1, compare.cents(line["discountedPrice"]), compare.cents(line["discountedPriceWithTax"]),
-               catalog.STANDARD, line["shippingMethod"]["name"])
+        yield (
+            catalog.SHIPPING,
+            1,
+            compare.cents(line["discountedPrice"]),
+            compare.cents(line["discountedPriceWithTax"]),
+            catalog.STANDARD,
+            line["shippingMethod"]["name"],
+        )
     for line in order["surcharges"]:
-        yield (catalog.SHIPPING, 1, compare.cents(line["price"]), compare.cents(line["priceWithTax"]),
-               int(line["taxRate"]), line["description"])
+        yield (
+            catalog.SHIPPING,
+            1,
+            compare.cents(line["price"]),
+            compare.cents(line["priceWithTax"]),
+            int(line["taxRate"]),
+            line["description"],
+        )
 
 
 def unit_price(net, tax, quantity, rate):
-    """The net unit price for which Tryton's line has this tax, and this net amount whenever one price gives both.
+    """The unit price for which Tryton's line has this tax, and this net amount if one gives both.
 
-    The net amount is off by one cent in fewer than one of a hundred lines; the tax never is (up to 250 pieces).
+    The net amount is off by a cent in fewer than one of a hundred lines; the tax is not, up to 250
+    pieces.
     """
     percent = Decimal(rate) / 100
     exact = (net + tax) / (1 + percent) / quantity
     nearest = exact.quantize(PRICE_STEP, decimal.ROUND_HALF_EVEN)
-    right_tax = [price for price in (nearest, nearest + PRICE_STEP, nearest - PRICE_STEP)
-                 if _to_cents(price * quantity * percent) == tax]
+    right_tax = [
+        price
+        for price in (nearest, nearest + PRICE_STEP, nearest - PRICE_STEP)
+        if _to_cents(price * quantity * percent) == tax
+    ]
     if not right_tax:
         raise ValueError(f"no unit price for {net} + {tax} at {rate} %, {quantity} pieces")
     return next((price for price in right_tax if _to_cents(price * quantity) == net), right_tax[0])
@@ -162,7 +232,10 @@ def main():
         for order in vendure.Admin(settings.vendure_url(shop)).orders():
             started = time.monotonic()
             sale = writer.write(order)
-            print(f"{shop} order {order['code']} is sale {sale} ({time.monotonic() - started:.1f} s)", flush=True)
+            print(
+                f"{shop} order {order['code']} is sale {sale} ({time.monotonic() - started:.1f} s)",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ fn merge(store: &mut MemoryStore, changes: &[(String, Option<Vec<u8>>)], max_row
 fn assert_same(store: &MemoryStore, model: &Model) {
     let txn = Txn::new(store);
     let all = blocks().scan(&txn, Bound::Unbounded, usize::MAX).unwrap();
-    assert!(all.iter().map(|(key, value)| (key, value)).eq(model.iter()));
+    // The order of `all` counts too: blocks must not overlap.
+    assert!(all.iter().map(|(key, value)| (key, value)).eq(model));
     assert_eq!(blocks().count(&txn).unwrap(), model.len() as u64);
     let mut counted = 0;
     for row in rows(store)
@@ -62,7 +63,7 @@ fn assert_same(store: &MemoryStore, model: &Model) {
     {
         let count = check_row(row).unwrap();
         assert!(count <= MAX_ENTRIES);
-        assert!(row.value.len() <= MAX_BYTES + 1024 || count == 1);
+        assert!(row.value.len() <= MAX_BYTES + 64 || count == 1);
         counted += count;
     }
     assert_eq!(counted, model.len());
@@ -86,7 +87,7 @@ fn apply(model: &mut Model, changes: &[(String, Option<Vec<u8>>)]) {
 #[test]
 fn a_first_merge_packs_and_a_second_one_writes_only_what_changed() {
     let (mut store, mut model) = (MemoryStore::new(), Model::new());
-    let first = numbered(0..10_000, &[7; 20]);
+    let first = numbered(0..10_000, &[7; 4]);
     let step = merge(&mut store, &first, 9);
     apply(&mut model, &first);
     assert_same(&store, &model);
@@ -97,7 +98,7 @@ fn a_first_merge_packs_and_a_second_one_writes_only_what_changed() {
     assert!(rows(&store).len() <= 41, "{} rows", rows(&store).len());
 
     assert_eq!(merge(&mut store, &first, 500).rows, 0);
-    let second = numbered(5_000..5_001, &[8; 20]);
+    let second = numbered(5_000..5_001, &[8; 4]);
     let step = merge(&mut store, &second, 500);
     apply(&mut model, &second);
     assert_eq!((step.rows, step.changed, step.unchanged), (1, 1, 0));
@@ -137,6 +138,37 @@ fn emptied_blocks_join_and_vanish() {
     merge(&mut store, &rest, 500);
     assert_same(&store, &Model::new());
     assert!(rows(&store).is_empty());
+}
+
+#[test]
+fn a_budget_of_one_row_is_not_spent_by_an_unchanged_key() {
+    let (mut store, mut model) = (MemoryStore::new(), Model::new());
+    let first = numbered(0..2, b"v");
+    merge(&mut store, &first, 1);
+    apply(&mut model, &first);
+    // The first key keeps its value; the second belongs into the same block.
+    let second = [
+        first[0].clone(),
+        ("00000005".to_owned(), Some(b"w".to_vec())),
+    ];
+    merge(&mut store, &second, 1);
+    apply(&mut model, &second);
+    assert_same(&store, &model);
+}
+
+#[test]
+fn emptying_everything_stays_within_the_rows_of_a_commit() {
+    let mut store = MemoryStore::new();
+    merge(&mut store, &numbered(0..20_000, &[1; 20]), 500);
+    let before = rows(&store).len();
+    assert!(before > 100);
+    let removals: Vec<_> = numbered(0..20_000, b"")
+        .into_iter()
+        .map(|(key, _)| (key, None))
+        .collect();
+    let step = merge(&mut store, &removals, 20);
+    assert_eq!(step.removed, 20_000);
+    assert!(step.rows >= before && rows(&store).is_empty());
 }
 
 #[test]
@@ -213,7 +245,7 @@ fn a_damaged_block_is_named() {
     txn.put(rows(&store)[0].key.clone(), row.value);
     let error = blocks().get(&txn, "0000001").unwrap_err().to_string();
     assert!(
-        error.starts_with(r"row state(north\x00\x01stock\x00\x010000000"),
+        error.starts_with(r"row cell(north\x00\x01stock\x00\x010000000"),
         "{error}"
     );
     assert!(error.contains("checksum"), "{error}");

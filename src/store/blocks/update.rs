@@ -44,7 +44,7 @@ impl Blocks {
     /// Applies `changes`, sorted by key, to the map, and stages the blocks that became different.
     ///
     /// `edit` is shown each key with what came beside it and the present value, and decides. The call
-    /// stops at about `max_rows` staged rows with `done` false: commit, and call again with the same
+    /// stops at about `max_rows` staged rows (at most a dozen more) with `done` false: commit, and call again with the same
     /// iterator. To resume after a crash, store [`Step::up_to`] in the same commit and skip the
     /// changes up to it.
     ///
@@ -70,7 +70,7 @@ impl Blocks {
         let mut pass = Pass::new(self, max_rows.max(1));
         let mut cursor = Cursor::new(self);
         while let Some((key, _)) = changes.peek() {
-            if pass.step.rows >= pass.max_rows {
+            if pass.is_full() {
                 break;
             }
             cursor.seek(txn, key.as_ref())?;
@@ -78,7 +78,7 @@ impl Blocks {
                 let row = cursor.pop(txn)?;
                 let upper = cursor.peek_first_key(txn)?;
                 pass.block(txn, row.as_ref(), upper.as_deref(), changes, &mut edit)?;
-                if upper.is_none() || !pass.is_small() {
+                if upper.is_none() || !pass.is_small() || pass.is_full() {
                     break;
                 }
                 // The next round appends the successor to what is pending, changes to it included.
@@ -168,7 +168,7 @@ impl<'m> Pass<'m> {
         let mut old = row.map_or(Ok(Entries::none()), open)?;
         let mut standing = advance(&mut old, row)?;
         self.replaced.extend(row.map(|row| row.key.clone()));
-        while self.step.rows < self.max_rows {
+        while !self.is_full() {
             let inside = |(key, _): &(K, T)| upper.is_none_or(|upper| key.as_ref() < upper);
             let Some((key, beside)) = changes.next_if(inside) else {
                 break;
@@ -233,6 +233,15 @@ impl<'m> Pass<'m> {
             self.pending.push(key.as_bytes(), after);
         }
         Ok(())
+    }
+
+    /// Whether this call has staged enough. Rows that are to be removed count already before they are:
+    /// a thousand emptied blocks in a row are one join. Once true it stays true, also over a flush,
+    /// which turns each replaced row into a written or a removed one; a cursor that left a block
+    /// half-way must not go on. Every call takes at least one change.
+    fn is_full(&self) -> bool {
+        let replaced = if self.dirty { self.replaced.len() } else { 0 };
+        self.started && self.step.rows + replaced >= self.max_rows
     }
 
     /// Whether more is pending than two blocks of the target size: time to write the first of them.

@@ -1,1 +1,1 @@
-"""Installs, seeds, starts and stops the real software; used by the commands `up`, `down` and `reset`."""
+"""Installs, seeds, starts and stops the real software: what `up`, `down` and `reset` do."""

@@ -32,7 +32,7 @@ def _simple(sku, name, gross, rate=STANDARD):
 
 
 def _items():
-    """Twenty-two plain products; every fourth one has the reduced rate. The prices give awkward net amounts."""
+    """Plain products, every fourth at the reduced rate, with prices that give awkward nets."""
     for i in range(1, 23):
         reduced = i % 4 == 0
         name = f"Field guide {i}" if reduced else f"Workshop tool {i}"
@@ -45,9 +45,14 @@ PRODUCTS = (
     _simple("CAFÉ-250", "Café crème – Röstkaffee 250 g", 899, REDUCED),
     _simple("TEA-JP", "煎茶 Sencha", 1249, REDUCED),
     _simple("BIG-1", "Workbench", 49999),
-    Product("Crossdock tee", STANDARD, tuple(
-        Variant(f"TEE-{size}", f"Crossdock tee {size}", gross, size)
-        for size, gross in (("S", 1990), ("M", 1990), ("L", 2190), ("XL", 2390)))),
+    Product(
+        "Crossdock tee",
+        STANDARD,
+        tuple(
+            Variant(f"TEE-{size}", f"Crossdock tee {size}", gross, size)
+            for size, gross in (("S", 1990), ("M", 1990), ("L", 2190), ("XL", 2390))
+        ),
+    ),
 )
 
 SKUS = tuple(variant.sku for product in PRODUCTS for variant in product.variants)

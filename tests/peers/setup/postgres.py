@@ -25,12 +25,31 @@ def start():
         settings.HOME.chmod(0o755)
         run("own postgres home", ["chown", "postgres", str(settings.POSTGRES_HOME)], 10)
     if not DATA.exists():
-        _control("create the database cluster", "initdb", "-D", str(DATA), "-U", "postgres", "--auth=trust", "-E", "UTF8",
-                 "--locale=C.UTF-8")
+        _control(
+            "create the database cluster",
+            "initdb",
+            "-D",
+            str(DATA),
+            "-U",
+            "postgres",
+            "--auth=trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+        )
         with open(DATA / "postgresql.conf", "a") as conf:
             conf.write(OPTIONS)
     if not is_running():
-        _control("start postgres", "pg_ctl", "-D", str(DATA), "-l", str(settings.POSTGRES_HOME / "log"), "-w", "start")
+        _control(
+            "start postgres",
+            "pg_ctl",
+            "-D",
+            str(DATA),
+            "-l",
+            str(settings.POSTGRES_HOME / "log"),
+            "-w",
+            "start",
+        )
 
 
 def stop():
@@ -39,8 +58,15 @@ def stop():
 
 
 def is_running():
-    return subprocess.run(_as_owner("pg_ctl", "-D", str(DATA), "status"), capture_output=True,
-                          timeout=20, check=False).returncode == 0
+    return (
+        subprocess.run(
+            _as_owner("pg_ctl", "-D", str(DATA), "status"),
+            capture_output=True,
+            timeout=20,
+            check=False,
+        ).returncode
+        == 0
+    )
 
 
 def exists(database):
@@ -56,8 +82,23 @@ def copy_database(template, database):
 def sql(statement):
     """One statement on the maintenance database; answers what psql prints."""
     done = subprocess.run(
-        [str(postgres_bin() / "psql"), "-h", settings.HOST, "-p", str(settings.POSTGRES_PORT), "-U", "postgres",
-         "-Atq", "-c", statement], capture_output=True, text=True, timeout=60, check=False)
+        [
+            str(postgres_bin() / "psql"),
+            "-h",
+            settings.HOST,
+            "-p",
+            str(settings.POSTGRES_PORT),
+            "-U",
+            "postgres",
+            "-Atq",
+            "-c",
+            statement,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     if done.returncode:
         raise Failed(f"postgres: {done.stderr.strip()}")
     return done.stdout.strip()
@@ -69,4 +110,8 @@ def _control(title, program, *arguments):
 
 def _as_owner(program, *arguments):
     command = [str(postgres_bin() / program), *arguments]
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command] if os.geteuid() == 0 else command
+    return (
+        ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command]
+        if os.geteuid() == 0
+        else command
+    )

@@ -1,5 +1,6 @@
 """Starts and stops the servers: one pid file and one log file each, every wait bounded."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -25,8 +26,14 @@ def run(title, command, seconds, **options):
     log = settings.LOGS / f"{title.replace(' ', '-')}.log"
     with open(log, "wb") as out:
         try:
-            code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                  timeout=seconds, **options).returncode
+            code = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                timeout=seconds,
+                **options,
+            ).returncode
         except subprocess.TimeoutExpired:
             raise Failed(f"{title}: not done after {seconds} s, see {log}") from None
         except FileNotFoundError as error:
@@ -36,14 +43,21 @@ def run(title, command, seconds, **options):
 
 
 def start(name, command, env=None, cwd=None):
-    """Starts a server in its own session, so that it outlives the caller; nothing to do when it runs already."""
+    """Starts a server that outlives the caller, unless it runs already."""
     if is_running(name):
         return
     for folder in (settings.RUN, settings.LOGS):
         folder.mkdir(parents=True, exist_ok=True)
     with open(settings.LOGS / f"{name}.log", "wb") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                   start_new_session=True, cwd=cwd, env={**os.environ, **(env or {})})
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+        )
     _pid_file(name).write_text(f"{process.pid} {_started_at(process.pid)}")
 
 
@@ -95,7 +109,7 @@ def _pid_file(name):
 
 
 def _started_at(pid):
-    """The kernel's start time of a process, or None when it is gone: guards against a pid that was used again."""
+    """The kernel's start time of a process, or None when it is gone; tells a pid used again."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
             fields = stat.read().rpartition(")")[2].split()
@@ -107,10 +121,8 @@ def _started_at(pid):
 def _ended_within(pid, seconds):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        try:  # collects a child of this very process
+        with contextlib.suppress(ChildProcessError):  # collects a child of this very process
             os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            pass
         if _started_at(pid) is None:
             return True
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Fills a new Tryton database: company, chart of accounts, taxes, catalogue, stock, carriers, web shops.
+"""Fills a new Tryton database: company, accounts, taxes, catalogue, stock, carriers, web shops.
 
 Runs inside Tryton's virtual environment and talks to the database directly:
     venv/bin/python seed_tryton.py trytond.conf DATABASE
@@ -18,7 +18,11 @@ from setup import catalog  # noqa: E402
 proteus_config.set_trytond(database=sys.argv[2], config_file=sys.argv[1])
 
 from trytond.modules.account.tests.tools import (  # noqa: E402
-    create_chart, create_fiscalyear, create_tax, get_accounts)
+    create_chart,
+    create_fiscalyear,
+    create_tax,
+    get_accounts,
+)
 from trytond.modules.account_invoice.tests.tools import set_fiscalyear_invoice_sequences  # noqa: E402
 from trytond.modules.company.tests.tools import create_company  # noqa: E402
 from trytond.modules.currency.tests.tools import get_currency  # noqa: E402
@@ -48,8 +52,13 @@ def _countries():
 
 def _company(currency, country):
     party = Model.get("party.party")(name="Crossdock Test GmbH", code="company")
-    address, = party.addresses
-    address.street, address.postal_code, address.city, address.country = "Lagerstraße 1", "10115", "Berlin", country
+    (address,) = party.addresses
+    address.street, address.postal_code, address.city, address.country = (
+        "Lagerstraße 1",
+        "10115",
+        "Berlin",
+        country,
+    )
     party.save()
     create_company(party=party, currency=currency)
 
@@ -76,7 +85,11 @@ def _tax(rate):
 
 def _category(name, accounts, tax):
     category = Model.get("product.category")(
-        name=name, accounting=True, account_expense=accounts["expense"], account_revenue=accounts["revenue"])
+        name=name,
+        accounting=True,
+        account_expense=accounts["expense"],
+        account_revenue=accounts["revenue"],
+    )
     if tax:
         category.customer_taxes.append(tax)
     category.save()
@@ -86,25 +99,42 @@ def _category(name, accounts, tax):
 def _products(categories):
     sizes = _attribute_set()
     for product in catalog.PRODUCTS:
-        template = _template(product.name, categories[product.rate], _net(product.variants[0], product))
+        template = _template(
+            product.name, categories[product.rate], _net(product.variants[0], product)
+        )
         if len(product.variants) == 1:
             _only_variant(template, product.variants[0].sku)
             continue
         template.attribute_set = sizes
         template.products.pop()
         for variant in product.variants:
-            own_price = _net(variant, product) if variant.gross != product.variants[0].gross else None
-            template.products.new(suffix_code=variant.sku, attributes={"size": variant.size.lower()}, list_price=own_price)
+            own_price = (
+                _net(variant, product) if variant.gross != product.variants[0].gross else None
+            )
+            template.products.new(
+                suffix_code=variant.sku,
+                attributes={"size": variant.size.lower()},
+                list_price=own_price,
+            )
         template.save()
-    for code, name, rate in ((catalog.SHIPPING, "Shipping", catalog.STANDARD),
-                             (catalog.DISCOUNT, "Discount", catalog.STANDARD), (catalog.ROUNDING, "Rounding", 0)):
+    for code, name, rate in (
+        (catalog.SHIPPING, "Shipping", catalog.STANDARD),
+        (catalog.DISCOUNT, "Discount", catalog.STANDARD),
+        (catalog.ROUNDING, "Rounding", 0),
+    ):
         _only_variant(_template(name, categories[rate], Decimal(0), kind="service"), code)
 
 
 def _template(name, category, net, kind="goods"):
-    unit, = Model.get("product.uom").find([("name", "=", "Unit")])
+    (unit,) = Model.get("product.uom").find([("name", "=", "Unit")])
     return Model.get("product.template")(
-        name=name, default_uom=unit, type=kind, salable=True, list_price=net, account_category=category)
+        name=name,
+        default_uom=unit,
+        type=kind,
+        salable=True,
+        list_price=net,
+        account_category=category,
+    )
 
 
 def _net(variant, product):
@@ -113,7 +143,7 @@ def _net(variant, product):
 
 
 def _only_variant(template, code):
-    product, = template.products
+    (product,) = template.products
     product.suffix_code = code
     template.save()
     return template.products[0]
@@ -145,14 +175,14 @@ def _selling(currency):
     term.save()
     for name in ("north", "south"):
         shop = Model.get("web.shop")(name=name, currency=currency)
-        warehouse, = Model.get("stock.location").find([("type", "=", "warehouse")])
+        (warehouse,) = Model.get("stock.location").find([("type", "=", "warehouse")])
         shop.warehouses.append(warehouse)
         shop.products.extend(Model.get("product.product").find([("code", "in", catalog.SKUS)]))
         shop.save()
 
 
 def _stock():
-    storage, = Model.get("stock.location").find([("code", "=", "STO")])
+    (storage,) = Model.get("stock.location").find([("code", "=", "STO")])
     inventory = Model.get("stock.inventory")(location=storage)
     for product in Model.get("product.product").find([("code", "in", catalog.SKUS)]):
         inventory.lines.new(product=product, quantity=float(catalog.STOCK))

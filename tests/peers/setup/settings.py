@@ -1,4 +1,4 @@
-"""Where the test bed lives and which ports and credentials it uses. Everything is loopback and test use only."""
+"""Where the test bed lives, its ports and credentials. Loopback and test use only."""
 
 import os
 import pathlib
@@ -8,7 +8,10 @@ HOME = pathlib.Path(os.environ.get("PEERS_HOME", "/var/tmp/crossdock-peers"))
 HERE = pathlib.Path(__file__).resolve().parent
 RUN, LOGS = HOME / "run", HOME / "log"
 
-VENDURE_PORTS = {"north": int(os.environ.get("NORTH_PORT", "3101")), "south": int(os.environ.get("SOUTH_PORT", "3102"))}
+VENDURE_PORTS = {
+    "north": int(os.environ.get("NORTH_PORT", "3101")),
+    "south": int(os.environ.get("SOUTH_PORT", "3102")),
+}
 VENDURE_LOGIN = ("superadmin", "superadmin")
 VENDURE_HOME = HOME / "vendure"
 

@@ -30,6 +30,7 @@ def reset(only=""):
 
 def restart(only=""):
     """The same data, new processes."""
+
     def vendure():
         _stop_vendure()
         _start_vendure()
@@ -82,7 +83,11 @@ def _seed_vendure(shop):
     folder.mkdir(parents=True)
     _launch_vendure(shop, create_schema=True)
     _wait_for_vendure(shop)
-    run(f"seed vendure {shop}", ["python3", str(settings.HERE / "seed_vendure.py"), shop, settings.vendure_url(shop)], 120)
+    run(
+        f"seed vendure {shop}",
+        ["python3", str(settings.HERE / "seed_vendure.py"), shop, settings.vendure_url(shop)],
+        400,
+    )
     stop(f"vendure-{shop}")
     seeded = _seeded(shop)
     seeded.parent.mkdir(parents=True, exist_ok=True)
@@ -97,12 +102,17 @@ def _start_vendure():
 
 
 def _launch_vendure(shop, create_schema=False):
-    start(f"vendure-{shop}", ["node", str(settings.HERE / "vendure-server.js")], cwd=settings.VENDURE_HOME, env={
-        "NODE_PATH": str(settings.VENDURE_HOME / "node_modules"),
-        "PORT": str(settings.VENDURE_PORTS[shop]),
-        "VENDURE_DATA": str(_database(shop).parent),
-        "VENDURE_CREATE_SCHEMA": "1" if create_schema else "0",
-    })
+    start(
+        f"vendure-{shop}",
+        ["node", str(settings.HERE / "vendure-server.js")],
+        cwd=settings.VENDURE_HOME,
+        env={
+            "NODE_PATH": str(settings.VENDURE_HOME / "node_modules"),
+            "PORT": str(settings.VENDURE_PORTS[shop]),
+            "VENDURE_DATA": str(_database(shop).parent),
+            "VENDURE_CREATE_SCHEMA": "1" if create_schema else "0",
+        },
+    )
 
 
 def _wait_for_vendure(shop):
@@ -136,7 +146,13 @@ def _tryton_up():
     postgres.start()
     settings.TRYTON_CONFIG.write_text(_tryton_config())
     schema = _Stamp("tryton-schema", "tryton-requirements.txt", "tryton-modules.txt")
-    seed = _Stamp("tryton-seed", "tryton-requirements.txt", "tryton-modules.txt", "catalog.py", "seed_tryton.py")
+    seed = _Stamp(
+        "tryton-seed",
+        "tryton-requirements.txt",
+        "tryton-modules.txt",
+        "catalog.py",
+        "seed_tryton.py",
+    )
     if not (schema.is_current() and postgres.exists(settings.TRYTON_SCHEMA)):
         _create_tryton_schema()
         schema.renew()
@@ -164,17 +180,40 @@ def _create_tryton_schema():
     password = settings.HOME / "tryton-password"
     password.write_text(settings.TRYTON_LOGIN[1])
     modules = (settings.HERE / "tryton-modules.txt").read_text().split()
-    run("create the Tryton schema", [
-        str(settings.TRYTON_VENV / "bin/trytond-admin"), "-c", str(settings.TRYTON_CONFIG), "-d", settings.TRYTON_SCHEMA,
-        "--email", "admin@example.com", "--activate-dependencies", "-u", "ir", "res", *modules,
-    ], 400, env={**os.environ, "TRYTONPASSFILE": str(password)})
+    run(
+        "create the Tryton schema",
+        [
+            str(settings.TRYTON_VENV / "bin/trytond-admin"),
+            "-c",
+            str(settings.TRYTON_CONFIG),
+            "-d",
+            settings.TRYTON_SCHEMA,
+            "--email",
+            "admin@example.com",
+            "--activate-dependencies",
+            "-u",
+            "ir",
+            "res",
+            *modules,
+        ],
+        900,
+        env={**os.environ, "TRYTONPASSFILE": str(password)},
+    )
 
 
 def _seed_tryton():
     say("seeding Tryton (about 20 s)")
     postgres.copy_database(settings.TRYTON_SCHEMA, settings.TRYTON_SEED)
-    run("seed Tryton", [str(settings.TRYTON_VENV / "bin/python"), str(settings.HERE / "seed_tryton.py"),
-                        str(settings.TRYTON_CONFIG), settings.TRYTON_SEED], 200)
+    run(
+        "seed Tryton",
+        [
+            str(settings.TRYTON_VENV / "bin/python"),
+            str(settings.HERE / "seed_tryton.py"),
+            str(settings.TRYTON_CONFIG),
+            settings.TRYTON_SEED,
+        ],
+        400,
+    )
 
 
 def _tryton_config():
@@ -186,8 +225,16 @@ listen = {settings.HOST}:{settings.TRYTON_PORT}
 
 
 def _start_tryton():
-    start("tryton", [str(settings.TRYTON_VENV / "bin/trytond"), "-c", str(settings.TRYTON_CONFIG), "-d",
-                     settings.TRYTON_DATABASE])
+    start(
+        "tryton",
+        [
+            str(settings.TRYTON_VENV / "bin/trytond"),
+            "-c",
+            str(settings.TRYTON_CONFIG),
+            "-d",
+            settings.TRYTON_DATABASE,
+        ],
+    )
     wait_until_ready("tryton", settings.tryton_url() + f"/{settings.TRYTON_DATABASE}/rpc/", 90)
 
 
@@ -203,7 +250,9 @@ class _Stamp:
 
     def __init__(self, name, *files):
         self._path = settings.HOME / f"{name}.stamp"
-        self._digest = hashlib.sha256(b"".join((settings.HERE / name).read_bytes() for name in files)).hexdigest()
+        self._digest = hashlib.sha256(
+            b"".join((settings.HERE / name).read_bytes() for name in files)
+        ).hexdigest()
 
     def is_current(self):
         return self._path.exists() and self._path.read_text() == self._digest

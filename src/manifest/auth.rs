@@ -1,0 +1,209 @@
+//! `[auth]`: how a request proves who we are.
+//!
+//! Only here is `secret` in scope, and what is computed here is never shown. A session logs in with the
+//! first request, keeps what the reply gave, and logs in again, once for all who wait, when a reply
+//! means `auth`; then the refused request is repeated once.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::limits::Limits;
+use super::request::{Call, Request};
+use super::scope::{Compiler, Frame, Trouble};
+use super::text::{Name, Text, Tree};
+use super::tree::Node;
+use crate::expr::{Template, Type};
+use crate::secret::Secret;
+use crate::transport::http::HeaderValue;
+
+/// One way.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Auth {
+    /// Nobody asks.
+    #[default]
+    None,
+    /// A header.
+    Header(Header),
+    /// User and password in each request (RFC 7617).
+    Basic(Basic),
+    /// `Authorization: Bearer …` with a token that does not change (RFC 6750).
+    Bearer(Bearer),
+    /// Log in, keep what comes back, send it along.
+    Session(Session),
+}
+
+/// `auth.header`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// Its name.
+    pub name: Name,
+    /// Its value.
+    pub value: Text,
+}
+
+/// `auth.basic`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Basic {
+    /// Who.
+    pub user: Text,
+    /// Proof.
+    pub password: Text,
+}
+
+/// `auth.bearer`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bearer {
+    /// The token.
+    pub token: Text,
+}
+
+/// `auth.session`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    /// The request that logs in. Whatever refuses it is a fault of class `auth`.
+    pub login: Request,
+    /// What to keep of its reply; known everywhere as `session`.
+    pub capture: Tree,
+    /// Headers of every other request, in terms of `session` and `secret`.
+    pub headers: BTreeMap<String, Text>,
+    /// A further request of a new session, such as for a user's preferences.
+    pub then: Option<Then>,
+}
+
+/// `auth.session.then`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Then {
+    /// The request.
+    pub request: Request,
+    /// What to keep of its reply, beside what `capture` kept.
+    pub capture: Tree,
+}
+
+/// A compiled [`Auth`].
+#[derive(Debug)]
+pub(super) enum Proof {
+    /// Headers that need no request first.
+    Fixed(Vec<(String, Template)>),
+    /// A session.
+    Session(Box<Login>),
+}
+
+/// A compiled [`Session`].
+#[derive(Debug)]
+pub(super) struct Login {
+    pub(super) login: Call,
+    pub(super) capture: Node,
+    pub(super) headers: Vec<(String, Template)>,
+    pub(super) then: Option<(Call, Node)>,
+}
+
+impl Auth {
+    pub(super) fn compile(
+        &self,
+        compiler: &mut Compiler,
+        limits: &Limits,
+        secrets: &Type,
+    ) -> Proof {
+        let scope = compiler.scope(&[]).root("secret", secrets.clone());
+        let mut fixed = |name: &str, text: &str, span, path: &str| {
+            let template = compiler.template_text(text, span, &scope, path);
+            Proof::Fixed(vec![(name.to_ascii_lowercase(), template)])
+        };
+        match self {
+            Self::None => Proof::Fixed(Vec::new()),
+            Self::Header(header) => {
+                let value = &header.value;
+                fixed(
+                    header.name.as_str(),
+                    value.as_str(),
+                    value.span(),
+                    "auth.header.value",
+                )
+            }
+            Self::Bearer(bearer) => {
+                let token = format!("Bearer {}", bearer.token.as_str());
+                fixed(
+                    "authorization",
+                    &token,
+                    bearer.token.span(),
+                    "auth.bearer.token",
+                )
+            }
+            Self::Basic(basic) => {
+                let both = [&basic.user, &basic.password].map(|text| inner(text.as_str()));
+                let text = format!("Basic {{base64({} + ':' + {})}}", both[0], both[1]);
+                fixed("authorization", &text, basic.user.span(), "auth.basic")
+            }
+            Self::Session(session) => {
+                Proof::Session(Box::new(session.compile(compiler, limits, secrets)))
+            }
+        }
+    }
+}
+
+/// A template of one placeholder as an expression; anything else as a literal text.
+fn inner(text: &str) -> String {
+    match text
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+    {
+        Some(expr) if !expr.contains('}') => expr.to_owned(),
+        _ => format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'")),
+    }
+}
+
+impl Session {
+    fn compile(&self, compiler: &mut Compiler, limits: &Limits, secrets: &Type) -> Login {
+        let before = compiler.scope(&[]).root("secret", secrets.clone());
+        let reply = before.clone().root("reply", Type::Dyn);
+        let inside = before.clone().root("session", Type::Dyn);
+        let inside_reply = inside.clone().root("reply", Type::Dyn);
+        let headers = self.headers.iter().map(|(name, text)| {
+            let path = format!("auth.session.headers.{name}");
+            (
+                name.to_ascii_lowercase(),
+                compiler.template(text, &inside, &path),
+            )
+        });
+        Login {
+            headers: headers.collect(),
+            login: self
+                .login
+                .compile(compiler, limits, &before, "auth.session.login"),
+            capture: compiler.tree(&self.capture, &reply, "auth.session.capture"),
+            then: self.then.as_ref().map(|then| {
+                let call = then
+                    .request
+                    .compile(compiler, limits, &inside, "auth.session.then");
+                (
+                    call,
+                    compiler.tree(&then.capture, &inside_reply, "auth.session.then.capture"),
+                )
+            }),
+        }
+    }
+}
+
+/// Headers that nobody may see.
+pub(super) fn secret_headers(
+    headers: &[(String, Template)],
+    frame: &Frame<'_>,
+) -> Result<Vec<(String, HeaderValue)>, Trouble> {
+    headers
+        .iter()
+        .map(|(name, template)| {
+            let value = template
+                .eval_text(frame)
+                .map_err(|error| Trouble::new(&error))?;
+            Ok((name.clone(), HeaderValue::Secret(Secret::new(value))))
+        })
+        .collect()
+}

@@ -1,0 +1,108 @@
+//! `[limits]`: how fast a credential may ask.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::scope::{Compiler, Frame};
+use super::text::{Expr, Name};
+use crate::expr::Program;
+use crate::transport::http::{Feedback, LimitOptions, Rate};
+
+/// How fast a credential may ask.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitPart {
+    /// Requests under way at once.
+    pub concurrency: Option<u32>,
+    /// Quotas. Where none is called `default`, that one has 5 a second and a burst of 10.
+    #[serde(default)]
+    pub bucket: BTreeMap<Name, Limit>,
+}
+
+/// One quota. A request that costs more than `burst` is refused when the manifest is loaded.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Cells a second.
+    pub per_second: f64,
+    /// Cells at once.
+    pub burst: u32,
+    /// How many cells are left, by a reply: `number(reply.headers['x-remaining'])`.
+    pub remaining: Option<Expr>,
+}
+
+/// All buckets. One called `default` always exists.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Limits {
+    options: LimitOptions,
+    remaining: BTreeMap<String, Program>,
+}
+
+impl Limits {
+    pub(super) fn compile(limits: &LimitPart, compiler: &mut Compiler) -> Self {
+        let scope = compiler.scope(&["reply"]);
+        let mut compiled = Self::default();
+        if let Some(concurrency) = limits.concurrency {
+            compiled.options.concurrency = concurrency;
+            if concurrency == 0 {
+                let message = "at least one request must be under way";
+                compiler.error("limits.concurrency", 0..0, message, None);
+            }
+        }
+        for (name, limit) in &limits.bucket {
+            let path = format!("limits.bucket.{}", name.as_str());
+            let rate = Rate {
+                per_second: limit.per_second,
+                burst: limit.burst,
+            };
+            if let Err(message) = rate.check() {
+                compiler.error(&path, name.span(), message, None);
+            }
+            if let Some(program) = compiler.maybe(limit.remaining.as_ref(), &scope, &path) {
+                compiled.remaining.insert(name.as_str().to_owned(), program);
+            }
+            compiled
+                .options
+                .buckets
+                .insert(name.as_str().to_owned(), Some(rate));
+        }
+        compiled
+    }
+
+    /// Notes a request that names no bucket there is, or costs more than it can ever have.
+    pub(super) fn check(
+        &self,
+        bucket: Option<&Name>,
+        cost: u32,
+        compiler: &mut Compiler,
+        path: &str,
+    ) {
+        let name = bucket.map_or("default", Name::as_str);
+        let span = bucket.map_or(0..0, Name::span);
+        match self.options.buckets.get(name) {
+            None => {
+                let help = Some(format!("add [limits.bucket.{name}]"));
+                compiler.error(path, span, format!("there is no bucket `{name}`"), help);
+            }
+            Some(Some(rate)) if cost > rate.burst => {
+                let message = format!("a cost of {cost} never fits into a burst of {}", rate.burst);
+                compiler.error(path, span, message, None);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// For the limiter of a connection.
+    pub(super) fn options(&self) -> &LimitOptions {
+        &self.options
+    }
+
+    /// What a reply tells about what is left of a bucket.
+    pub(super) fn feedback(&self, bucket: &str, frame: &Frame<'_>) -> Option<Feedback> {
+        let number = self.remaining.get(bucket)?.eval(frame).ok()?.as_number()?;
+        let cells = u32::try_from(number.trunc().mantissa()).ok()?;
+        Some(Feedback::Remaining { cells })
+    }
+}

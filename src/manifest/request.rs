@@ -1,0 +1,269 @@
+//! `request`, `lookup`, `read`, `fetch`: one HTTP request, and `[http]`, what all of them share.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::fault::{FaultRule, Rule, compile as compile_rules};
+use super::limits::Limits;
+use super::scope::{Compiler, Frame, Trouble};
+use super::tagged::{Tagged, Unwrap};
+use super::text::{Name, Text, Tree};
+use super::tree::Node;
+use crate::expr::{Scope, Template, Type};
+use crate::fault::Fault;
+use crate::transport::http::{HeaderValue, HttpRequest, Lane};
+
+/// RFC 3986 section 2.3: what needs no encoding in a query.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// What all requests share.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// The address before each path, such as `{settings.url}`.
+    pub base: Text,
+    /// The path of requests that name none.
+    pub path: Option<Text>,
+    /// Headers of every request; one that is left out or null is not sent.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Tree>,
+    /// Whole request, connect to last byte.
+    pub timeout_secs: Option<u64>,
+    /// How values are wrapped in this JSON dialect.
+    pub tagged: Option<Tagged>,
+}
+
+/// What the reply's body must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Expect {
+    /// JSON; anything else is a fault.
+    #[default]
+    Json,
+    /// Anything, also nothing.
+    Any,
+}
+
+/// One request.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// `POST` with a body, `GET` without, unless it says otherwise.
+    pub method: Option<Name>,
+    /// Behind the base address. A value in it is written `{urlencode(…)}`.
+    pub path: Option<Text>,
+    /// Query parameters; one that is left out or null is not sent.
+    #[serde(default)]
+    pub query: BTreeMap<String, Tree>,
+    /// Headers; one that is left out or null is not sent.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Tree>,
+    /// The body, sent as JSON.
+    pub body: Option<Tree>,
+    /// Which of `[limits]` pays; `default` when absent.
+    pub bucket: Option<Name>,
+    /// How many cells of it.
+    pub cost: Option<u32>,
+    /// Whole request, connect to last byte.
+    pub timeout_secs: Option<u64>,
+    /// What the reply's body must be.
+    #[serde(default)]
+    pub expect: Expect,
+    /// What replies to this request mean, before the rules for all.
+    #[serde(default)]
+    pub fault: Vec<FaultRule>,
+}
+
+/// Compiled [`Http`].
+#[derive(Debug, Clone)]
+pub(super) struct Base {
+    base: Template,
+    path: Option<Template>,
+    headers: Vec<(String, Node)>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) unwrap: Option<Unwrap>,
+}
+
+/// A compiled [`Request`].
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    method: Option<String>,
+    path: Option<Template>,
+    query: Vec<(String, Node)>,
+    headers: Vec<(String, Node)>,
+    body: Option<Node>,
+    pub(super) bucket: String,
+    cost: u32,
+    timeout: Option<Duration>,
+    pub(super) wants_json: bool,
+    pub(super) rules: Vec<Rule>,
+}
+
+impl Http {
+    pub(super) fn compile(&self, compiler: &mut Compiler) -> Base {
+        let scope = compiler.scope(&[]);
+        Base {
+            base: compiler.template(&self.base, &scope, "http.base"),
+            path: self
+                .path
+                .as_ref()
+                .map(|path| compiler.template(path, &scope, "http.path")),
+            headers: headers(&self.headers, compiler, &scope, "http.headers"),
+            timeout: self.timeout_secs.map(Duration::from_secs),
+            unwrap: self.tagged.as_ref().map(|tagged| tagged.compile(compiler)),
+        }
+    }
+}
+
+fn headers(
+    trees: &BTreeMap<String, Tree>,
+    compiler: &mut Compiler,
+    scope: &Scope,
+    path: &str,
+) -> Vec<(String, Node)> {
+    let compiled = trees.iter().map(|(name, tree)| {
+        (
+            name.to_ascii_lowercase(),
+            compiler.tree(tree, scope, &format!("{path}.{name}")),
+        )
+    });
+    compiled.collect()
+}
+
+impl Request {
+    /// Compiles it; `limits` are checked for the bucket and the cost.
+    pub(super) fn compile(
+        &self,
+        compiler: &mut Compiler,
+        limits: &Limits,
+        scope: &Scope,
+        path: &str,
+    ) -> Call {
+        let rule_scope = scope.clone().root("reply", Type::Dyn);
+        let bucket = self.bucket.as_ref().map_or("default", Name::as_str);
+        let cost = self.cost.unwrap_or(1);
+        limits.check(self.bucket.as_ref(), cost, compiler, path);
+        let query = self.query.iter().map(|(name, tree)| {
+            (
+                name.clone(),
+                compiler.tree(tree, scope, &format!("{path}.query.{name}")),
+            )
+        });
+        Call {
+            query: query.collect(),
+            method: self
+                .method
+                .as_ref()
+                .map(|method| method.as_str().to_ascii_uppercase()),
+            path: self
+                .path
+                .as_ref()
+                .map(|text| compiler.template(text, scope, path)),
+            headers: headers(&self.headers, compiler, scope, path),
+            body: self
+                .body
+                .as_ref()
+                .map(|tree| compiler.tree(tree, scope, &format!("{path}.body"))),
+            bucket: bucket.to_owned(),
+            cost,
+            timeout: self.timeout_secs.map(Duration::from_secs),
+            wants_json: self.expect == Expect::Json,
+            rules: compile_rules(&self.fault, compiler, &rule_scope, &format!("{path}.fault")),
+        }
+    }
+}
+
+impl Call {
+    /// The request that this call is for the values in `frame`.
+    pub(super) fn build(
+        &self,
+        base: &Base,
+        frame: &Frame<'_>,
+        lane: Lane,
+    ) -> Result<HttpRequest, Trouble> {
+        let text = |template: &Template| {
+            template
+                .eval_text(frame)
+                .map_err(|error| Trouble::new(&error))
+        };
+        let mut url = text(&base.base).map_err(|trouble| trouble.within("base"))?;
+        if let Some(path) = self.path.as_ref().or(base.path.as_ref()) {
+            url.push_str(&text(path).map_err(|trouble| trouble.within("path"))?);
+        }
+        let mut separator = if url.contains('?') { '&' } else { '?' };
+        for (name, node) in &self.query {
+            let value = node.eval(frame).map_err(|trouble| trouble.within(name))?;
+            for value in flat(value) {
+                url.push(separator);
+                separator = '&';
+                url.extend(utf8_percent_encode(name, QUERY));
+                url.push('=');
+                url.extend(utf8_percent_encode(&value, QUERY));
+            }
+        }
+        let mut headers: Vec<(String, HeaderValue)> = Vec::new();
+        for (name, node) in base.headers.iter().chain(&self.headers) {
+            let value = node.eval(frame).map_err(|trouble| trouble.within(name))?;
+            headers.retain(|(known, _)| known != name);
+            headers.extend(
+                flat(value)
+                    .into_iter()
+                    .map(|value| (name.clone(), HeaderValue::Plain(value))),
+            );
+        }
+        let body = match &self.body {
+            None => None,
+            Some(node) => {
+                let json = node.json(frame).map_err(|trouble| trouble.within("body"))?;
+                if !headers.iter().any(|(name, _)| name == "content-type") {
+                    let json = HeaderValue::Plain("application/json".to_owned());
+                    headers.push(("content-type".to_owned(), json));
+                }
+                Some(Bytes::from(json.to_string()))
+            }
+        };
+        let method = self.method.clone();
+        Ok(HttpRequest {
+            method: method
+                .unwrap_or_else(|| if body.is_some() { "POST" } else { "GET" }.to_owned()),
+            url,
+            headers,
+            body,
+            bucket: self.bucket.clone(),
+            cost: self.cost,
+            lane,
+            timeout: self.timeout.or(base.timeout),
+        })
+    }
+}
+
+/// The values of a query parameter: none for null, several for a list.
+fn flat(value: Option<Json>) -> Vec<String> {
+    match value {
+        None | Some(Json::Null) => Vec::new(),
+        Some(Json::Array(items)) => items
+            .into_iter()
+            .flat_map(|item| flat(Some(item)))
+            .collect(),
+        Some(Json::String(text)) => vec![text],
+        Some(other) => vec![other.to_string()],
+    }
+}
+
+/// A request that could not be built from what a record or setting has: repeating cannot help.
+pub(super) fn cannot_build(trouble: &Trouble) -> Fault {
+    Fault::reject(
+        "cannot_build",
+        format!("the request cannot be made: {trouble}"),
+    )
+}

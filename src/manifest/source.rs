@@ -1,0 +1,310 @@
+//! A manifest's stream as a [`Source`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::{Map, Value as Json};
+
+use super::cursor::{Kind, PageFacts, Position, Rules};
+use super::fault::Intent;
+use super::read::{Fetching, Missing, Reading, ids_document};
+use super::reply::Reply;
+use super::run::{Purpose, Results, Run, unexpected};
+use super::scope::{Trouble, holds};
+use super::step::CompiledStep;
+use super::tree::elements;
+use super::wire::Wire;
+use crate::connector::{Change, Cursor, Page, Source};
+use crate::expr::Program;
+use crate::fault::Fault;
+use crate::id::RemoteId;
+use crate::record::{Fingerprint, Stream};
+use crate::transport::http::Lane;
+
+/// The most rows of one page, whatever was asked for.
+const MAX_ROWS: usize = 10_000;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct ManifestSource {
+    pub(super) wire: Arc<Wire>,
+    pub(super) stream: Stream,
+}
+
+/// Rows with everything that mapping them needs.
+struct Rows {
+    rows: Vec<Json>,
+    reply: Reply,
+    results: Json,
+}
+
+impl ManifestSource {
+    /// The compiled stream.
+    fn reading(&self) -> Result<&Reading, Fault> {
+        let reading = self.wire.manifest.reads.get(&self.stream);
+        reading.ok_or_else(|| Fault::bug("not_readable", "this stream cannot be read"))
+    }
+
+    fn lane(&self) -> Lane {
+        lane_of(self.stream)
+    }
+
+    async fn steps(
+        &self,
+        steps: &[CompiledStep],
+        names: &[(&str, &Json)],
+    ) -> Result<Results, Fault> {
+        let mut run = Run::new(&self.wire, self.lane(), Purpose::Read);
+        run.steps(steps, names).await
+    }
+
+    /// One request with the steps before and after it.
+    async fn rows(
+        &self,
+        reading: &Reading,
+        fetching: Option<&Fetching>,
+        names: &[(&str, &Json)],
+    ) -> Result<Rows, Fault> {
+        let before = Json::Object(self.steps(&reading.steps, names).await?);
+        let (call, records) = match fetching {
+            Some(fetching) => (&fetching.call, &fetching.records),
+            None => (&reading.call, &reading.records),
+        };
+        let here = [names, &[("steps", &before)]].concat();
+        let reply = self.wire.call(call, &here, self.lane(), Intent::Read).await;
+        let reply = reply.map_err(|failure| failure.fault)?;
+        let with_reply = [here.as_slice(), &[("reply", &reply.document)]].concat();
+        let rows = self
+            .wire
+            .with_frame(&with_reply, |frame| elements(records, frame))
+            .await;
+        let rows = rows.map_err(|trouble| unexpected(&trouble.within("records")))?;
+        if rows.len() > MAX_ROWS {
+            let message = format!("a page of more than {MAX_ROWS} rows");
+            return Err(Fault::bug("page_too_large", message));
+        }
+        let mut results = before;
+        if !reading.then.is_empty() && !rows.is_empty() {
+            let rows_json = Json::Array(rows.clone());
+            let here = [names, &[("steps", &results), ("rows", &rows_json)]].concat();
+            let more = self.steps_after(&reading.then, &here).await?;
+            if let Json::Object(known) = &mut results {
+                known.extend(more);
+            }
+        }
+        Ok(Rows {
+            rows,
+            reply,
+            results,
+        })
+    }
+
+    /// Steps that see the results of those before the request.
+    async fn steps_after(
+        &self,
+        steps: &[CompiledStep],
+        names: &[(&str, &Json)],
+    ) -> Result<Map<String, Json>, Fault> {
+        let mut run = Run::new(&self.wire, self.lane(), Purpose::Read);
+        run.steps_after(steps, names).await
+    }
+
+    /// The changes that rows are.
+    async fn changes(
+        &self,
+        reading: &Reading,
+        rows: &Rows,
+        names: &[(&str, &Json)],
+    ) -> Result<Vec<Change>, Fault> {
+        let roots = [names, &[("steps", &rows.results)]].concat();
+        let changes = self.wire.with_frame(&roots, |frame| {
+            let mut changes = Vec::with_capacity(rows.rows.len());
+            for row in &rows.rows {
+                reading.mapper.changes(row, frame, &mut changes);
+            }
+            Ok(changes)
+        });
+        changes.await.map_err(|trouble| unexpected(&trouble))
+    }
+
+    /// What the page says about where the next one begins.
+    async fn facts(
+        &self,
+        reading: &Reading,
+        rows: &Rows,
+        names: &[(&str, &Json)],
+    ) -> Result<PageFacts, Fault> {
+        let rows_json = Json::Array(rows.rows.clone());
+        let reply = &rows.reply.document;
+        let roots = [
+            names,
+            &[
+                ("steps", &rows.results),
+                ("reply", reply),
+                ("rows", &rows_json),
+            ],
+        ]
+        .concat();
+        let full = rows.rows.len() >= reading.page_size as usize;
+        let found = self.wire.with_frame(&roots, |frame| {
+            let token = reading
+                .token
+                .as_ref()
+                .map(|next| token(next, frame))
+                .transpose()?
+                .flatten();
+            let more = match (&reading.more, &reading.token) {
+                (Some(more), _) => holds(more, frame)?,
+                (None, Some(_)) => token.is_some(),
+                (None, None) => full,
+            };
+            let mut values = Vec::with_capacity(rows.rows.len());
+            for row in &rows.rows {
+                let roots = [("item", row)];
+                values.push(match &reading.value {
+                    Some(program) => value_of(program, &frame.with(&roots))?,
+                    None => Json::Null,
+                });
+            }
+            Ok((token, more, values))
+        });
+        let (token, more, values) = found
+            .await
+            .map_err(|trouble| unexpected(&trouble.within("cursor")))?;
+        Ok(PageFacts {
+            values,
+            fingerprint: Fingerprint::of_json(&rows_json),
+            more,
+            token,
+            server_time: rows.reply.server_time,
+            received_at: rows.reply.received_at,
+        })
+    }
+
+    async fn page(&self, rules: &Rules, after: Option<&Cursor>) -> Result<Page, Fault> {
+        let reading = self.reading()?;
+        let position = Position::start(rules, after)?;
+        let first = position.pages == 0;
+        let page = position.document(reading.page_size);
+        let no_ids = Json::Null;
+        let names = [("page", &page), ("ids", &no_ids)];
+        let rows = self.rows(reading, None, &names).await?;
+        let changes = self.changes(reading, &rows, &names).await?;
+        let facts = self.facts(reading, &rows, &names).await?;
+        let (cursor, more) = position.after(rules, &facts)?;
+        Ok(Page {
+            changes,
+            cursor,
+            more,
+            read_at: read_at(&rows.reply),
+            // What is missing is gone only where one page holds all there is.
+            complete: rules.kind == Kind::Full && first && !more,
+        })
+    }
+}
+
+#[async_trait]
+impl Source for ManifestSource {
+    async fn pull(&self, after: Option<&Cursor>) -> Result<Page, Fault> {
+        let reading = self.reading()?;
+        self.page(&reading.rules, after)
+            .await
+            .map_err(|fault| fault.at(self.stream))
+    }
+
+    async fn fetch(&self, ids: &[RemoteId]) -> Result<Vec<Change>, Fault> {
+        let reading = self.reading()?;
+        let Some(fetching) = &reading.fetch else {
+            return Err(Fault::bug("no_fetch", "this stream cannot be read by id"));
+        };
+        let mut changes = Vec::with_capacity(ids.len());
+        for some in ids.chunks(fetching.max) {
+            let ids = ids_document(some);
+            let page = Position::default().document(reading.page_size);
+            let names = [("page", &page), ("ids", &ids)];
+            let rows = self.rows(reading, Some(fetching), &names).await;
+            let rows = rows.map_err(|fault| fault.at(self.stream))?;
+            let found = self.changes(reading, &rows, &names).await?;
+            let there: BTreeSet<RemoteId> = found.iter().map(|change| change.id.clone()).collect();
+            changes.extend(found);
+            if fetching.missing == Missing::Absent {
+                let gone = some.iter().filter(|id| !there.contains(*id));
+                changes.extend(gone.map(|id| Change::absent(id.clone())));
+            }
+        }
+        Ok(changes)
+    }
+
+    async fn sweep(&self, after: Option<&Cursor>) -> Result<Page, Fault> {
+        let reading = self.reading()?;
+        let rules = Rules {
+            kind: Kind::Full,
+            ..reading.rules.clone()
+        };
+        self.page(&rules, after)
+            .await
+            .map_err(|fault| fault.at(self.stream))
+    }
+
+    fn can_fetch(&self) -> bool {
+        self.reading().is_ok_and(|reading| reading.fetch.is_some())
+    }
+}
+
+/// When the read began, by the vendor's clock where it tells one.
+fn read_at(reply: &Reply) -> Timestamp {
+    reply.server_time.unwrap_or(reply.received_at)
+}
+
+fn token(next: &Program, frame: &super::scope::Frame<'_>) -> Result<Option<String>, Trouble> {
+    match next.eval(frame) {
+        Ok(value) => Ok(match value.into_json() {
+            Json::Null => None,
+            Json::String(text) if text.is_empty() => None,
+            Json::String(text) => Some(text),
+            other => Some(other.to_string()),
+        }),
+        Err(error) => {
+            let trouble = Trouble::new(&error);
+            if trouble.missing {
+                Ok(None)
+            } else {
+                Err(trouble)
+            }
+        }
+    }
+}
+
+/// The value that pages are resumed by; null where the row has none (story 5).
+fn value_of(program: &Program, frame: &super::scope::Frame<'_>) -> Result<Json, Trouble> {
+    match program.eval(frame) {
+        Ok(value) => Ok(value.into_json()),
+        Err(error) => {
+            let trouble = Trouble::new(&error);
+            if trouble.missing {
+                Ok(Json::Null)
+            } else {
+                Err(trouble)
+            }
+        }
+    }
+}
+
+/// Which lane reads and writes of a stream are in. Stock is always urgent here: whether it is less
+/// than before is known only to the engine.
+pub(super) fn lane_of(stream: Stream) -> Lane {
+    match stream {
+        Stream::Stock => Lane::StockDown,
+        Stream::Orders => Lane::Orders,
+        Stream::Shipments => Lane::Shipments,
+        Stream::Returns
+        | Stream::Refunds
+        | Stream::PurchaseOrders
+        | Stream::Receipts
+        | Stream::Invoices => Lane::Documents,
+        Stream::Prices => Lane::Prices,
+        Stream::Items | Stream::Customers | Stream::Promotions => Lane::Items,
+    }
+}

@@ -1,0 +1,162 @@
+//! `[stream.S.write]`: how a delivery is carried out, one plan for each kind of operation.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::batch::{Batch, CompiledBatch};
+use super::lengths::Length;
+use super::limits::Limits;
+use super::scope::Compiler;
+use super::step::{Action, Allowed, CompiledStep, Step, compile as compile_steps};
+use super::text::{Expr, Name, Tree};
+use super::tree::Node;
+use crate::connector::Operation;
+use crate::expr::{Program, Type};
+
+/// One stream's sink.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Write {
+    /// It must be there once.
+    pub create: Option<Plan>,
+    /// It is there and must become like this.
+    pub update: Option<Plan>,
+    /// It is there and must be called off.
+    pub cancel: Option<Plan>,
+    /// Many at once, absolute: for `create` and `update` alike.
+    pub batch: Option<Batch>,
+    /// How long texts may be.
+    #[serde(default)]
+    pub length: Vec<Length>,
+}
+
+/// What is done for one delivery.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// In this order.
+    pub step: Vec<Step>,
+    /// How to see afterwards, when a reply got lost, whether all of it was done.
+    pub find: Option<PlanFind>,
+    /// `{ remote_id = …, number = …, lines = [{ line_id, remote_id }], stored = record }`
+    pub confirm: Tree,
+}
+
+/// `find` of a plan
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanFind {
+    /// The step whose `find` sees it.
+    pub step: Name,
+    /// Whether nothing is left to do, of `found`. When there is, the delivery is repeated, and its
+    /// steps see for themselves what was done.
+    pub done_when: Option<Expr>,
+}
+
+/// A compiled [`Write`].
+#[derive(Debug)]
+pub(super) struct Writing {
+    create: Option<CompiledPlan>,
+    update: Option<CompiledPlan>,
+    cancel: Option<CompiledPlan>,
+    pub(super) batch: Option<CompiledBatch>,
+    pub(super) lengths: Vec<Length>,
+}
+
+/// A compiled [`Plan`].
+#[derive(Debug)]
+pub(super) struct CompiledPlan {
+    pub(super) steps: Vec<CompiledStep>,
+    pub(super) find: Option<CompiledFind>,
+    pub(super) confirm: Node,
+}
+
+/// A compiled [`PlanFind`].
+#[derive(Debug)]
+pub(super) struct CompiledFind {
+    pub(super) step: String,
+    pub(super) done: Option<Program>,
+}
+
+/// How one operation is carried out.
+#[derive(Debug)]
+pub(super) enum Way<'a> {
+    Plan(&'a CompiledPlan),
+    Batch,
+}
+
+impl Write {
+    pub(super) fn compile(&self, compiler: &mut Compiler, limits: &Limits, path: &str) -> Writing {
+        let mut plan = |plan: &Option<Plan>, name: &str| {
+            plan.as_ref()
+                .map(|plan| plan.compile(compiler, limits, &format!("{path}.{name}")))
+        };
+        let (create, update) = (plan(&self.create, "create"), plan(&self.update, "update"));
+        let cancel = plan(&self.cancel, "cancel");
+        if self.batch.is_some() && (create.is_some() || update.is_some()) {
+            let message = "`batch` stands for create and update: they have no plan beside it";
+            compiler.error(path, 0..0, message, None);
+        }
+        Writing {
+            create,
+            update,
+            cancel,
+            batch: self
+                .batch
+                .as_ref()
+                .map(|batch| batch.compile(compiler, limits, &format!("{path}.batch"))),
+            lengths: self.length.clone(),
+        }
+    }
+}
+
+impl Plan {
+    fn compile(&self, compiler: &mut Compiler, limits: &Limits, path: &str) -> CompiledPlan {
+        let scope = compiler.scope(&["delivery"]);
+        let writing = Allowed::Writing;
+        let (steps, scope) = compile_steps(
+            &self.step,
+            compiler,
+            limits,
+            &scope,
+            writing,
+            &format!("{path}.step"),
+        );
+        let find = self.find.as_ref().map(|find| {
+            let there = steps.iter().any(|step| {
+                step.name == find.step.as_str()
+                    && matches!(&step.action, Action::Request(change) if change.find.is_some())
+            });
+            if !there {
+                let message = "this names no step with a `find`";
+                compiler.error(&format!("{path}.find"), find.step.span(), message, None);
+            }
+            let found = scope.clone().root("found", Type::Dyn);
+            CompiledFind {
+                step: find.step.as_str().to_owned(),
+                done: compiler.maybe(find.done_when.as_ref(), &found, &format!("{path}.find")),
+            }
+        });
+        CompiledPlan {
+            find,
+            confirm: compiler.tree(&self.confirm, &scope, &format!("{path}.confirm")),
+            steps,
+        }
+    }
+}
+
+impl Writing {
+    /// How an operation is carried out, if it can be.
+    pub(super) fn way(&self, operation: Operation) -> Option<Way<'_>> {
+        let plan = match operation {
+            Operation::Create => &self.create,
+            Operation::Update => &self.update,
+            Operation::Cancel => &self.cancel,
+        };
+        match (plan, &self.batch) {
+            (Some(plan), _) => Some(Way::Plan(plan)),
+            (None, Some(_)) if operation != Operation::Cancel => Some(Way::Batch),
+            _ => None,
+        }
+    }
+}

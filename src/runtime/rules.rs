@@ -1,0 +1,107 @@
+//! From the plan to what the engine decides by.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::{
+    EngineLimits, Facts, Mapped as EngineMapped, Pool, PoolMember, Publish, RecordMapping, Rules,
+};
+use crate::fault::Fault;
+use crate::id::RouteName;
+use crate::outbox::Backoff;
+use crate::router::{Route, Router};
+use crate::topology::Plan;
+
+/// What the engine decides by.
+///
+/// # Errors
+/// `Config` when a mapping cannot be compiled; the plan's checks found that before.
+pub fn of(plan: &Plan) -> Result<Rules, Fault> {
+    Ok(Rules {
+        router: Router::new(plan.routes.iter().map(|route| Route {
+            name: route.name.clone(),
+            from: route.from.clone(),
+            to: route.to.clone(),
+            mode: route.mode,
+            start_from: route.start_from,
+        })),
+        mappings: mappings(plan)?,
+        pools: plan
+            .pools
+            .iter()
+            .map(|(name, pool)| (name.clone(), pool_of(pool)))
+            .collect(),
+        publishes: plan
+            .publishes
+            .iter()
+            .map(|publish| Publish {
+                name: RouteName::new(&publish.name),
+                pool: publish.pool.clone(),
+                to: publish.to.clone(),
+                mode: publish.mode,
+                rule: publish.rule.clone(),
+                items: publish.items.clone(),
+            })
+            .collect(),
+        facts: plan
+            .connections
+            .iter()
+            .map(|(name, connection)| {
+                let facts = Facts {
+                    stock_basis: connection.stock_basis,
+                    stock_write: connection.spec.capabilities.stock_write,
+                    stock_lag: connection.stock_lag,
+                };
+                (name.clone(), facts)
+            })
+            .collect(),
+        guard: plan.stock_guard.clone(),
+        limits: limits(plan),
+    })
+}
+
+fn pool_of(pool: &crate::topology::PlannedPool) -> Pool {
+    let member = |member: &crate::topology::PlannedMember| PoolMember {
+        connection: member.connection.clone(),
+        locations: member.locations.clone(),
+        freshness: member.freshness,
+    };
+    Pool {
+        members: pool.members.iter().map(member).collect(),
+        fulfilled_by: Some(pool.fulfilled_by.clone()),
+    }
+}
+
+fn limits(plan: &Plan) -> EngineLimits {
+    let secs = Duration::from_secs;
+    EngineLimits {
+        backoff: Backoff {
+            initial: secs(plan.limits.retry_first_secs),
+            max: secs(plan.limits.retry_max_secs),
+        },
+        max_age: secs(plan.limits.retry_max_age_secs),
+        payload_ttl: secs(plan.store.raw_ttl_secs),
+        personal_payload_ttl: secs(plan.store.raw_personal_ttl_secs),
+        max_payload_bytes: plan.limits.raw_max_bytes,
+        not_listed_retry: secs(plan.limits.not_listed_retry_secs),
+    }
+}
+
+fn mappings(plan: &Plan) -> Result<BTreeMap<RouteName, Arc<dyn RecordMapping>>, Fault> {
+    let _ = EngineMapped::Filtered; // the mapping's own answer, translated below once it is compiled
+    let wanted = plan
+        .routes
+        .iter()
+        .filter_map(|route| route.mapping.as_ref().map(|m| (route, m)));
+    match wanted.into_iter().next() {
+        None => Ok(BTreeMap::new()),
+        Some((route, mapping)) => Err(Fault::config(
+            "mapping",
+            format!(
+                "route {}: mapping {mapping} cannot be compiled yet",
+                route.name
+            ),
+        )),
+    }
+}

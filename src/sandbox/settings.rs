@@ -1,0 +1,1 @@
+//! The configuration that lets a daemon meet a world.

@@ -1,0 +1,219 @@
+//! The admin socket: one JSON request a line, one JSON reply a line.
+//!
+//! An embedded store has one owner, so while the daemon runs every command asks it through this socket,
+//! which only its user and group can open. Without a daemon a command opens the store itself and asks
+//! the same [`answer`].
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::engine::{EngineError, Handle};
+use crate::id::ConnectionName;
+use crate::record::Stream;
+use crate::telemetry::Vitals;
+
+/// The longest request line; an edited record is the largest thing that is sent.
+const MAX_REQUEST: u64 = 1 << 20;
+/// How long a client may take to send its line.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What can be asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Request {
+    /// How it stands.
+    Status,
+    /// Deliveries that wait, after a place in the queue.
+    Queue {
+        /// After this place.
+        after: u64,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Rows of the quarantine, after a number.
+    Quarantine {
+        /// After this number.
+        after: u64,
+        /// At most so many.
+        limit: usize,
+    },
+    /// One row of the quarantine.
+    QuarantineShow {
+        /// Which.
+        number: u64,
+    },
+    /// Tries rows again.
+    QuarantineRetry {
+        /// Which.
+        numbers: Vec<u64>,
+    },
+    /// Replaces what would be delivered.
+    QuarantineEdit {
+        /// Which.
+        number: u64,
+        /// The new record.
+        record: Value,
+    },
+    /// Lets rows go.
+    QuarantineDismiss {
+        /// Which.
+        numbers: Vec<u64>,
+        /// Why.
+        reason: String,
+    },
+    /// The life of a thing.
+    Explain {
+        /// Of which stream.
+        stream: Stream,
+        /// Our id, its number, or `connection:remote id`.
+        name: String,
+    },
+    /// Why channels are told a number.
+    ExplainStock {
+        /// Of which SKU.
+        sku: String,
+        /// Only this channel.
+        connection: Option<ConnectionName>,
+    },
+    /// Lets deliveries to a paused connection go on.
+    Resume {
+        /// Which.
+        connection: ConnectionName,
+    },
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// A sentence for a person.
+pub async fn answer(
+    engine: &Handle,
+    vitals: Option<&Vitals>,
+    request: Request,
+) -> Result<Value, String> {
+    let text = |error: EngineError| error.to_string();
+    let json = |value: Result<Value, serde_json::Error>| value.map_err(|error| error.to_string());
+    match request {
+        Request::Status => {
+            let status = engine.status().await.map_err(text)?;
+            let mut value = json(serde_json::to_value(status))?;
+            value["loops"] = json(serde_json::to_value(vitals.map(Vitals::health)))?;
+            Ok(value)
+        }
+        Request::Queue { after, limit } => json(serde_json::to_value(
+            engine.queue(after, limit).await.map_err(text)?,
+        )),
+        Request::Quarantine { after, limit } => json(serde_json::to_value(
+            engine.quarantine(after, limit).await.map_err(text)?,
+        )),
+        Request::QuarantineShow { number } => json(serde_json::to_value(
+            engine.quarantine_show(number).await.map_err(text)?,
+        )),
+        Request::QuarantineRetry { numbers } => {
+            let mut done = 0;
+            for number in numbers {
+                engine.quarantine_retry(number).await.map_err(text)?;
+                done += 1;
+            }
+            Ok(json!({ "retried": done }))
+        }
+        Request::QuarantineEdit { number, record } => {
+            engine.quarantine_edit(number, record).await.map_err(text)?;
+            Ok(json!({ "edited": number }))
+        }
+        Request::QuarantineDismiss { numbers, reason } => {
+            let mut done = 0;
+            for number in numbers {
+                engine
+                    .quarantine_dismiss(number, reason.clone())
+                    .await
+                    .map_err(text)?;
+                done += 1;
+            }
+            Ok(json!({ "dismissed": done }))
+        }
+        Request::Explain { stream, name } => json(serde_json::to_value(
+            engine.explain(stream, name).await.map_err(text)?,
+        )),
+        Request::ExplainStock { sku, connection } => {
+            let reasons = engine.explain_stock(sku, connection).await.map_err(text)?;
+            json(serde_json::to_value(reasons))
+        }
+        Request::Resume { connection } => {
+            let resumed = engine.resume(connection).await.map_err(text)?;
+            Ok(json!({ "resumed": resumed }))
+        }
+    }
+}
+
+/// Makes the socket, in the place of one that a daemon which is gone left behind.
+///
+/// # Errors
+/// When the folder is missing or another daemon listens.
+pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    if path.exists() {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            let message = format!("another daemon listens on {}", path.display());
+            return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, message));
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    let only_us = std::os::unix::fs::PermissionsExt::from_mode(0o660);
+    std::fs::set_permissions(path, only_us)?;
+    Ok(listener)
+}
+
+/// Serves one client until it hangs up.
+pub async fn serve(stream: UnixStream, engine: Handle, vitals: Vitals) -> std::io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    loop {
+        let mut line = String::new();
+        let mut limited = (&mut reader).take(MAX_REQUEST);
+        let read = tokio::time::timeout(PATIENCE, limited.read_line(&mut line)).await;
+        let Ok(Ok(length)) = read else { return Ok(()) };
+        if length == 0 {
+            return Ok(());
+        }
+        let reply = match serde_json::from_str(&line) {
+            Ok(request) => answer(&engine, Some(&vitals), request).await,
+            Err(error) => Err(format!("the request cannot be understood: {error}")),
+        };
+        let reply = match reply {
+            Ok(value) => json!({ "ok": value }),
+            Err(message) => json!({ "error": message }),
+        };
+        writer.write_all(format!("{reply}\n").as_bytes()).await?;
+    }
+}
+
+/// Asks a running daemon; `None` when there is none.
+///
+/// # Errors
+/// What the daemon answered, or why it could not be understood.
+pub async fn ask(path: &Path, request: &Request) -> Option<Result<Value, String>> {
+    let stream = UnixStream::connect(path).await.ok()?;
+    Some(exchange(stream, request).await)
+}
+
+async fn exchange(stream: UnixStream, request: &Request) -> Result<Value, String> {
+    let (reader, mut writer) = stream.into_split();
+    let line = serde_json::to_string(request).map_err(|error| error.to_string())?;
+    let sent = writer.write_all(format!("{line}\n").as_bytes()).await;
+    sent.map_err(|error| format!("the daemon hung up: {error}"))?;
+    let mut reply = String::new();
+    let read = BufReader::new(reader).read_line(&mut reply).await;
+    read.map_err(|error| format!("the daemon hung up: {error}"))?;
+    let mut reply: Value = serde_json::from_str(&reply)
+        .map_err(|error| format!("the daemon's answer cannot be understood: {error}"))?;
+    match reply.get("error").and_then(Value::as_str) {
+        Some(message) => Err(message.to_owned()),
+        None => Ok(reply["ok"].take()),
+    }
+}

@@ -1,1 +1,0 @@
-//! Drop folders: files arrive, are taken when complete, and are moved on.
