@@ -121,6 +121,16 @@ const SECTIONS: [&str; 12] = [
 /// The sections that hold named tables.
 const NAMED: [&str; 5] = ["connection", "route", "mapping", "pool", "publish"];
 
+/// Reads what stands at `path` of a document as a typed value. `None` when anything in it is wrong;
+/// the findings then say all of it.
+pub fn read_part<T: DeserializeOwned>(
+    document: &Document,
+    path: &[Step],
+    findings: &mut Diagnostics,
+) -> Option<T> {
+    section::read(document, path, findings)
+}
+
 /// Reads a connector's settings as a typed value, with the same findings as any section.
 ///
 /// # Errors
