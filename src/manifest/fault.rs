@@ -171,7 +171,7 @@ impl Rule {
             None => matches!(class, Class::Retry | Class::Bug),
         };
         let mut fault =
-            Fault::new(class, self.code.clone(), message).wait(wait.or_else(|| reply.retry_after));
+            Fault::new(class, self.code.clone(), message).wait(wait.or(reply.retry_after));
         if unknown {
             fault = fault.after_sending();
         }
@@ -243,7 +243,7 @@ pub(super) fn discreet(text: &str) -> String {
         match closing {
             Some(end) if c == end => {
                 closing = None;
-                out.push_str("…");
+                out.push('…');
                 out.push(c);
             }
             Some(_) => {}

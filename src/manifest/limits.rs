@@ -7,8 +7,9 @@ use serde::Deserialize;
 
 use super::scope::{Compiler, Frame};
 use super::text::{Expr, Name};
+use crate::connector::Quota;
 use crate::expr::Program;
-use crate::transport::http::{Feedback, LimitOptions, Rate};
+use crate::transport::http::{Feedback, Rate};
 
 /// How fast a credential may ask.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -36,22 +37,32 @@ pub struct Limit {
 /// All buckets. One called `default` always exists.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Limits {
-    options: LimitOptions,
+    bursts: BTreeMap<String, u32>,
     remaining: BTreeMap<String, Program>,
 }
 
+impl LimitPart {
+    /// For the limiter of a connection.
+    pub(super) fn quotas(&self) -> BTreeMap<String, Quota> {
+        let quotas = self.bucket.iter().map(|(name, limit)| {
+            let Limit {
+                per_second, burst, ..
+            } = *limit;
+            (name.as_str().to_owned(), Quota { per_second, burst })
+        });
+        quotas.collect()
+    }
+}
+
 impl Limits {
-    pub(super) fn compile(limits: &LimitPart, compiler: &mut Compiler) -> Self {
+    pub(super) fn compile(part: &LimitPart, compiler: &mut Compiler) -> Self {
         let scope = compiler.scope(&["reply"]);
-        let mut compiled = Self::default();
-        if let Some(concurrency) = limits.concurrency {
-            compiled.options.concurrency = concurrency;
-            if concurrency == 0 {
-                let message = "at least one request must be under way";
-                compiler.error("limits.concurrency", 0..0, message, None);
-            }
+        let mut limits = Self::default();
+        if part.concurrency == Some(0) {
+            let message = "at least one request must be under way";
+            compiler.error("limits.concurrency", 0..0, message, None);
         }
-        for (name, limit) in &limits.bucket {
+        for (name, limit) in &part.bucket {
             let path = format!("limits.bucket.{}", name.as_str());
             let rate = Rate {
                 per_second: limit.per_second,
@@ -61,14 +72,11 @@ impl Limits {
                 compiler.error(&path, name.span(), message, None);
             }
             if let Some(program) = compiler.maybe(limit.remaining.as_ref(), &scope, &path) {
-                compiled.remaining.insert(name.as_str().to_owned(), program);
+                limits.remaining.insert(name.as_str().to_owned(), program);
             }
-            compiled
-                .options
-                .buckets
-                .insert(name.as_str().to_owned(), Some(rate));
+            limits.bursts.insert(name.as_str().to_owned(), limit.burst);
         }
-        compiled
+        limits
     }
 
     /// Notes a request that names no bucket there is, or costs more than it can ever have.
@@ -81,22 +89,18 @@ impl Limits {
     ) {
         let name = bucket.map_or("default", Name::as_str);
         let span = bucket.map_or(0..0, Name::span);
-        match self.options.buckets.get(name) {
-            None => {
+        compiler.costliest = compiler.costliest.max(cost);
+        match self.bursts.get(name) {
+            None if bucket.is_some() => {
                 let help = Some(format!("add [limits.bucket.{name}]"));
                 compiler.error(path, span, format!("there is no bucket `{name}`"), help);
             }
-            Some(Some(rate)) if cost > rate.burst => {
-                let message = format!("a cost of {cost} never fits into a burst of {}", rate.burst);
+            Some(burst) if cost > *burst => {
+                let message = format!("a cost of {cost} never fits into a burst of {burst}");
                 compiler.error(path, span, message, None);
             }
-            Some(_) => {}
+            _ => {}
         }
-    }
-
-    /// For the limiter of a connection.
-    pub(super) fn options(&self) -> &LimitOptions {
-        &self.options
     }
 
     /// What a reply tells about what is left of a bucket.

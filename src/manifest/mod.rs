@@ -58,7 +58,7 @@ use wire::Wire;
 use crate::connector::{Configured, Connection, Connector, Context, Probe, Spec};
 use crate::diagnostic::{Diagnostics, SourceText};
 use crate::fault::Fault;
-use crate::transport::http::{Lane, LimitOptions};
+use crate::transport::http::Lane;
 
 /// JSON Schema of the format.
 pub fn schema() -> Json {
@@ -86,13 +86,6 @@ pub fn load(path: impl Into<PathBuf>, text: &str) -> Result<ManifestConnector, D
 #[derive(Debug, Clone)]
 pub struct ManifestConnector {
     compiled: Arc<Compiled>,
-}
-
-impl ManifestConnector {
-    /// How fast one credential may ask, for the limiter of a connection.
-    pub fn limits(&self) -> &LimitOptions {
-        self.compiled.limits.options()
-    }
 }
 
 impl Connector for ManifestConnector {

@@ -87,7 +87,7 @@ pub struct Request {
 /// Compiled [`Http`].
 #[derive(Debug, Clone)]
 pub(super) struct Base {
-    base: Template,
+    address: Template,
     path: Option<Template>,
     headers: Vec<(String, Node)>,
     pub(super) timeout: Option<Duration>,
@@ -113,7 +113,7 @@ impl Http {
     pub(super) fn compile(&self, compiler: &mut Compiler) -> Base {
         let scope = compiler.scope(&[]);
         Base {
-            base: compiler.template(&self.base, &scope, "http.base"),
+            address: compiler.template(&self.base, &scope, "http.base"),
             path: self
                 .path
                 .as_ref()
@@ -131,13 +131,13 @@ fn headers(
     scope: &Scope,
     path: &str,
 ) -> Vec<(String, Node)> {
-    let compiled = trees.iter().map(|(name, tree)| {
+    let nodes = trees.iter().map(|(name, tree)| {
         (
             name.to_ascii_lowercase(),
             compiler.tree(tree, scope, &format!("{path}.{name}")),
         )
     });
-    compiled.collect()
+    nodes.collect()
 }
 
 impl Request {
@@ -196,7 +196,7 @@ impl Call {
                 .eval_text(frame)
                 .map_err(|error| Trouble::new(&error))
         };
-        let mut url = text(&base.base).map_err(|trouble| trouble.within("base"))?;
+        let mut url = text(&base.address).map_err(|trouble| trouble.within("base"))?;
         if let Some(path) = self.path.as_ref().or(base.path.as_ref()) {
             url.push_str(&text(path).map_err(|trouble| trouble.within("path"))?);
         }

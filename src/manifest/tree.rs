@@ -32,11 +32,12 @@ pub(super) enum Node {
     },
 }
 
-/// `{ each = "list", as = "line", when = "…", key = "…", value = … }`
+/// `{ each = "list", as = "line", index = "n", when = "…", key = "…", flat = …, value = … }`
 #[derive(Debug, Clone)]
 pub(super) struct Each {
     list: Program,
     name: String,
+    index: Option<String>,
     condition: Option<Program>,
     key: Option<Template>,
     flat: bool,
@@ -45,7 +46,7 @@ pub(super) struct Each {
 
 const DIRECTIVES: [(&str, &[&str]); 5] = [
     ("expr", &["expr", "optional"]),
-    ("each", &["each", "as", "when", "key", "flat", "value"]),
+    ("each", &["each", "as", "index", "when", "key", "flat", "value"]),
     ("let", &["let", "value"]),
     ("when", &["when", "value", "else"]),
     ("literal", &["literal"]),
@@ -186,8 +187,19 @@ impl<'a> Directive<'a> {
                 "it".to_owned()
             }
         };
+        let index = match self.get("index").map(|tree| tree.0.get_ref()) {
+            Some(Branch::Text(name)) if !name.is_empty() => Some(name.clone()),
+            None => None,
+            Some(_) => {
+                self.wrong("`index` must name the element's number, from 0");
+                None
+            }
+        };
         let list = self.program("each", scope);
-        let inner = scope.clone().root(&name, Type::Dyn);
+        let mut inner = scope.clone().root(&name, Type::Dyn);
+        if let Some(index) = &index {
+            inner = inner.root(index, Type::Number);
+        }
         let condition = self.program("when", &inner);
         let key = self.get("key").and_then(|tree| match tree.0.get_ref() {
             Branch::Text(text) => {
@@ -206,6 +218,7 @@ impl<'a> Directive<'a> {
         Node::Each(Box::new(Each {
             list,
             name,
+            index,
             condition,
             key,
             flat,
@@ -357,7 +370,9 @@ impl Each {
         let list = elements(&self.list, frame)?;
         let (mut values, mut map) = (Vec::with_capacity(list.len()), Map::new());
         for (n, item) in list.iter().enumerate() {
-            let roots = [(self.name.as_str(), item)];
+            let number = Json::from(n);
+            let mut roots = vec![(self.name.as_str(), item)];
+            roots.extend(self.index.as_deref().map(|index| (index, &number)));
             let inner = frame.with(&roots);
             let here = |trouble: Trouble| trouble.within(&format!("[{n}]"));
             if let Some(condition) = &self.condition {

@@ -27,7 +27,7 @@ const MAX_REMEMBERED: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) fault: Fault,
-    pub(super) reply: Option<Reply>,
+    pub(super) reply: Option<Box<Reply>>,
 }
 
 impl From<Fault> for Failure {
@@ -151,7 +151,7 @@ impl Wire {
         }
         Err(Failure {
             fault,
-            reply: Some(reply),
+            reply: Some(Box::new(reply)),
         })
     }
 
@@ -239,7 +239,7 @@ impl Wire {
         let mut roots = self.roots(None);
         roots.push(("secret", &self.values.secrets));
         let mut document = self
-            .log_in_step(&login.login, &login.capture, &roots, &[])
+            .log_in_step(&login.first, &login.capture, &roots, &[])
             .await?;
         if let Some((call, capture)) = &login.then {
             roots.push(("session", &document));
