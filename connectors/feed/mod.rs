@@ -27,6 +27,8 @@ mod judge;
 mod reply;
 mod settings;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,7 +66,7 @@ impl FeedConnector {
         let stream = StreamSpec {
             read: true,
             write: false,
-            evidence: Some(Evidence::Fixtures),
+            evidence: Some(Evidence::Sandbox),
             max_batch: 1,
             poll: POLL,
             settle_lag: Duration::ZERO,
@@ -77,6 +79,7 @@ impl FeedConnector {
                 summary: "delimited files that a supplier drops into a folder".to_owned(),
                 streams: streams.map(|name| (name, stream.clone())).into(),
                 capabilities: Capabilities::default(),
+                quotas: BTreeMap::new(),
                 settings_schema: schemars::schema_for!(Raw).to_value(),
             },
         }
@@ -97,9 +100,9 @@ impl Connector for FeedConnector {
 struct ConfiguredFeed(Settings);
 
 impl Configured for ConfiguredFeed {
-    fn open(self: Box<Self>, context: Context) -> Result<Connection, Fault> {
+    fn open(&self, context: Context) -> Result<Connection, Fault> {
         let streams = self.0.streams.clone();
-        let feed = Arc::new(Feed::new(context.name, self.0, context.clock));
+        let feed = Arc::new(Feed::new(context.name, self.0.clone(), context.clock));
         let sources: BTreeMap<_, _> = streams
             .into_iter()
             .map(|stream| (stream, FeedSource::new(Arc::clone(&feed), stream)))

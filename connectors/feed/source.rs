@@ -300,11 +300,8 @@ impl Feed {
             Some(charset) => *charset,
             None => {
                 // After a restart; the name carries the hash, the encoding is found out again.
-                let found = self.identify(state, name)?;
-                match found.and_then(|found| state.charsets.get(&key(&found)).copied()) {
-                    Some(charset) if state.charsets.contains_key(&file) => charset,
-                    _ => return Err(changed(name)),
-                }
+                self.identify(state, name)?;
+                *state.charsets.get(&file).ok_or_else(|| changed(name))?
             }
         };
         let known = match self.read_all(name, charset).await {
@@ -588,7 +585,11 @@ impl Feed {
     ) {
         let written = reply::write(name, verdict, reasons, found)
             .map_err(|error| Fault::bug("reply_unwritable", error.to_string()))
-            .and_then(|bytes| self.settings.folder.reply(&reply::name(name), &bytes));
+            .and_then(|bytes| {
+                self.settings
+                    .folder
+                    .reply(&reply::name(name, verdict), &bytes)
+            });
         if let Err(fault) = written {
             tracing::warn!(feed = %self.name, file = name.display, %fault, "no answer was written");
         }

@@ -6,4 +6,5 @@
     reason = "a test may panic"
 )]
 
+mod feeds;
 mod store_crash;
