@@ -23,6 +23,7 @@
 
 mod convert;
 mod cursor;
+mod entry;
 mod judge;
 mod reply;
 mod settings;

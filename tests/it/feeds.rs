@@ -445,3 +445,67 @@ async fn prices_in_cyrillic_and_articles_in_japanese() {
     );
     assert_eq!(said.told[0], ("P001".to_owned(), decimal("50")));
 }
+
+/// Not a test: `cargo test --release --test it -- --ignored --nocapture feeds::speed`. Ours against the
+/// bare `csv` crate on the same bytes, each row cut up and hashed.
+#[test]
+#[ignore = "a measurement, for a quiet machine and a release build"]
+#[expect(
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a measurement prints, and needs a real clock"
+)]
+fn speed() {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    use std::time::{Duration, Instant};
+
+    let mut text = String::from("sku,qty,price,name\n");
+    for n in 0..1_000_000 {
+        let (qty, cents) = (n % 97, n % 100);
+        text.push_str(&format!(
+            "SKU-{n:07},{qty},{}.{cents:02},Article number {n}\n",
+            n % 500
+        ));
+    }
+    let bytes = text.as_bytes();
+    let theirs = || {
+        let mut reader = csv::ReaderBuilder::new().from_reader(bytes);
+        let mut record = csv::ByteRecord::new();
+        let mut hasher = DefaultHasher::new();
+        let mut rows = 0;
+        while reader.read_byte_record(&mut record).unwrap() {
+            record.iter().for_each(|cell| cell.hash(&mut hasher));
+            rows += 1;
+        }
+        (rows, hasher.finish())
+    };
+    let ours = || {
+        let mut reader = CsvReader::new(bytes, Dialect::default(), Limits::default());
+        let mut hasher = DefaultHasher::new();
+        let mut rows = 0;
+        while let Some(Next::Row(row)) = reader.next_row().unwrap() {
+            row.iter()
+                .for_each(|cell| cell.as_bytes().hash(&mut hasher));
+            rows += 1;
+        }
+        (rows, hasher.finish())
+    };
+    assert_eq!(theirs(), ours());
+    let timed = |run: &dyn Fn() -> (i32, u64)| {
+        let start = Instant::now();
+        run();
+        start.elapsed()
+    };
+    let best = |times: &[Duration]| times.iter().min().copied().unwrap();
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        a.push(timed(&theirs));
+        b.push(timed(&ours));
+    }
+    let (a, b) = (best(&a), best(&b));
+    let ratio = b.as_secs_f64() / a.as_secs_f64();
+    eprintln!(
+        "1M rows, {} bytes: csv {a:?}, ours {b:?}, ratio {ratio:.2}",
+        bytes.len()
+    );
+}
