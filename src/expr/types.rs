@@ -64,7 +64,10 @@ impl Type {
     pub fn field(&self, name: &str) -> Option<&Self> {
         match self {
             Self::Map(value) => Some(value),
-            _ => self.fields().find(|(known, _)| *known == name).map(|(_, of)| of),
+            _ => self
+                .fields()
+                .find(|(known, _)| *known == name)
+                .map(|(_, of)| of),
         }
     }
 

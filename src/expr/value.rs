@@ -394,7 +394,10 @@ pub fn decimal(text: &str) -> Option<Decimal> {
         return Some(short);
     }
     // The crate's own parser would take `1_000` too.
-    if !text.bytes().all(|byte| byte.is_ascii_digit() || b".+-eE".contains(&byte)) {
+    if !text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || b".+-eE".contains(&byte))
+    {
         return None;
     }
     let (digits, exponent) = match text.find(['e', 'E']) {

@@ -46,7 +46,10 @@ pub(super) struct Each {
 
 const DIRECTIVES: [(&str, &[&str]); 5] = [
     ("expr", &["expr", "optional"]),
-    ("each", &["each", "as", "index", "when", "key", "flat", "value"]),
+    (
+        "each",
+        &["each", "as", "index", "when", "key", "flat", "value"],
+    ),
     ("let", &["let", "value"]),
     ("when", &["when", "value", "else"]),
     ("literal", &["literal"]),
