@@ -1,6 +1,6 @@
 //! Documents with computed parts, compiled ([`Node`]) and evaluated.
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use super::scope::{Compiler, Frame, Trouble};
 use super::text::{Branch, Tree};
@@ -411,13 +411,19 @@ impl Each {
     }
 }
 
-/// The elements of a list that an expression gives, bounded.
+/// The elements of a list that an expression gives, or `{ key, value }` for each of a map; bounded.
 pub(super) fn elements(list: &Program, frame: &Frame<'_>) -> Result<Vec<Json>, Trouble> {
     let value = list.eval(frame).map_err(|error| Trouble::new(&error))?;
     let kind = value.kind();
-    let items = match value {
+    let entry = |(key, value)| json!({ "key": key, "value": value });
+    let items: Vec<Json> = match value {
         Value::List(items) => items.into_iter().map(Value::into_json).collect(),
         Value::Json(Json::Array(items)) => items.clone(),
+        Value::Json(Json::Object(fields)) => fields.iter().map(entry).collect(),
+        Value::Map(fields) => {
+            let fields = fields.into_iter();
+            fields.map(|(key, value)| json!({ "key": key, "value": value.into_json() })).collect()
+        }
         _ => return Err(Trouble::told(format!("expected a list, found {kind}"))),
     };
     if items.len() > MAX_EACH {
