@@ -19,6 +19,7 @@ pub mod catalog;
 pub mod crew;
 pub mod erp;
 pub mod faults;
+pub mod inside;
 pub mod live;
 mod paging;
 pub mod pos;
@@ -29,6 +30,8 @@ pub mod statement;
 pub mod supplier;
 mod wire;
 
+#[cfg(test)]
+mod manifest_tests;
 #[cfg(test)]
 mod tests;
 
