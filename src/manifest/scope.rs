@@ -20,6 +20,8 @@ pub(super) struct Compiler {
     pub(super) everywhere: Scope,
     /// Everything that is wrong so far.
     pub(super) findings: Diagnostics,
+    /// The most cells that a request costs.
+    pub(super) costliest: u32,
 }
 
 impl Compiler {
@@ -28,6 +30,7 @@ impl Compiler {
             source,
             everywhere: Scope::new(),
             findings: Diagnostics::default(),
+            costliest: 0,
         }
     }
 

@@ -26,6 +26,10 @@ pub(super) enum Node {
         value: Box<Node>,
         otherwise: Option<Box<Node>>,
     },
+    Let {
+        names: Vec<(String, Node)>,
+        value: Box<Node>,
+    },
 }
 
 /// `{ each = "list", as = "line", when = "…", key = "…", value = … }`
@@ -35,12 +39,14 @@ pub(super) struct Each {
     name: String,
     condition: Option<Program>,
     key: Option<Template>,
+    flat: bool,
     value: Node,
 }
 
-const DIRECTIVES: [(&str, &[&str]); 4] = [
+const DIRECTIVES: [(&str, &[&str]); 5] = [
     ("expr", &["expr", "optional"]),
-    ("each", &["each", "as", "when", "key", "value"]),
+    ("each", &["each", "as", "when", "key", "flat", "value"]),
+    ("let", &["let", "value"]),
     ("when", &["when", "value", "else"]),
     ("literal", &["literal"]),
 ];
@@ -109,6 +115,7 @@ impl Compiler {
             "expr" => directive.expr(scope),
             "each" => directive.each(scope),
             "when" => directive.when(scope),
+            "let" => directive.names(scope),
             _ => directive.literal(),
         }
     }
@@ -144,6 +151,17 @@ impl<'a> Directive<'a> {
         Some(self.compiler.program(text, tree.0.span(), scope, self.path))
     }
 
+    fn flag(&mut self, name: &str) -> bool {
+        match self.get(name).map(|tree| tree.0.get_ref()) {
+            None => false,
+            Some(Branch::Scalar(Json::Bool(flag))) => *flag,
+            Some(_) => {
+                self.wrong(&format!("`{name}` must be true or false"));
+                false
+            }
+        }
+    }
+
     fn needed(&mut self, name: &str, scope: &Scope) -> Node {
         let Some(tree) = self.get(name) else {
             self.wrong(&format!("`{name}` is missing"));
@@ -153,14 +171,7 @@ impl<'a> Directive<'a> {
     }
 
     fn expr(&mut self, scope: &Scope) -> Node {
-        let optional = match self.get("optional").map(|tree| tree.0.get_ref()) {
-            None => false,
-            Some(Branch::Scalar(Json::Bool(optional))) => *optional,
-            Some(_) => {
-                self.wrong("`optional` must be true or false");
-                false
-            }
-        };
+        let optional = self.flag("optional");
         let Some(program) = self.program("expr", scope) else {
             return Node::Const(Json::Null);
         };
@@ -187,6 +198,7 @@ impl<'a> Directive<'a> {
             }
             _ => None,
         });
+        let flat = self.flag("flat");
         let value = self.needed("value", &inner);
         let Some(list) = list else {
             return Node::Const(Json::Null);
@@ -196,6 +208,7 @@ impl<'a> Directive<'a> {
             name,
             condition,
             key,
+            flat,
             value,
         }))
     }
@@ -213,6 +226,33 @@ impl<'a> Directive<'a> {
             condition,
             value,
             otherwise,
+        }
+    }
+
+    fn names(&mut self, scope: &Scope) -> Node {
+        let groups: Vec<&Tree> = match self.get("let") {
+            None => Vec::new(),
+            Some(tree) => match tree.0.get_ref() {
+                Branch::List(items) => items.iter().collect(),
+                _ => vec![tree],
+            },
+        };
+        let mut inner = scope.clone();
+        let mut names = Vec::new();
+        for group in groups {
+            let Branch::Table(entries) = group.0.get_ref() else {
+                self.wrong("`let` must be a table of names and values, or a list of such tables");
+                continue;
+            };
+            let outer = inner.clone();
+            for (name, tree) in entries {
+                names.push((name.clone(), self.compiler.tree(tree, &outer, self.path)));
+                inner = inner.root(name, Type::Dyn);
+            }
+        }
+        Node::Let {
+            names,
+            value: Box::new(self.needed("value", &inner)),
         }
     }
 
@@ -275,6 +315,20 @@ impl Node {
                 Ok(Some(map.into()))
             }
             Self::Each(each) => each.eval(frame).map(Some),
+            Self::Let { names, value } => {
+                let mut known: Vec<(&str, Json)> = Vec::with_capacity(names.len());
+                for (name, node) in names {
+                    let roots: Vec<(&str, &Json)> =
+                        known.iter().map(|(name, it)| (*name, it)).collect();
+                    let json = node
+                        .json(&frame.with(&roots))
+                        .map_err(|it| it.within(name))?;
+                    known.push((name, json));
+                }
+                let roots: Vec<(&str, &Json)> =
+                    known.iter().map(|(name, it)| (*name, it)).collect();
+                value.eval(&frame.with(&roots))
+            }
             Self::When {
                 condition,
                 value,
@@ -318,7 +372,10 @@ impl Each {
                 continue;
             };
             let Some(key) = &self.key else {
-                values.push(value);
+                match value {
+                    Json::Array(inner) if self.flat => values.extend(inner),
+                    value => values.push(value),
+                }
                 continue;
             };
             let key = key

@@ -82,7 +82,7 @@ pub(super) struct CompiledFind {
 #[derive(Debug)]
 pub(super) enum Way<'a> {
     Plan(&'a CompiledPlan),
-    Batch(&'a CompiledBatch),
+    Batch,
 }
 
 impl Write {
@@ -155,7 +155,7 @@ impl Writing {
         };
         match (plan, &self.batch) {
             (Some(plan), _) => Some(Way::Plan(plan)),
-            (None, Some(batch)) if operation != Operation::Cancel => Some(Way::Batch(batch)),
+            (None, Some(_)) if operation != Operation::Cancel => Some(Way::Batch),
             _ => None,
         }
     }

@@ -47,8 +47,15 @@ const BESIDE: &[(&str, &str)] = &[
 
 /// The decision column knows no transport, and the transport column no decision.
 const TRANSPORT: &[&str] = &["transport", "format", "manifest", "connectors"];
-const DECISION: &[&str] =
-    &["mapping", "ledger", "inventory", "fulfilment", "router", "outbox", "engine"];
+const DECISION: &[&str] = &[
+    "mapping",
+    "ledger",
+    "inventory",
+    "fulfilment",
+    "router",
+    "outbox",
+    "engine",
+];
 
 /// A name and the only files or folders that may use it in code.
 const ONLY_HERE: &[(&str, &[&str])] = &[
@@ -68,15 +75,22 @@ fn modules_import_only_lower_layers() {
     let mut wrong = Vec::new();
     for (path, text) in sources() {
         let module = module_of(&path);
-        let Some(layer) = layer(&module) else { continue };
+        let Some(layer) = layer(&module) else {
+            continue;
+        };
         for used in imports(&text) {
-            let Some(other) = layer_of_import(&used) else { continue };
+            let Some(other) = layer_of_import(&used) else {
+                continue;
+            };
             let allowed = used == module
                 || other < layer
                 || BESIDE.contains(&(module.as_str(), used.as_str()))
                 || (other == layer && layer == 0);
             if !allowed {
-                wrong.push(format!("{}: {module} ({layer}) imports {used} ({other})", path.display()));
+                wrong.push(format!(
+                    "{}: {module} ({layer}) imports {used} ({other})",
+                    path.display()
+                ));
             }
         }
     }
@@ -92,7 +106,10 @@ fn the_two_columns_never_meet_below_layer_six() {
             if !column.contains(&module.as_str()) {
                 continue;
             }
-            for used in imports(&text).into_iter().filter(|used| others.contains(&used.as_str())) {
+            for used in imports(&text)
+                .into_iter()
+                .filter(|used| others.contains(&used.as_str()))
+            {
                 wrong.push(format!("{}: {module} imports {used}", path.display()));
             }
         }
@@ -108,7 +125,10 @@ fn names_stay_in_their_one_place() {
         for (name, places) in ONLY_HERE {
             let is_home = places.iter().any(|place| shown.contains(place));
             if !is_home && code(&text).any(|line| has_word(line, name)) {
-                wrong.push(format!("{shown}: uses {name}, which belongs to {}", places.join(", ")));
+                wrong.push(format!(
+                    "{shown}: uses {name}, which belongs to {}",
+                    places.join(", ")
+                ));
             }
         }
     }
@@ -121,7 +141,10 @@ fn files_are_short_and_finished() {
     for (path, text) in sources() {
         let lines = text.lines().count();
         if lines > MAX_LINES {
-            wrong.push(format!("{}: {lines} lines, more than {MAX_LINES}", path.display()));
+            wrong.push(format!(
+                "{}: {lines} lines, more than {MAX_LINES}",
+                path.display()
+            ));
         }
         for word in ["TODO", "FIXME", "XXX", "todo!(", "unimplemented!("] {
             if text.contains(word) {
@@ -167,8 +190,15 @@ fn sources() -> Vec<(PathBuf, String)> {
     for folder in ["src", "connectors"] {
         walk(&root().join(folder), &mut found);
     }
-    assert!(found.len() > 50, "the walk found only {} files", found.len());
-    found.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+    assert!(
+        found.len() > 50,
+        "the walk found only {} files",
+        found.len()
+    );
+    found
+        .into_iter()
+        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
+        .collect()
 }
 
 fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -185,15 +215,24 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
 /// `src/store/sled.rs` is of module `store`, `connectors/feed/mod.rs` of `connectors`.
 fn module_of(path: &Path) -> String {
     let relative = path.strip_prefix(root()).unwrap();
-    let mut parts = relative.components().map(|part| part.as_os_str().to_string_lossy());
+    let mut parts = relative
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy());
     match parts.next().as_deref() {
         Some("connectors") => "connectors".to_owned(),
-        _ => parts.next().unwrap_or_default().trim_end_matches(".rs").to_owned(),
+        _ => parts
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(".rs")
+            .to_owned(),
     }
 }
 
 fn layer(module: &str) -> Option<u8> {
-    LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
+    LAYERS
+        .iter()
+        .find(|(name, _)| *name == module)
+        .map(|(_, layer)| *layer)
 }
 
 fn layer_of_import(module: &str) -> Option<u8> {
@@ -205,8 +244,10 @@ fn imports(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for line in code(text) {
         for part in line.split("crate::").skip(1) {
-            let name: String =
-                part.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            let name: String = part
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect();
             found.insert(name);
         }
     }
