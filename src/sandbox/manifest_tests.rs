@@ -95,7 +95,7 @@ impl Rig {
 
     async fn buy(&self, shop: &str) -> String {
         for sku in ["0017", "1E5"] {
-            let told = self.tell_stock(shop, sku, 20);
+            let told = self.tell_stock(shop, sku, 200);
             assert!(matches!(told.send().await, Outcome::Delivered(_)));
         }
         let basket = Basket {
