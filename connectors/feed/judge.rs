@@ -50,8 +50,9 @@ pub(super) struct Judgement {
     pub(super) facts: Facts,
     /// Rows of which at least one part is not taken.
     pub(super) bad: u64,
-    /// Bad rows whose article is not known: such a file does not prove that anything is missing.
-    pub(super) nameless: u64,
+    /// Bad rows that may have told of stock. Such a file does not prove that anything is missing: what
+    /// seems to be missing may stand in one of them.
+    pub(super) unproven: u64,
     /// The first bad rows, in the order of the file.
     pub(super) listed: Vec<RowFault>,
     /// Things that rows contradict each other about, per stream: none of these rows is taken.
@@ -123,7 +124,7 @@ impl<'s> Judge<'s> {
                     header: blake3::hash(names.as_bytes()).to_hex()[..16].to_owned(),
                 },
                 bad: 0,
-                nameless: 0,
+                unproven: 0,
                 listed: Vec::new(),
                 conflicts: BTreeMap::new(),
                 too_repetitive: false,
@@ -135,7 +136,7 @@ impl<'s> Judge<'s> {
     pub(super) fn unreadable(&mut self, fault: RowFault) {
         self.found.facts.rows += 1;
         self.found.bad += 1;
-        self.found.nameless += 1;
+        self.found.unproven += 1;
         list(&mut self.found.listed, fault);
     }
 
@@ -146,7 +147,10 @@ impl<'s> Judge<'s> {
         for (n, (stream, reader)) in self.readers.iter().enumerate() {
             match reader.read(row) {
                 Reading::Nothing => {}
-                Reading::Bad(bad) => fault = fault.or(Some(bad)),
+                Reading::Bad(bad) => {
+                    self.found.unproven += u64::from(*stream == Stream::Stock);
+                    fault = fault.or(Some(bad));
+                }
                 Reading::Says(said) => {
                     said_something = true;
                     let key = said.key();
@@ -160,7 +164,6 @@ impl<'s> Judge<'s> {
         self.found.facts.rows += u64::from(said_something || fault.is_some());
         if let Some(fault) = fault {
             self.found.bad += 1;
-            self.found.nameless += u64::from(fault.sku.is_none());
             list(&mut self.found.listed, fault);
         }
         let candidates: usize = self.candidates.iter().map(Vec::len).sum();
@@ -267,6 +270,7 @@ impl Repetitions<'_> {
             if !known {
                 repeated.conflicts.insert(key, first.line);
                 found.bad += 1;
+                found.unproven += u64::from(repeated.stream == Stream::Stock);
                 let fault = RowFault::conflict(first.line, column, said.sku(), line);
                 list(&mut found.listed, fault);
             }
@@ -290,7 +294,10 @@ impl Repetitions<'_> {
 impl Judgement {
     /// The line of the first of the rows that contradict this one.
     pub(super) fn conflict(&self, stream: Stream, said: &Said<'_>) -> Option<u64> {
-        let conflicts = self.conflicts.get(&stream).filter(|keys| !keys.is_empty())?;
+        let conflicts = self
+            .conflicts
+            .get(&stream)
+            .filter(|keys| !keys.is_empty())?;
         conflicts.get(&said.key()).copied()
     }
 

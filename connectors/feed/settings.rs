@@ -134,9 +134,7 @@ enum RawNumber {
 }
 
 /// What a column can hold.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Field {
     /// The article number. Always given.
@@ -340,7 +338,10 @@ impl Reader {
                     .all(|part| matches!(part, std::path::Component::Normal(_))));
         let ours = ["processing", "archive", "failed", "held", "reply"];
         if !is_plain || ours.contains(&raw.in_dir.as_str()) {
-            self.bad("in_dir", "it must be `.` or one name that is not one of our own folders");
+            self.bad(
+                "in_dir",
+                "it must be `.` or one name that is not one of our own folders",
+            );
         }
         if raw.stable_looks == 0 || raw.stable_looks > 1000 || raw.stable_apart_secs > 86_400 {
             let message = "looks are 1 to 1000 and at most a day apart";
@@ -445,7 +446,10 @@ impl Reader {
         let label = raw.encoding.as_deref()?;
         let charset = Charset::from_label(label);
         if charset.is_none() {
-            self.bad("encoding", format!("`{label}` is not an encoding that is known here"));
+            self.bad(
+                "encoding",
+                format!("`{label}` is not an encoding that is known here"),
+            );
         }
         charset
     }
@@ -467,7 +471,10 @@ impl Reader {
             "_" => Some('_'),
             " " => Some(' '),
             _ => {
-                self.bad("thousands_mark", "it must be `.`, `,`, `'`, `_`, a space or empty");
+                self.bad(
+                    "thousands_mark",
+                    "it must be `.`, `,`, `'`, `_`, a space or empty",
+                );
                 None
             }
         };
@@ -488,7 +495,10 @@ impl Reader {
                 Ok(value) if !value.is_sign_negative() || value.is_zero() => {
                     table.push((word.as_str(), value));
                 }
-                _ => self.bad("words", format!("`{word}` must stand for a number, zero or more")),
+                _ => self.bad(
+                    "words",
+                    format!("`{word}` must stand for a number, zero or more"),
+                ),
             }
         }
         Words::new(table)
@@ -498,7 +508,10 @@ impl Reader {
         TimeZone::get(&raw.time_zone).unwrap_or_else(|_| {
             self.bad(
                 "time_zone",
-                format!("`{}` is not a time zone such as `Europe/Vienna`", raw.time_zone),
+                format!(
+                    "`{}` is not a time zone such as `Europe/Vienna`",
+                    raw.time_zone
+                ),
             );
             TimeZone::UTC
         })

@@ -25,14 +25,19 @@ pub(super) fn ask(
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };
-    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let store = store_path(&plan);
     let socket = socket_path(&plan, &store);
     let answer = match tokio.block_on(admin::ask(&socket, request)) {
         Some(answer) => answer,
         None if !store.exists() => {
             let store = store.display();
-            writeln!(shell.err, "crossdock: no daemon runs and there is no store at {store}")?;
+            writeln!(
+                shell.err,
+                "crossdock: no daemon runs and there is no store at {store}"
+            )?;
             return Ok(Exit::Unreachable);
         }
         None => match tokio.block_on(ask_store(&plan, request)) {

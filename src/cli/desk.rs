@@ -130,22 +130,43 @@ enum ConnectionCommand {
     },
 }
 
-pub(super) fn status(
-    command: &Status,
-    global: &Global,
-    shell: &mut Shell<'_>,
-) -> io::Result<Exit> {
+pub(super) fn status(command: &Status, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
     ask(&Request::Status, global, shell, |value, shell| {
         if command.json {
             return json(value, shell);
         }
-        let streams = rows(&value["streams"], &["connection", "stream", "cursor", "accepted_at"]);
-        table(shell, &["connection", "stream", "read up to", "last accepted"], streams)?;
-        let queue = rows(&value["queue"], &["sink", "stream", "state", "count", "oldest"]);
-        table(shell, &["to", "stream", "state", "waiting", "oldest"], queue)?;
+        let streams = rows(
+            &value["streams"],
+            &["connection", "stream", "cursor", "accepted_at"],
+        );
+        table(
+            shell,
+            &["connection", "stream", "read up to", "last accepted"],
+            streams,
+        )?;
+        let queue = rows(
+            &value["queue"],
+            &["sink", "stream", "state", "count", "oldest"],
+        );
+        table(
+            shell,
+            &["to", "stream", "state", "waiting", "oldest"],
+            queue,
+        )?;
         let differences = rows(&value["differences"], &["sink", "stream", "count"]);
         table(shell, &["to", "stream", "not told yet"], differences)?;
-        table(shell, &["route", "writes", "routed", "delivered", "filtered", "quarantined"], routes(value))?;
+        table(
+            shell,
+            &[
+                "route",
+                "writes",
+                "routed",
+                "delivered",
+                "filtered",
+                "quarantined",
+            ],
+            routes(value),
+        )?;
         for (connection, why) in value["paused"].as_object().into_iter().flatten() {
             writeln!(shell.out, "paused: {connection}: {}", text(why))?;
         }
@@ -159,9 +180,14 @@ fn routes(value: &Value) -> Vec<Vec<String>> {
     routes
         .map(|(name, route)| {
             let filtered = route["filtered"].as_object().into_iter().flatten();
-            let filtered: Vec<String> =
-                filtered.map(|(rule, count)| format!("{rule} {count}")).collect();
-            let writes = if route["applies"] == true { "yes" } else { "observes" };
+            let filtered: Vec<String> = filtered
+                .map(|(rule, count)| format!("{rule} {count}"))
+                .collect();
+            let writes = if route["applies"] == true {
+                "yes"
+            } else {
+                "observes"
+            };
             vec![
                 name.clone(),
                 writes.to_owned(),
@@ -175,7 +201,10 @@ fn routes(value: &Value) -> Vec<Vec<String>> {
 }
 
 pub(super) fn queue(command: &Queue, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
-    let request = Request::Queue { after: 0, limit: command.limit };
+    let request = Request::Queue {
+        after: 0,
+        limit: command.limit,
+    };
     ask(&request, global, shell, |value, shell| {
         if command.json {
             return json(value, shell);
@@ -191,12 +220,18 @@ pub(super) fn plan(
 ) -> io::Result<Exit> {
     let applied: Vec<String> = match global.plan(shell)? {
         Ok(plan) => {
-            let applied = plan.routes.iter().filter(|r| r.mode == crate::router::Mode::Apply);
+            let applied = plan
+                .routes
+                .iter()
+                .filter(|r| r.mode == crate::router::Mode::Apply);
             applied.map(|route| route.name.to_string()).collect()
         }
         Err(exit) => return Ok(exit),
     };
-    let request = Request::Queue { after: 0, limit: command.limit };
+    let request = Request::Queue {
+        after: 0,
+        limit: command.limit,
+    };
     ask(&request, global, shell, |value, shell| {
         let observed = value.as_array().into_iter().flatten();
         let observed = observed.filter(|row| !applied.contains(&text(&row["route"])));
@@ -222,7 +257,20 @@ fn events(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
         ]
     });
     let found = found.collect();
-    table(shell, &["place", "to", "stream", "what", "of", "state", "tries", "last trouble"], found)?;
+    table(
+        shell,
+        &[
+            "place",
+            "to",
+            "stream",
+            "what",
+            "of",
+            "state",
+            "tries",
+            "last trouble",
+        ],
+        found,
+    )?;
     Ok(Exit::Ok)
 }
 
@@ -232,16 +280,23 @@ pub(super) fn quarantine(
     shell: &mut Shell<'_>,
 ) -> io::Result<Exit> {
     let request = match &command.command {
-        QuarantineCommand::List { .. } => Request::Quarantine { after: 0, limit: 1000 },
+        QuarantineCommand::List { .. } => Request::Quarantine {
+            after: 0,
+            limit: 1000,
+        },
         QuarantineCommand::Show { number } => Request::QuarantineShow { number: *number },
-        QuarantineCommand::Retry { numbers } => {
-            Request::QuarantineRetry { numbers: numbers.clone() }
-        }
-        QuarantineCommand::Dismiss { numbers, reason } => {
-            Request::QuarantineDismiss { numbers: numbers.clone(), reason: reason.clone() }
-        }
+        QuarantineCommand::Retry { numbers } => Request::QuarantineRetry {
+            numbers: numbers.clone(),
+        },
+        QuarantineCommand::Dismiss { numbers, reason } => Request::QuarantineDismiss {
+            numbers: numbers.clone(),
+            reason: reason.clone(),
+        },
         QuarantineCommand::Edit { number, file } => match read_record(file) {
-            Ok(record) => Request::QuarantineEdit { number: *number, record },
+            Ok(record) => Request::QuarantineEdit {
+                number: *number,
+                record,
+            },
             Err(message) => {
                 writeln!(shell.err, "crossdock: {}: {message}", file.display())?;
                 return Ok(Exit::Failed);
@@ -265,7 +320,11 @@ pub(super) fn quarantine(
             ]
         });
         let found = found.collect();
-        table(shell, &["number", "on", "stream", "what", "at", "why", "since"], found)?;
+        table(
+            shell,
+            &["number", "on", "stream", "what", "at", "why", "since"],
+            found,
+        )?;
         Ok(Exit::Ok)
     })
 }
@@ -281,12 +340,14 @@ pub(super) fn explain(
     shell: &mut Shell<'_>,
 ) -> io::Result<Exit> {
     let request = match &command.command {
-        ExplainCommand::Order { name } => {
-            Request::Explain { stream: Stream::Orders, name: name.clone() }
-        }
-        ExplainCommand::Shipment { name } => {
-            Request::Explain { stream: Stream::Shipments, name: name.clone() }
-        }
+        ExplainCommand::Order { name } => Request::Explain {
+            stream: Stream::Orders,
+            name: name.clone(),
+        },
+        ExplainCommand::Shipment { name } => Request::Explain {
+            stream: Stream::Shipments,
+            name: name.clone(),
+        },
         ExplainCommand::Stock { sku, connection } => Request::ExplainStock {
             sku: sku.clone(),
             connection: connection.as_deref().map(ConnectionName::from),
@@ -306,13 +367,30 @@ fn lives(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
     }
     for life in lives {
         let entity = &life["entity"];
-        writeln!(shell.out, "{} {}, from {}", text(&entity["id"]), text(&entity["key"]), text(&entity["origin"]))?;
+        writeln!(
+            shell.out,
+            "{} {}, from {}",
+            text(&entity["id"]),
+            text(&entity["key"]),
+            text(&entity["origin"])
+        )?;
         for (connection, link) in entity["links"].as_object().into_iter().flatten() {
-            writeln!(shell.out, "  on {connection}: {} {}", text(&link["remote_id"]), text(&link["number"]))?;
+            writeln!(
+                shell.out,
+                "  on {connection}: {} {}",
+                text(&link["remote_id"]),
+                text(&link["number"])
+            )?;
         }
         for entry in life["entries"].as_array().into_iter().flatten() {
             let (at, what, detail) = (&entry[0], &entry[1]["what"], &entry[1]["detail"]);
-            writeln!(shell.out, "  {}  {:<12} {}", text(at), text(what), text(detail))?;
+            writeln!(
+                shell.out,
+                "  {}  {:<12} {}",
+                text(at),
+                text(what),
+                text(detail)
+            )?;
         }
     }
     Ok(Exit::Ok)
@@ -324,7 +402,11 @@ fn stock(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
         writeln!(shell.out, "{}", text(&reason["connection"]))?;
         for member in derivation["members"].as_array().into_iter().flatten() {
             let position = &member["position"];
-            let stale = if member["stale"] == true { ", too old" } else { "" };
+            let stale = if member["stale"] == true {
+                ", too old"
+            } else {
+                ""
+            };
             writeln!(
                 shell.out,
                 "  + {:>8}  on hand at {} {} (read {}{stale})",
@@ -337,17 +419,46 @@ fn stock(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
         for taken in derivation["reservations"].as_array().into_iter().flatten() {
             let (number, channel) = (text(&taken["order_number"]), text(&taken["channel"]));
             let quantity = text(&taken["quantity"]);
-            writeln!(shell.out, "  - {quantity:>8}  ordered: {number} on {channel}")?;
+            writeln!(
+                shell.out,
+                "  - {quantity:>8}  ordered: {number} on {channel}"
+            )?;
         }
-        writeln!(shell.out, "  = {:>8}  available", text(&derivation["available"]))?;
-        writeln!(shell.out, "    {:>8}  by the publish rule", text(&derivation["published"]))?;
-        writeln!(shell.out, "  + {:>8}  the channel's own open orders", text(&derivation["own_open"]))?;
-        writeln!(shell.out, "  = {:>8}  to be told", text(&derivation["to_write"]))?;
+        writeln!(
+            shell.out,
+            "  = {:>8}  available",
+            text(&derivation["available"])
+        )?;
+        writeln!(
+            shell.out,
+            "    {:>8}  by the publish rule",
+            text(&derivation["published"])
+        )?;
+        writeln!(
+            shell.out,
+            "  + {:>8}  the channel's own open orders",
+            text(&derivation["own_open"])
+        )?;
+        writeln!(
+            shell.out,
+            "  = {:>8}  to be told",
+            text(&derivation["to_write"])
+        )?;
         let told = &reason["published"];
-        writeln!(shell.out, "    {:>8}  told last, {}", text(&told[0]), text(&told[1]))?;
+        writeln!(
+            shell.out,
+            "    {:>8}  told last, {}",
+            text(&told[0]),
+            text(&told[1])
+        )?;
         for entry in reason["entries"].as_array().into_iter().flatten() {
             let (before, after) = (text(&entry[1]["before"]), text(&entry[1]["after"]));
-            writeln!(shell.out, "  {}  {before} -> {after}: {}", text(&entry[0]), text(&entry[1]["detail"]))?;
+            writeln!(
+                shell.out,
+                "  {}  {before} -> {after}: {}",
+                text(&entry[0]),
+                text(&entry[1]["detail"])
+            )?;
         }
     }
     Ok(Exit::Ok)
@@ -359,9 +470,15 @@ pub(super) fn connection(
     shell: &mut Shell<'_>,
 ) -> io::Result<Exit> {
     let ConnectionCommand::Resume { name } = &command.command;
-    let request = Request::Resume { connection: name.as_str().into() };
+    let request = Request::Resume {
+        connection: name.as_str().into(),
+    };
     ask(&request, global, shell, |value, shell| {
-        let word = if value["resumed"] == true { "resumed" } else { "was not paused" };
+        let word = if value["resumed"] == true {
+            "resumed"
+        } else {
+            "was not paused"
+        };
         writeln!(shell.out, "{name} {word}")?;
         Ok(Exit::Ok)
     })
@@ -374,7 +491,8 @@ fn json(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
 
 fn rows(value: &Value, columns: &[&str]) -> Vec<Vec<String>> {
     let rows = value.as_array().into_iter().flatten();
-    rows.map(|row| columns.iter().map(|column| text(&row[*column])).collect()).collect()
+    rows.map(|row| columns.iter().map(|column| text(&row[*column])).collect())
+        .collect()
 }
 
 /// A table; nothing at all when it has no rows.
@@ -383,7 +501,9 @@ fn table(shell: &mut Shell<'_>, head: &[&str], rows: Vec<Vec<String>>) -> io::Re
         return Ok(());
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(head.iter().map(|name| name.to_uppercase()));
     table.add_rows(rows);
     writeln!(shell.out, "{table}\n")

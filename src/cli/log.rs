@@ -15,7 +15,9 @@ pub(super) fn start(settings: &LogSettings) {
     };
     // Libraries speak up only when they need somebody.
     let filter = EnvFilter::new(format!("warn,crossdock={level},http={level}"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let started = match settings.format {
         LogFormat::Text => lines.with_target(false).try_init(),
         LogFormat::Json => lines.json().try_init(),

@@ -43,7 +43,10 @@ pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::
             return Ok(Exit::Store);
         }
     };
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     tokio.block_on(async {
         match Runtime::start(Arc::new(plan), store, Arc::clone(&clock), fastrand::u64(..)) {
             Ok(runtime) => serve(runtime, &path, &clock, command.until_quiet).await,
@@ -108,7 +111,9 @@ async fn serve(
 }
 
 async fn quiet(runtime: &Runtime, clock: &dyn Clock, limit: Option<u64>) -> bool {
-    let Some(limit) = limit else { return std::future::pending().await };
+    let Some(limit) = limit else {
+        return std::future::pending().await;
+    };
     let until = clock.monotonic() + Duration::from_secs(limit);
     while !runtime.vitals.ready() && clock.monotonic() < until {
         clock.sleep(Duration::from_millis(100)).await;
@@ -119,7 +124,10 @@ async fn quiet(runtime: &Runtime, clock: &dyn Clock, limit: Option<u64>) -> bool
 
 /// Where commands reach the daemon.
 pub(super) fn socket_path(plan: &Plan, store: &Path) -> PathBuf {
-    plan.server.admin_socket.clone().unwrap_or_else(|| store.join("admin.sock"))
+    plan.server
+        .admin_socket
+        .clone()
+        .unwrap_or_else(|| store.join("admin.sock"))
 }
 
 fn serve_admin(runtime: &Runtime, socket: &Path) -> io::Result<()> {
@@ -149,10 +157,12 @@ fn serve_admin(runtime: &Runtime, socket: &Path) -> io::Result<()> {
 }
 
 async fn serve_pages(runtime: &Runtime, listen: SocketAddr) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| {
-        let message = format!("cannot listen on {listen} (server.listen): {error}");
-        io::Error::new(error.kind(), message)
-    })?;
+    let listener = tokio::net::TcpListener::bind(listen)
+        .await
+        .map_err(|error| {
+            let message = format!("cannot listen on {listen} (server.listen): {error}");
+            io::Error::new(error.kind(), message)
+        })?;
     let pages = web::Pages {
         vitals: runtime.vitals.clone(),
         engine: runtime.engine.clone(),
@@ -167,5 +177,7 @@ async fn serve_pages(runtime: &Runtime, listen: SocketAddr) -> io::Result<()> {
 }
 
 fn recorder() -> io::Result<PrometheusHandle> {
-    PrometheusBuilder::new().install_recorder().map_err(io::Error::other)
+    PrometheusBuilder::new()
+        .install_recorder()
+        .map_err(io::Error::other)
 }

@@ -43,7 +43,7 @@ pub use query::{
 };
 pub use rules::{EngineLimits, Facts, Mapped, Pool, PoolMember, Publish, RecordMapping, Rules};
 pub use service::{Handle, Service};
-pub use tables::{Checkpoint, Counts, Entry, Quarantined, Subject};
+pub use tables::{Checkpoint, Counts, Entry, Quarantined, Subject, row_checks};
 
 use crate::clock::{Clock, Timestamp};
 use crate::connector::{Cursor, Outcome};

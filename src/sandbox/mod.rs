@@ -207,7 +207,7 @@ impl World {
     /// # Errors
     /// When no port can be had, or the supplier's folder cannot be made.
     pub async fn start(clock: &Arc<dyn Clock>, options: WorldOptions) -> io::Result<Self> {
-        std::fs::create_dir_all(&options.folder)?;
+        std::fs::create_dir_all(options.folder.join("in"))?;
         let mut world = Self::new(clock, options);
         for (name, station) in &world.stations {
             let url = serve::listen(Arc::clone(station), &world.tasks, &world.stop).await?;

@@ -6,5 +6,7 @@
     reason = "a test may panic"
 )]
 
+mod cli;
+mod config;
 mod store_crash;
 mod tidy;
