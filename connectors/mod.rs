@@ -11,6 +11,9 @@ use crate::manifest;
 
 /// Every manifest: the name of its folder and its text, in alphabetical order.
 pub const BUILT_IN: &[(&str, &str)] = &[
+    ("sandbox_erp", include_str!("sandbox_erp/connector.toml")),
+    ("sandbox_pos", include_str!("sandbox_pos/connector.toml")),
+    ("sandbox_store", include_str!("sandbox_store/connector.toml")),
     ("tryton", include_str!("tryton/connector.toml")),
     ("vendure", include_str!("vendure/connector.toml")),
 ];

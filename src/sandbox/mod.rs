@@ -19,6 +19,7 @@ pub mod catalog;
 pub mod crew;
 pub mod erp;
 pub mod faults;
+pub mod inside;
 pub mod live;
 mod paging;
 pub mod pos;
@@ -29,6 +30,8 @@ pub mod statement;
 pub mod supplier;
 mod wire;
 
+#[cfg(test)]
+mod manifest_tests;
 #[cfg(test)]
 mod tests;
 
@@ -204,7 +207,7 @@ impl World {
     /// # Errors
     /// When no port can be had, or the supplier's folder cannot be made.
     pub async fn start(clock: &Arc<dyn Clock>, options: WorldOptions) -> io::Result<Self> {
-        std::fs::create_dir_all(&options.folder)?;
+        std::fs::create_dir_all(options.folder.join("in"))?;
         let mut world = Self::new(clock, options);
         for (name, station) in &world.stations {
             let url = serve::listen(Arc::clone(station), &world.tasks, &world.stop).await?;

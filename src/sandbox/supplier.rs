@@ -1,9 +1,10 @@
 //! A practice supplier: full CSV files dropped into a folder, now and then in its own code page.
 //!
-//! Each file lists everything it has: `kod;nazwa;stan;cena;waluta`, decimal comma, SKU as text. Files
-//! with an even number are UTF-8 with a byte order mark, odd ones Windows-1250. Each is written as
-//! `NAME.part` and then renamed. One row in some files is broken, as people do it by hand; the answer
-//! that comes back for such a file is read.
+//! Each file goes to `in/`, begins with a line that tells its moment (so that no two are alike), then
+//! lists everything there is: `kod;nazwa;stan;cena;waluta`, decimal comma, SKU as text. Files with an even
+//! number are UTF-8 with a byte order mark, odd ones Windows-1250. Each is written as `NAME.part` and
+//! then renamed. One row in some files is broken, as people do it by hand; the answers that come back in
+//! `reply/` are read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -36,7 +37,7 @@ struct State {
 }
 
 impl Supplier {
-    /// A supplier that has those of `articles` that begin there, and writes into `folder`.
+    /// A supplier that has those of `articles` that begin there, and writes into `in/` below `folder`.
     pub fn new(name: &str, folder: PathBuf, audit: Arc<AuditLog>, articles: &[Article]) -> Self {
         let mut shelf = BTreeMap::new();
         for article in articles.iter().filter(|article| article.at_supplier > 0) {
@@ -68,7 +69,7 @@ impl Supplier {
         &self.name
     }
 
-    /// Where it drops its files.
+    /// The folder above `in/` and `reply/`.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -110,7 +111,8 @@ impl Supplier {
     pub fn drop_file(&self) -> io::Result<PathBuf> {
         let mut state = lock(&self.state);
         let number = state.files + 1;
-        let mut text = String::from("kod;nazwa;stan;cena;waluta\r\n");
+        let now = self.audit.clock().now();
+        let mut text = format!("Stan na;{now};plik {number}\r\nkod;nazwa;stan;cena;waluta\r\n");
         for (sku, (title, pieces, cost)) in &state.shelf {
             let (euros, cents) = (cost / 100, cost % 100);
             let title = quoted(title);
@@ -125,10 +127,11 @@ impl Supplier {
         } else {
             encoding_rs::WINDOWS_1250.encode(&text).0.into_owned()
         };
-        fs::create_dir_all(&self.folder)?;
+        let folder = self.folder.join("in");
+        fs::create_dir_all(&folder)?;
         let name = format!("stan-{number:05}.csv");
-        let path = self.folder.join(&name);
-        let part = self.folder.join(format!("{name}.part"));
+        let path = folder.join(&name);
+        let part = folder.join(format!("{name}.part"));
         let mut file = fs::File::create(&part)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
@@ -145,13 +148,23 @@ impl Supplier {
         Ok(path)
     }
 
-    /// Reads the answers that appeared since: CSV files below the folder whose name contains `reply`.
+    /// Reads the answers in `reply/` that appeared since; says how many.
     ///
     /// # Errors
-    /// When a folder cannot be read.
+    /// When the folder cannot be read.
     pub fn read_answers(&self) -> io::Result<usize> {
+        let folder = self.folder.join("reply");
+        if !folder.is_dir() {
+            return Ok(0);
+        }
         let mut found = Vec::new();
-        collect_answers(&self.folder, 0, &mut found)?;
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|kind| kind == "csv") {
+                found.push(path);
+            }
+        }
+        found.sort();
         let mut state = lock(&self.state);
         let mut new = 0;
         for path in found {
@@ -178,23 +191,6 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 
-fn collect_answers(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
-    if depth > 2 || !folder.is_dir() {
-        return Ok(());
-    }
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = entry.path();
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type()?.is_dir() {
-            collect_answers(&path, depth + 1, found)?;
-        } else if name.contains("reply") && path.extension().is_some_and(|kind| kind == "csv") {
-            found.push(path);
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,7 +203,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::at("2026-11-22T10:00:00Z".parse().unwrap());
         let audit = AuditLog::new(Arc::new(clock));
-        let path = folder.path().join("in");
+        let path = folder.path().to_owned();
         let acme = Supplier::new("acme", path, Arc::clone(&audit), &articles(1, 40));
         let first = fs::read(acme.drop_file().unwrap()).unwrap();
         assert!(
@@ -215,17 +211,15 @@ mod tests {
             "the first is Windows-1250"
         );
         let (text, _, bad) = encoding_rs::WINDOWS_1250.decode(&first);
-        assert!(!bad && text.starts_with("kod;nazwa;stan;cena;waluta\r\n"));
+        assert!(!bad && text.contains("\r\nkod;nazwa;stan;cena;waluta\r\n"));
         let second = fs::read(acme.drop_file().unwrap()).unwrap();
         assert!(second.starts_with(b"\xEF\xBB\xBF"));
-        let left: Vec<_> = fs::read_dir(acme.folder()).unwrap().collect();
+        let left: Vec<_> = fs::read_dir(folder.path().join("in")).unwrap().collect();
         assert_eq!(left.len(), 2, "no .part is left behind");
 
-        fs::write(
-            acme.folder().join("stan-00001.csv.reply.csv"),
-            "line;reason\n",
-        )
-        .unwrap();
+        let reply = folder.path().join("reply");
+        fs::create_dir(&reply).unwrap();
+        fs::write(reply.join("stan-00001.csv.1a2b.reply.csv"), "line,reason\n").unwrap();
         assert_eq!(acme.read_answers().unwrap(), 1);
         assert_eq!(acme.read_answers().unwrap(), 0, "each is read once");
     }

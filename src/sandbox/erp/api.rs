@@ -1,15 +1,17 @@
 //! The ERP's HTTP dialect: JSON, decimals as text, HTTP Basic, one call per document.
 //!
 //! ```text
-//! GET  /parties ?email=                        {parties: [{id, name, email}]}
-//! POST /parties {name, email?, phone?, company?, tax_id?}       201 {id}; comes twice: two parties
+//! GET  /parties ?code=                         {parties: [{id, code, name}]}
+//! POST /parties {name, code?, email?, phone?, company?, tax_id?}    201 {id}; twice: two parties
+//! GET  /parties/3/addresses                    {addresses: [{id, name, street, …}]}
 //! POST /parties/3/addresses {name, company?, street, city, postal_code, country, phone?}   201 {id}
 //! POST /orders {reference, channel_number?, party, address, placed_at, currency, shipping, total,
 //!               handed_over?, note?}           201 the draft; 409 reference_taken with the id, if it minds
 //! PUT  /orders/9/lines [{source_line?, sku, quantity, unit_price, discount?, tax_rate?, amount}]
 //!                                              replaces all; 200 the order; 422 unknown_item
-//! POST /orders/9/confirm {acknowledge?: [..]}  200 the order; 409 warning with {warnings: [name]} until they
+//! POST /orders/9/confirm {}                    200 the order; 409 warning with {warnings: [name]} until they
 //!                                              are acknowledged; 422 total_mismatch; 409 not_a_draft
+//! POST /orders/9/acknowledge {warnings: [..]}  200 the order
 //! POST /orders/9/cancel {}                     200; 409 already_shipped
 //! GET  /orders/9, GET /orders ?reference=      {orders}
 //! GET  /shipments ?since&page&limit            by (shipped_at, id), since inclusive, at most 50
@@ -59,7 +61,9 @@ pub(super) struct NewAddress {
 struct NewParty {
     name: String,
     #[serde(default)]
-    email: Option<String>,
+    code: Option<String>,
+    #[serde(default, rename = "email")]
+    _email: Option<String>,
     #[serde(default, rename = "phone")]
     _phone: Option<String>,
     #[serde(default, rename = "company")]
@@ -104,9 +108,8 @@ struct NewLine {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Confirm {
-    #[serde(default)]
-    acknowledge: Vec<String>,
+struct Acknowledge {
+    warnings: Vec<String>,
 }
 
 impl System for Erp {
@@ -132,6 +135,7 @@ impl Erp {
         match (call.method.as_str(), segments.as_slice()) {
             ("GET", ["parties"]) => Ok(find_parties(&state, call)),
             ("POST", ["parties"]) => add_party(&mut state, call),
+            ("GET", ["parties", id, "addresses"]) => Ok(list_addresses(&state, id)),
             ("POST", ["parties", id, "addresses"]) => add_address(&mut state, id, call),
             ("GET", ["orders"]) => find_orders(&state, call),
             ("POST", ["orders"]) => self.draft(&mut state, call),
@@ -142,7 +146,8 @@ impl Erp {
                 ))
             }
             ("PUT", ["orders", id, "lines"]) => set_lines(&mut state, id, call),
-            ("POST", ["orders", id, "confirm"]) => self.confirm(&mut state, id, call, now),
+            ("POST", ["orders", id, "confirm"]) => self.confirm(&mut state, id, now),
+            ("POST", ["orders", id, "acknowledge"]) => acknowledge(&mut state, id, call),
             ("POST", ["orders", id, "cancel"]) => self.cancel(&mut state, id),
             ("GET", ["shipments"]) => list_shipments(&state, call, now),
             ("GET", ["stock"]) => list_stock(&state, call, now),
@@ -197,6 +202,7 @@ impl Erp {
             shipping,
             total,
             handed_over: new.handed_over,
+            acknowledged: Vec::new(),
             state: ErpState::Draft,
             confirmed_at: None,
         };
@@ -212,14 +218,7 @@ impl Erp {
         Ok(reply)
     }
 
-    fn confirm(
-        &self,
-        state: &mut State,
-        id: &str,
-        call: &Call,
-        now: Timestamp,
-    ) -> Result<Reply, Reply> {
-        let confirm: Confirm = call.parse()?;
+    fn confirm(&self, state: &mut State, id: &str, now: Timestamp) -> Result<Reply, Reply> {
         let id = wanted(state, id)?;
         let Some(order) = state.orders.get_mut(&id) else {
             return Err(Reply::no_route());
@@ -239,7 +238,7 @@ impl Erp {
         let every = self.options.warn_every;
         let warning = format!("credit-{}", order.id);
         let must_warn = every > 0 && order.id.is_multiple_of(every);
-        if must_warn && !confirm.acknowledge.contains(&warning) {
+        if must_warn && !order.acknowledged.contains(&warning) {
             let body = json!({
                 "error": { "code": "warning", "message": "the credit limit is nearly used up" },
                 "warnings": [warning],
@@ -306,14 +305,13 @@ fn check_login(call: &Call) -> Result<(), Reply> {
 }
 
 fn find_parties(state: &State, call: &Call) -> Reply {
-    let email = call.query.get("email");
+    let code = call.query.get("code");
     let found = state
         .parties
         .iter()
-        .filter(|(_, party)| party.email.as_ref() == email);
-    let found = found.map(
-        |(id, party)| json!({ "id": id.to_string(), "name": party.name, "email": party.email }),
-    );
+        .filter(|(_, party)| party.code.as_ref() == code);
+    let found = found
+        .map(|(id, party)| json!({ "id": id.to_string(), "code": party.code, "name": party.name }));
     Reply::ok(&json!({ "parties": found.collect::<Vec<Value>>() }))
 }
 
@@ -325,7 +323,7 @@ fn add_party(state: &mut State, call: &Call) -> Result<Reply, Reply> {
         id,
         Party {
             name: new.name,
-            email: new.email,
+            code: new.code,
         },
     );
     Ok(Reply::json(201, &json!({ "id": id.to_string() })))
@@ -345,6 +343,29 @@ fn add_address(state: &mut State, party: &str, call: &Call) -> Result<Reply, Rep
     let id = state.next_id();
     state.addresses.insert(id, (party, new));
     Ok(Reply::json(201, &json!({ "id": id.to_string() })))
+}
+
+fn list_addresses(state: &State, party: &str) -> Reply {
+    let of_it = state
+        .addresses
+        .iter()
+        .filter(|(_, (of, _))| of.to_string() == party);
+    let rows = of_it.map(|(id, (_, address))| {
+        let mut json = json!(address);
+        json["id"] = json!(id.to_string());
+        json
+    });
+    Reply::ok(&json!({ "addresses": rows.collect::<Vec<Value>>() }))
+}
+
+fn acknowledge(state: &mut State, id: &str, call: &Call) -> Result<Reply, Reply> {
+    let told: Acknowledge = call.parse()?;
+    let id = wanted(state, id)?;
+    let Some(order) = state.orders.get_mut(&id) else {
+        return Err(Reply::no_route());
+    };
+    order.acknowledged.extend(told.warnings);
+    Ok(Reply::ok(&order_json(order)))
 }
 
 fn find_orders(state: &State, call: &Call) -> Result<Reply, Reply> {

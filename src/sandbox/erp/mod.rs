@@ -110,6 +110,8 @@ pub struct ErpOrder {
     pub total: i64,
     /// The goods were handed over at a till already.
     pub handed_over: bool,
+    /// Warnings that somebody has seen.
+    pub acknowledged: Vec<String>,
     /// How far.
     pub state: ErpState,
     /// In true time: for the clerk, who works first in, first out.
@@ -161,7 +163,7 @@ struct State {
 #[derive(Debug)]
 struct Party {
     name: String,
-    email: Option<String>,
+    code: Option<String>,
 }
 
 impl State {

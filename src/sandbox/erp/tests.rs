@@ -165,9 +165,11 @@ fn a_warning_is_acknowledged_by_its_name() {
         (409, &json!("warning"))
     );
     let warnings = warned.value()["warnings"].clone();
-    let other = desk.send("POST", &confirm, &json!({ "acknowledge": ["other"] }));
-    assert_eq!(other.status, 409);
-    desk.done("POST", &confirm, &json!({ "acknowledge": warnings }));
+    let to = format!("/orders/{id}/acknowledge");
+    desk.done("POST", &to, &json!({ "warnings": ["other"] }));
+    assert_eq!(desk.send("POST", &confirm, &json!({})).status, 409);
+    desk.done("POST", &to, &json!({ "warnings": warnings }));
+    desk.done("POST", &confirm, &json!({}));
 }
 
 /// Stories 57 and 63: what does not add up or does not fit is refused, not rounded or cut.
