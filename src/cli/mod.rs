@@ -6,6 +6,7 @@
 mod ask;
 mod check;
 mod config;
+mod demo;
 mod desk;
 mod log;
 mod run;
@@ -106,6 +107,7 @@ enum Colour {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Demo),
     Run(run::Run),
     Check(check::Check),
     Plan(desk::PlanCommand),
@@ -149,6 +151,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Err(error) => return usage(&error, shell),
     };
     let done = match &cli.command {
+        Command::Demo(command) => demo::run(command, &cli.global, shell),
         Command::Run(command) => run::run(command, &cli.global, shell),
         Command::Check(command) => check::run(command, &cli.global, shell),
         Command::Plan(command) => desk::plan(command, &cli.global, shell),

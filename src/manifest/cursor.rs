@@ -162,9 +162,10 @@ impl Position {
         };
         match (rules.kind, after) {
             (_, None) => Ok(Self::default()),
-            (Kind::Full, Some(Cursor::Watermark { at, .. })) => {
-                Ok(Self { floor: Some(json!(at)), ..Self::default() })
-            }
+            (Kind::Full, Some(Cursor::Watermark { at, .. })) => Ok(Self {
+                floor: Some(json!(at)),
+                ..Self::default()
+            }),
             (_, Some(Cursor::Token { token, .. })) => serde_json::from_str(token).map_err(|_| {
                 Fault::bug(
                     "bad_cursor",

@@ -422,7 +422,9 @@ pub(super) fn elements(list: &Program, frame: &Frame<'_>) -> Result<Vec<Json>, T
         Value::Json(Json::Object(fields)) => fields.iter().map(entry).collect(),
         Value::Map(fields) => {
             let fields = fields.into_iter();
-            fields.map(|(key, value)| json!({ "key": key, "value": value.into_json() })).collect()
+            fields
+                .map(|(key, value)| json!({ "key": key, "value": value.into_json() }))
+                .collect()
         }
         _ => return Err(Trouble::told(format!("expected a list, found {kind}"))),
     };
