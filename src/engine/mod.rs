@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! accept.rs     what came in: ledger, routes, mapping, reservations, queue, checkpoint
-//!   orders.rs shipments.rs snapshots.rs      what it means for each kind of thing
+//!   orders.rs shipments.rs snapshots.rs items.rs      what it means for each kind of thing
 //! claim.rs      what may be sent next; the intent is durable before it is handed out
 //! settle.rs     what became of it: link, confirmation, position, or the policy table (policy.rs)
 //! desk.rs       quarantine: list, show, edit, retry, dismiss
@@ -19,6 +19,7 @@ mod cells;
 mod claim;
 mod desk;
 mod index;
+mod items;
 mod orders;
 mod policy;
 mod query;
