@@ -232,7 +232,7 @@ impl Engine {
             Ok(())
         };
         for work in staged {
-            work.answer(committed.as_ref().map(|()| ()));
+            work.answer(committed.as_ref().copied());
         }
         committed.map(|()| wrote)
     }
@@ -345,7 +345,7 @@ requests! {
     fn quarantine_retry(number: u64) -> () = |stage| desk::retry(stage, number);
     /// Replaces what would be delivered or mapped.
     fn quarantine_edit(number: u64, record: Value) -> () =
-        |stage| desk::edit(stage, number, record);
+        |stage| desk::edit(stage, number, &record);
     /// Lets a row go.
     fn quarantine_dismiss(number: u64, reason: String) -> () =
         |stage| desk::dismiss(stage, number, &reason);

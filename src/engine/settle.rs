@@ -138,28 +138,28 @@ fn make_link(
         return Ok(());
     };
     let key = (row.sink.clone(), row.stream, remote_id.clone());
-    if let Some(LinkTo(other)) = LINK.get(stage.txn, &key)? {
-        if other != entity.id {
-            let message = format!(
-                "{} {remote_id} on {} belongs to {other} already; look at both",
-                row.stream.noun(),
-                row.sink
-            );
-            stage.quarantine(NewQuarantine {
-                subject: Subject::Change {
-                    id: remote_id.clone(),
-                    record: None,
-                },
-                connection: row.sink.clone(),
-                stream: row.stream,
-                route: Some(row.route.clone()),
-                thing: entity.id.to_string(),
-                stage: "link",
-                fault: Fault::bug("linked_twice", message),
-                attempts: row.attempts,
-            })?;
-            return Ok(());
-        }
+    if let Some(LinkTo(other)) = LINK.get(stage.txn, &key)?
+        && other != entity.id
+    {
+        let message = format!(
+            "{} {remote_id} on {} belongs to {other} already; look at both",
+            row.stream.noun(),
+            row.sink
+        );
+        stage.quarantine(NewQuarantine {
+            subject: Subject::Change {
+                id: remote_id.clone(),
+                record: None,
+            },
+            connection: row.sink.clone(),
+            stream: row.stream,
+            route: Some(row.route.clone()),
+            thing: entity.id.to_string(),
+            stage: "link",
+            fault: Fault::bug("linked_twice", message),
+            attempts: row.attempts,
+        })?;
+        return Ok(());
     }
     stage.link(&row.sink, row.stream, remote_id, &entity.id)?;
     let delivered = confirmation.stored.or_else(|| {
