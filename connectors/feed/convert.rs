@@ -109,7 +109,12 @@ impl RowFault {
 
     /// What the engine is told: a rejected change, under the article's id where that is known.
     pub(super) fn to_change(&self, header: &Header) -> Change {
-        let Self { line, reason, value, .. } = self;
+        let Self {
+            line,
+            reason,
+            value,
+            ..
+        } = self;
         let place = self.column.map_or_else(
             || format!("line {line}"),
             |column| format!("line {line}, `{}`", header.name_of(column)),
@@ -296,7 +301,11 @@ impl<'s> RowReader<'s> {
     where
         's: 'a,
     {
-        let Some(text) = self.places.cell(row, Field::Price).filter(|t| !t.is_empty()) else {
+        let Some(text) = self
+            .places
+            .cell(row, Field::Price)
+            .filter(|t| !t.is_empty())
+        else {
             return Ok(None);
         };
         let currency = self.currency(row)?;
@@ -335,7 +344,8 @@ impl<'s> RowReader<'s> {
 
     fn currency(&self, row: &Row<'_>) -> Result<Currency, RowFault> {
         let told = self.places.cell(row, Field::Currency);
-        let fault = |text, code| RowFault::new(row.line(), self.places.of(Field::Currency), text, code);
+        let fault =
+            |text, code| RowFault::new(row.line(), self.places.of(Field::Currency), text, code);
         match (told.filter(|text| !text.is_empty()), self.settings.currency) {
             (Some(code), _) => Currency::from_code(code)
                 .map_err(|error| fault(code, "unknown_currency").because(error.message)),
@@ -354,18 +364,21 @@ impl<'s> RowReader<'s> {
         })
     }
 
-    /// The source's id of the thing: the article, with its place where the file tells of several.
+    /// The source's id of the thing: the article; of a price with its list, where the file tells of
+    /// several. Stock goes by the article alone: its location is part of the record.
     fn id(&self, sku: &str, place: &str) -> String {
-        let field = match self.stream {
-            Stream::Stock => Field::Location,
-            Stream::Prices => Field::PriceList,
-            _ => return sku.to_owned(),
-        };
-        if self.places.of(field).is_some() {
+        if self.stream == Stream::Prices && self.places.of(Field::PriceList).is_some() {
             format!("{sku}@{place}")
         } else {
             sku.to_owned()
         }
+    }
+
+    /// The rejected change for a row that another one contradicts.
+    pub(super) fn conflict(&self, row: &Row<'_>, said: &Said<'_>, first: u64) -> RowFault {
+        let mut fault = RowFault::conflict(row.line(), self.sku_column(), said.sku(), first);
+        fault.sku = Some(self.id(said.sku(), said.place));
+        fault
     }
 
     /// The change to hand over.

@@ -1,6 +1,7 @@
 //! How far one stream has read, and what it needs to remember about the files before: all of it stands
 //! in the cursor and so in the checkpoint.
 
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,9 @@ pub(super) struct Progress {
     /// The newest export time that a file's name told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) newest: Option<DateTime>,
+    /// Until when the last good file knew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) read_at: Option<Timestamp>,
 }
 
 /// What tells a file from every other, and sorts files by their time.

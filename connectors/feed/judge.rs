@@ -5,6 +5,7 @@
 //! exactly, among the few candidates, in a second reading.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -50,8 +51,9 @@ pub(super) struct Judgement {
     pub(super) facts: Facts,
     /// Rows of which at least one part is not taken.
     pub(super) bad: u64,
-    /// Bad rows whose article is not known: such a file does not prove that anything is missing.
-    pub(super) nameless: u64,
+    /// Bad rows that may have told of stock. Such a file does not prove that anything is missing: what
+    /// seems to be missing may stand in one of them.
+    pub(super) unproven: u64,
     /// The first bad rows, in the order of the file.
     pub(super) listed: Vec<RowFault>,
     /// Things that rows contradict each other about, per stream: none of these rows is taken.
@@ -86,8 +88,7 @@ impl Bitmap {
     }
 }
 
-/// The first pass. Feed it every row, then [`Judge::candidates`] says whether a second reading is
-/// needed.
+/// The first reading. Feed it every row, then [`Judge::finish`] says whether a second one is needed.
 pub(super) struct Judge<'s> {
     readers: Vec<(Stream, RowReader<'s>)>,
     seen: Vec<Bitmap>,
@@ -123,7 +124,7 @@ impl<'s> Judge<'s> {
                     header: blake3::hash(names.as_bytes()).to_hex()[..16].to_owned(),
                 },
                 bad: 0,
-                nameless: 0,
+                unproven: 0,
                 listed: Vec::new(),
                 conflicts: BTreeMap::new(),
                 too_repetitive: false,
@@ -135,7 +136,7 @@ impl<'s> Judge<'s> {
     pub(super) fn unreadable(&mut self, fault: RowFault) {
         self.found.facts.rows += 1;
         self.found.bad += 1;
-        self.found.nameless += 1;
+        self.found.unproven += 1;
         list(&mut self.found.listed, fault);
     }
 
@@ -146,7 +147,10 @@ impl<'s> Judge<'s> {
         for (n, (stream, reader)) in self.readers.iter().enumerate() {
             match reader.read(row) {
                 Reading::Nothing => {}
-                Reading::Bad(bad) => fault = fault.or(Some(bad)),
+                Reading::Bad(bad) => {
+                    self.found.unproven += u64::from(*stream == Stream::Stock);
+                    fault = fault.or(Some(bad));
+                }
                 Reading::Says(said) => {
                     said_something = true;
                     let key = said.key();
@@ -160,7 +164,6 @@ impl<'s> Judge<'s> {
         self.found.facts.rows += u64::from(said_something || fault.is_some());
         if let Some(fault) = fault {
             self.found.bad += 1;
-            self.found.nameless += u64::from(fault.sku.is_none());
             list(&mut self.found.listed, fault);
         }
         let candidates: usize = self.candidates.iter().map(Vec::len).sum();
@@ -173,13 +176,13 @@ impl<'s> Judge<'s> {
     }
 
     /// Ends the first reading. The second one is only needed when something may be repeated.
-    pub(super) fn candidates(mut self) -> Result<Repetitions<'s>, Judgement> {
+    pub(super) fn finish(mut self) -> FirstPass<'s> {
         let facts = &mut self.found.facts;
         if facts.prices > 0 {
             facts.price_mean = self.price_sum / to_f64(facts.prices);
         }
         if self.found.too_repetitive || self.candidates.iter().all(Vec::is_empty) {
-            return Err(self.found);
+            return FirstPass::Enough(self.found);
         }
         drop(self.seen);
         let mut readers = Vec::new();
@@ -195,7 +198,7 @@ impl<'s> Judge<'s> {
                 conflicts: HashMap::new(),
             });
         }
-        Ok(Repetitions {
+        FirstPass::Again(Repetitions {
             readers,
             found: self.found,
         })
@@ -217,6 +220,14 @@ fn list(listed: &mut Vec<RowFault>, fault: RowFault) {
     if listed.len() < MAX_LISTED {
         listed.push(fault);
     }
+}
+
+/// What the first reading led to.
+pub(super) enum FirstPass<'s> {
+    /// All is known.
+    Enough(Judgement),
+    /// Something may be repeated.
+    Again(Repetitions<'s>),
 }
 
 /// What the first row about a thing said.
@@ -267,6 +278,7 @@ impl Repetitions<'_> {
             if !known {
                 repeated.conflicts.insert(key, first.line);
                 found.bad += 1;
+                found.unproven += u64::from(repeated.stream == Stream::Stock);
                 let fault = RowFault::conflict(first.line, column, said.sku(), line);
                 list(&mut found.listed, fault);
             }
@@ -290,7 +302,10 @@ impl Repetitions<'_> {
 impl Judgement {
     /// The line of the first of the rows that contradict this one.
     pub(super) fn conflict(&self, stream: Stream, said: &Said<'_>) -> Option<u64> {
-        let conflicts = self.conflicts.get(&stream).filter(|keys| !keys.is_empty())?;
+        let conflicts = self
+            .conflicts
+            .get(&stream)
+            .filter(|keys| !keys.is_empty())?;
         conflicts.get(&said.key()).copied()
     }
 
@@ -318,10 +333,9 @@ impl Judgement {
         let mostly_bad = bad * 2 > rows;
         let share = share(bad, rows);
         if share > settings.guard.bad_rows && (bad >= FEW_BAD || mostly_bad) {
-            let percent = percent(share);
-            let limit = percent_of(settings.guard.bad_rows);
+            let (found, limit) = (percent(share), percent(settings.guard.bad_rows));
             reasons.push(format!(
-                "{bad} of {rows} rows are bad ({percent} %, the limit is {limit} %)"
+                "{bad} of {rows} rows are bad ({found} %, the limit is {limit} %)"
             ));
         }
     }
@@ -334,9 +348,9 @@ fn object_to_size(
     reasons: &mut Vec<String>,
 ) {
     let Some(last) = last else { return };
-    let least = to_f64(last.rows) * (1.0 - settings.guard.shrink);
-    if to_f64(facts.rows) < least && last.rows >= FEW_ROWS {
-        let limit = percent_of(settings.guard.shrink);
+    let floor = to_f64(last.rows) * (1.0 - settings.guard.shrink);
+    if to_f64(facts.rows) < floor && last.rows >= FEW_ROWS {
+        let limit = percent(settings.guard.shrink);
         let (rows, before) = (facts.rows, last.rows);
         reasons.push(format!(
             "{rows} rows where the last good file had {before} (the limit is {limit} % fewer)"
@@ -364,7 +378,8 @@ fn object_to_zeros(
     if now > limit {
         let mut reason = format!("{} % of the articles have no stock", percent(now));
         if let Some(before) = before {
-            reason.push_str(&format!(" ({} % in the last good file)", percent(before)));
+            let before = percent(before);
+            let _ = write!(reason, " ({before} % in the last good file)");
         }
         reasons.push(reason);
     }
@@ -404,10 +419,6 @@ fn percent(share: f64) -> Decimal {
         .unwrap_or_default()
         .round_dp(1)
         .normalize()
-}
-
-fn percent_of(limit: f64) -> Decimal {
-    percent(limit)
 }
 
 /// Exact for any number of rows a file can have.

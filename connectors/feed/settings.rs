@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::config::codes::{BAD_VALUE, CONTRADICTION, MISSING, OUT_OF_RANGE, WRONG_TYPE};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::format::cell::Words;
 use crate::format::csv::{Column, Dialect};
@@ -16,13 +17,6 @@ use crate::format::encoding::Charset;
 use crate::format::number::NumberFormat;
 use crate::record::{Currency, Stream};
 use crate::transport::dir::{Completeness, DropFolder};
-
-/// Codes of findings, as `config` lists them.
-const UNKNOWN_KEY_OR_TYPE: &str = "X0302";
-const MISSING: &str = "X0303";
-const OUT_OF_RANGE: &str = "X0305";
-const BAD_VALUE: &str = "X0306";
-const CONTRADICTION: &str = "X0308";
 
 /// The settings as they stand in the file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -134,9 +128,7 @@ enum RawNumber {
 }
 
 /// What a column can hold.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Field {
     /// The article number. Always given.
@@ -271,7 +263,7 @@ impl Settings {
         let raw: Raw = serde_path_to_error::deserialize(table.clone()).map_err(|error| {
             let path = error.path().to_string();
             let message = error.inner().message().to_owned();
-            Diagnostics(vec![Diagnostic::error(UNKNOWN_KEY_OR_TYPE, path, message)])
+            Diagnostics(vec![Diagnostic::error(WRONG_TYPE, path, message)])
         })?;
         Reader::default().settings(raw)
     }
@@ -340,7 +332,10 @@ impl Reader {
                     .all(|part| matches!(part, std::path::Component::Normal(_))));
         let ours = ["processing", "archive", "failed", "held", "reply"];
         if !is_plain || ours.contains(&raw.in_dir.as_str()) {
-            self.bad("in_dir", "it must be `.` or one name that is not one of our own folders");
+            self.bad(
+                "in_dir",
+                "it must be `.` or one name that is not one of our own folders",
+            );
         }
         if raw.stable_looks == 0 || raw.stable_looks > 1000 || raw.stable_apart_secs > 86_400 {
             let message = "looks are 1 to 1000 and at most a day apart";
@@ -445,7 +440,10 @@ impl Reader {
         let label = raw.encoding.as_deref()?;
         let charset = Charset::from_label(label);
         if charset.is_none() {
-            self.bad("encoding", format!("`{label}` is not an encoding that is known here"));
+            self.bad(
+                "encoding",
+                format!("`{label}` is not an encoding that is known here"),
+            );
         }
         charset
     }
@@ -467,7 +465,10 @@ impl Reader {
             "_" => Some('_'),
             " " => Some(' '),
             _ => {
-                self.bad("thousands_mark", "it must be `.`, `,`, `'`, `_`, a space or empty");
+                self.bad(
+                    "thousands_mark",
+                    "it must be `.`, `,`, `'`, `_`, a space or empty",
+                );
                 None
             }
         };
@@ -488,7 +489,10 @@ impl Reader {
                 Ok(value) if !value.is_sign_negative() || value.is_zero() => {
                     table.push((word.as_str(), value));
                 }
-                _ => self.bad("words", format!("`{word}` must stand for a number, zero or more")),
+                _ => self.bad(
+                    "words",
+                    format!("`{word}` must stand for a number, zero or more"),
+                ),
             }
         }
         Words::new(table)
@@ -498,7 +502,10 @@ impl Reader {
         TimeZone::get(&raw.time_zone).unwrap_or_else(|_| {
             self.bad(
                 "time_zone",
-                format!("`{}` is not a time zone such as `Europe/Vienna`", raw.time_zone),
+                format!(
+                    "`{}` is not a time zone such as `Europe/Vienna`",
+                    raw.time_zone
+                ),
             );
             TimeZone::UTC
         })

@@ -186,18 +186,23 @@ impl DropFolder {
         arrivals: &mut Arrivals,
         monotonic: Duration,
     ) -> io::Result<bool> {
-        match self.completeness {
-            Completeness::Renamed => Ok(true),
+        let path = self.arrivals.join(&entry.name);
+        let is_complete = match self.completeness {
+            Completeness::Renamed => true,
             Completeness::Stable { looks, apart } => {
-                let path = self.arrivals.join(&entry.name);
                 let rule = (looks, apart);
-                arrivals.is_stable(&path, &entry.name, entry.stat, rule, monotonic)
+                return arrivals.is_stable(&path, &entry.name, entry.stat, rule, monotonic);
             }
             // A marker older than its file was left behind by an earlier delivery of that name.
-            Completeness::Marker => Ok(entries.iter().any(|other| {
+            Completeness::Marker => entries.iter().any(|other| {
                 other.name == marker_of(&entry.name) && other.stat.modified >= entry.stat.modified
-            })),
+            }),
+        };
+        // What cannot be read is left where its owner can see and mend it.
+        if is_complete {
+            open_plain(&path)?;
         }
+        Ok(is_complete)
     }
 
     /// Plain files only: no folders, links, pipes or devices.
@@ -240,12 +245,17 @@ impl DropFolder {
 
     /// Takes a complete file into `processing/`: one atomic rename, after which the supplier may drop
     /// the next file under the same name. `None` when it changed or vanished since it was looked at.
+    /// `written_at` replaces the file's time where its name tells a better one.
     ///
     /// # Errors
     /// When the rename is refused: no permission, or another file system.
-    pub fn claim(&self, ready: &Ready) -> Result<Option<SpoolName>, Fault> {
+    pub fn claim(
+        &self,
+        ready: &Ready,
+        written_at: Option<Timestamp>,
+    ) -> Result<Option<SpoolName>, Fault> {
         let from = self.arrivals.join(&ready.name);
-        let mut written_at = ready.stat.modified_at();
+        let mut written_at = written_at.unwrap_or_else(|| ready.stat.modified_at());
         // Two files of one name and one millisecond: the second goes behind the first.
         for _ in 0..1000 {
             let name = SpoolName::new(written_at, ready.display());

@@ -55,7 +55,7 @@ impl Fixture {
         let ready = self.look_after(2);
         ready
             .iter()
-            .filter_map(|file| self.folder.claim(file).unwrap())
+            .filter_map(|file| self.folder.claim(file, None).unwrap())
             .collect()
     }
 }
@@ -143,7 +143,7 @@ fn a_link_that_takes_a_files_place_is_not_followed() {
     let ready = folder.look_after(2);
     fs::remove_file(folder.path("in/stock.csv")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", folder.path("in/stock.csv")).unwrap();
-    assert_eq!(folder.folder.claim(&ready[0]).unwrap(), None);
+    assert_eq!(folder.folder.claim(&ready[0], None).unwrap(), None);
     assert!(folder.folder.spooled().unwrap().is_empty());
     assert!(open_plain(&folder.path("in/stock.csv")).is_err());
 }
@@ -172,10 +172,10 @@ fn a_file_that_changed_after_the_look_goes_back() {
     folder.put("stock.csv", b"x");
     let ready = folder.look_after(2);
     folder.put("stock.csv", b"more");
-    assert_eq!(folder.folder.claim(&ready[0]).unwrap(), None);
+    assert_eq!(folder.folder.claim(&ready[0], None).unwrap(), None);
     assert_eq!(fs::read(folder.path("in/stock.csv")).unwrap(), b"more");
     fs::remove_file(folder.path("in/stock.csv")).unwrap();
-    assert_eq!(folder.folder.claim(&ready[0]).unwrap(), None);
+    assert_eq!(folder.folder.claim(&ready[0], None).unwrap(), None);
 }
 
 #[test]
@@ -330,5 +330,5 @@ fn the_root_itself_may_be_the_arrivals_folder() {
         .scan(&mut Arrivals::default(), Duration::ZERO, now)
         .unwrap();
     assert_eq!(ready.len(), 1);
-    assert!(folder.claim(&ready[0]).unwrap().is_some());
+    assert!(folder.claim(&ready[0], None).unwrap().is_some());
 }

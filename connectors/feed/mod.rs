@@ -1,0 +1,133 @@
+//! A supplier's folder: stock, prices and items from delimited files that somebody drops there.
+//!
+//! One file takes this way (`transport/dir` moves it, each step one rename):
+//!
+//! ```text
+//! in/ -> complete? -> processing/ -> identify -> judge -> hand over page by page -> archive/
+//!                                        |         |
+//!                                     failed/    held/        each with an answer in reply/
+//! ```
+//!
+//! - *identify*: one reading for the hash of the content and the encoding.
+//! - *judge*: one reading of all rows (a second one if articles repeat) for what is bad, and whether the
+//!   file as a whole may be believed when compared with the last good one. Until then nothing was
+//!   handed over; when it may not, nothing is, and the old stock stays.
+//! - *hand over*: pages of at most 500 changes. The position is a line of a file that never changes.
+//! - *archive*: when the next `pull` brings a cursor that covers the file, which proves that the engine has
+//!   accepted it durably.
+//!
+//! Nothing is remembered outside the folder and the cursor: a crash anywhere repeats a step.
+//!
+//! The file system calls block. Each is short or done in portions with a yield between them, because
+//! only the runtime may spawn tasks here.
+
+mod convert;
+mod cursor;
+mod entry;
+mod judge;
+mod reply;
+mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use settings::{Raw, Settings};
+use source::{Feed, FeedSource};
+
+use crate::connector::{
+    Capabilities, Configured, Connection, Connector, Context, Evidence, Spec, StreamSpec,
+};
+use crate::diagnostic::Diagnostics;
+use crate::fault::Fault;
+use crate::record::Stream;
+use crate::transport::dir::{Completeness, DropFolder, SpoolName};
+
+/// How often a folder is looked at when the configuration does not say.
+const POLL: Duration = Duration::from_secs(10);
+
+/// The connector `feed`.
+#[derive(Debug)]
+pub struct FeedConnector {
+    spec: Spec,
+}
+
+impl Default for FeedConnector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FeedConnector {
+    /// The connector.
+    pub fn new() -> Self {
+        let stream = StreamSpec {
+            read: true,
+            write: false,
+            evidence: Some(Evidence::Sandbox),
+            max_batch: 1,
+            poll: POLL,
+            settle_lag: Duration::ZERO,
+            reread_open: false,
+        };
+        let streams = [Stream::Items, Stream::Prices, Stream::Stock];
+        Self {
+            spec: Spec {
+                name: "feed".to_owned(),
+                summary: "delimited files that a supplier drops into a folder".to_owned(),
+                streams: streams.map(|name| (name, stream.clone())).into(),
+                capabilities: Capabilities::default(),
+                quotas: BTreeMap::new(),
+                concurrency: None,
+                settings_schema: schemars::schema_for!(Raw).to_value(),
+            },
+        }
+    }
+}
+
+impl Connector for FeedConnector {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn configure(&self, settings: &toml::Table) -> Result<Box<dyn Configured>, Diagnostics> {
+        Ok(Box::new(ConfiguredFeed(Settings::read(settings)?)))
+    }
+}
+
+#[derive(Debug)]
+struct ConfiguredFeed(Settings);
+
+impl Configured for ConfiguredFeed {
+    fn open(&self, context: Context) -> Result<Connection, Fault> {
+        let streams = self.0.streams.clone();
+        let feed = Arc::new(Feed::new(context.name, self.0.clone(), context.clock));
+        let sources: BTreeMap<_, _> = streams
+            .into_iter()
+            .map(|stream| (stream, FeedSource::new(Arc::clone(&feed), stream)))
+            .map(|(stream, source)| {
+                (
+                    stream,
+                    Arc::new(source) as Arc<dyn crate::connector::Source>,
+                )
+            })
+            .collect();
+        Ok(Connection {
+            sources,
+            sinks: BTreeMap::new(),
+            probe: Some(feed),
+        })
+    }
+}
+
+/// Lets a held file pass its guards once: `crossdock release`. `name` is its name in `held/`, or what
+/// the supplier called it.
+///
+/// # Errors
+/// `Reject` when there is no such file, or more than one.
+pub fn release(root: &std::path::Path, name: &str) -> Result<SpoolName, Fault> {
+    DropFolder::new(root, ".", "*", Completeness::Renamed).release(name)
+}
