@@ -5,6 +5,8 @@
 
 pub mod feed;
 
+use std::fmt::Write as _;
+
 use crate::connector::{Connector, Evidence};
 use crate::diagnostic::Diagnostics;
 use crate::manifest;
@@ -52,11 +54,12 @@ pub fn support_table() -> Result<String, Diagnostics> {
                 None => "",
             };
             let (read, write) = (mark(part.read), mark(part.write));
-            let row = format!(
-                "| {} | {stream} | {read} | {write} | {evidence} |\n",
-                spec.name
+            let name = &spec.name;
+            // Writing into a text cannot fail.
+            let _ = writeln!(
+                table,
+                "| {name} | {stream} | {read} | {write} | {evidence} |"
             );
-            table.push_str(&row);
         }
     }
     Ok(table)

@@ -38,12 +38,13 @@ impl Table {
         rows.sort_by_key(|row| (row["at"].as_str().unwrap().to_owned(), row["id"].as_u64()));
         let from = asked["from"].as_str().unwrap_or("");
         rows.retain(|row| row["at"].as_str().unwrap() >= from);
-        let (skip, size) = (
-            asked["skip"].as_u64().unwrap(),
-            asked["size"].as_u64().unwrap(),
-        );
-        json!({ "rows": rows.into_iter().skip(skip as usize).take(size as usize).collect::<Vec<_>>() })
+        let (skip, size) = (number(&asked["skip"]), number(&asked["size"]));
+        json!({ "rows": rows.into_iter().skip(skip).take(size).collect::<Vec<_>>() })
     }
+}
+
+fn number(json: &Json) -> usize {
+    usize::try_from(json.as_u64().unwrap()).unwrap()
 }
 
 fn ids(page: &Page) -> Vec<String> {
@@ -224,7 +225,7 @@ async fn rows_without_a_moment_are_read() {
             json!({ "id": 2, "sku": "B", "left": 1 }),
             row(3, "2026-11-22T09:00:00Z"),
         ];
-        let skip = asked["skip"].as_u64().unwrap() as usize;
+        let skip = number(&asked["skip"]);
         let from = usize::from(!asked["from"].is_null()) * 2;
         Ok((
             200,
