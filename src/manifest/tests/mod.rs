@@ -14,7 +14,7 @@ use super::load;
 use crate::clock::{Clock, ManualClock};
 use crate::connector::{Connection, Connector, Context};
 use crate::fault::Fault;
-use crate::transport::http::{Feedback, HttpClient, HttpReply, HttpRequest};
+use crate::transport::http::{Feedback, HeaderValue, HttpClient, HttpReply, HttpRequest};
 
 /// What every manifest of these tests begins with.
 const HEAD: &str = r#"
@@ -28,7 +28,6 @@ required = true
 doc = "where it is"
 [settings.password]
 type = "secret"
-default = "hunter2"
 doc = "proof"
 [http]
 base = "{settings.url}"
@@ -42,6 +41,8 @@ struct Toy {
     clock: ManualClock,
     answers: Mutex<Answers>,
     asked: Mutex<Vec<(String, Json)>>,
+    /// The secret headers of the last request.
+    proof: Mutex<Vec<(String, String)>>,
 }
 
 impl std::fmt::Debug for Toy {
@@ -58,6 +59,7 @@ impl Toy {
             clock: ManualClock::at("2026-11-22T10:00:00Z".parse().unwrap()),
             answers: Mutex::new(Box::new(answers)),
             asked: Mutex::default(),
+            proof: Mutex::default(),
         })
     }
 
@@ -65,17 +67,18 @@ impl Toy {
     fn open(self: &Arc<Self>, manifest: &str) -> Connection {
         let text = format!("{HEAD}{manifest}");
         let connector = load("toy.toml", &text).unwrap_or_else(|findings| panic!("{findings}"));
-        let settings = toml::from_str("url = \"http://toy.test\"").unwrap();
+        self.open_with(&connector)
+    }
+
+    fn open_with(self: &Arc<Self>, connector: &dyn Connector) -> Connection {
+        let settings = toml::from_str("url = \"http://toy.test\"\npassword = \"hunter2\"").unwrap();
         let context = Context {
             name: "toy".into(),
             clock: Arc::new(self.clock.clone()),
             http: Arc::clone(self) as _,
         };
-        connector
-            .configure(&settings)
-            .unwrap()
-            .open(context)
-            .unwrap()
+        let configured = connector.configure(&settings).unwrap();
+        configured.open(context).unwrap()
     }
 
     /// The paths that were asked.
@@ -101,6 +104,14 @@ impl HttpClient for Toy {
             .lock()
             .unwrap()
             .push((path.clone(), body.clone()));
+        *self.proof.lock().unwrap() = request
+            .headers
+            .iter()
+            .filter_map(|(name, value)| match value {
+                HeaderValue::Secret(value) => Some((name.clone(), value.expose().to_owned())),
+                HeaderValue::Plain(_) => None,
+            })
+            .collect();
         // Others may run while it is on its way.
         tokio::task::yield_now().await;
         let (status, json) = (self.answers.lock().unwrap())(&path, &body)?;

@@ -317,3 +317,37 @@ headers = { authorization = "Bearer {session.token}" }
     assert_eq!(source.pull(None).await.unwrap_err().class, Class::Auth);
     assert_eq!(toy.paths().len(), 2);
 }
+
+/// Each way to prove who we are, as it is sent; nowhere is it shown.
+#[tokio::test]
+async fn credentials_are_sent_as_secrets() {
+    let ways = [
+        (
+            r#"auth.header = { name = "X-Key", value = "{secret.password}" }"#,
+            "x-key",
+            "hunter2",
+        ),
+        (
+            r#"auth.bearer = { token = "{secret.password}" }"#,
+            "authorization",
+            "Bearer hunter2",
+        ),
+        (
+            r#"auth.basic = { user = "it's me", password = "{secret.password}" }"#,
+            "authorization",
+            "Basic aXQncyBtZTpodW50ZXIy",
+        ),
+    ];
+    for (way, name, value) in ways {
+        let toy = Toy::new(|_, _| Ok((200, json!({ "rows": [] }))));
+        let text = format!("{way}\n{}{BY_MOMENT}", super::HEAD);
+        let connector = crate::manifest::load("toy.toml", &text).unwrap();
+        let connection = toy.open_with(&connector);
+        connection.sources[&Stream::Stock].pull(None).await.unwrap();
+        assert_eq!(
+            *toy.proof.lock().unwrap(),
+            [(name.to_owned(), value.to_owned())]
+        );
+        assert!(!format!("{connection:?}").contains("hunter2"), "{way}");
+    }
+}
