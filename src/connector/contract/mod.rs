@@ -94,7 +94,7 @@ pub async fn run(connector: &dyn Connector, fixtures: &Fixtures) -> Report {
         let bench = Bench {
             connector,
             configured: configured.as_ref(),
-            troubles: &fixtures.troubles,
+            troubles: &fixtures.troubles,;
             case,
             secrets: secrets(connector, fixtures),
         };
