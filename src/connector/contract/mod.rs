@@ -10,6 +10,7 @@
     clippy::match_bool,
     clippy::collapsible_match,
     clippy::needless_for_each,
+    clippy::semicolon_if_nothing_returned,
     reason = "style of the first version; to be rewritten"
 )]
 
@@ -94,7 +95,7 @@ pub async fn run(connector: &dyn Connector, fixtures: &Fixtures) -> Report {
         let bench = Bench {
             connector,
             configured: configured.as_ref(),
-            troubles: &fixtures.troubles,;
+            troubles: &fixtures.troubles,
             case,
             secrets: secrets(connector, fixtures),
         };
