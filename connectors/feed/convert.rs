@@ -236,19 +236,25 @@ impl<'s> RowReader<'s> {
                           format the column as text before saving";
             return Err(fault("scientific_sku").because(reason));
         }
-        if text.len() > Sku::MAX_CHARS && text.chars().count() > Sku::MAX_CHARS {
+        let is_ascii = text.is_ascii();
+        if text.len() > Sku::MAX_CHARS && (is_ascii || text.chars().count() > Sku::MAX_CHARS) {
             let max = Sku::MAX_CHARS;
             let reason = format!("an article number has at most {max} characters");
             return Err(fault("sku_too_long").because(reason));
         }
-        if text.chars().any(char::is_control) {
+        let has_control = if is_ascii {
+            text.bytes().any(|byte| byte.is_ascii_control())
+        } else {
+            text.chars().any(char::is_control)
+        };
+        if has_control {
             let reason = "an article number must not contain control characters";
             return Err(fault("bad_sku").because(reason));
         }
-        Ok(Some(match is_nfc_quick(text.chars()) {
-            IsNormalized::Yes => Cow::Borrowed(text),
-            _ => Cow::Owned(text.nfc().collect()),
-        }))
+        if is_ascii || is_nfc_quick(text.chars()) == IsNormalized::Yes {
+            return Ok(Some(Cow::Borrowed(text)));
+        }
+        Ok(Some(Cow::Owned(text.nfc().collect())))
     }
 
     fn says_nothing(&self, row: &Row<'_>) -> bool {

@@ -456,16 +456,18 @@ async fn prices_in_cyrillic_and_articles_in_japanese() {
     reason = "a measurement prints, and needs a real clock"
 )]
 fn speed() {
+    use std::fmt::Write as _;
     use std::hash::{DefaultHasher, Hash, Hasher};
     use std::time::{Duration, Instant};
 
     let mut text = String::from("sku,qty,price,name\n");
     for n in 0..1_000_000 {
         let (qty, cents) = (n % 97, n % 100);
-        text.push_str(&format!(
-            "SKU-{n:07},{qty},{}.{cents:02},Article number {n}\n",
-            n % 500
-        ));
+        let euros = n % 500;
+        let _ = writeln!(
+            text,
+            "SKU-{n:07},{qty},{euros}.{cents:02},Article number {n}"
+        );
     }
     let bytes = text.as_bytes();
     let theirs = || {
@@ -508,4 +510,34 @@ fn speed() {
         "1M rows, {} bytes: csv {a:?}, ours {b:?}, ratio {ratio:.2}",
         bytes.len()
     );
+}
+
+/// Not a test, as `speed`: a million rows through identifying, judging and handing over.
+#[tokio::test]
+#[ignore = "a measurement, for a quiet machine and a release build"]
+#[expect(
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a measurement prints, and needs a real clock"
+)]
+async fn speed_of_a_whole_feed() {
+    use std::fmt::Write as _;
+
+    let mut text = String::from("sku,qty,price,name\n");
+    for n in 0..1_000_000 {
+        let _ = writeln!(
+            text,
+            "SKU-{n:07},{},{}.99,Article number {n}",
+            n % 97,
+            n % 500
+        );
+    }
+    let feed = Feed::new("kind = \"full\"\ncolumns = { sku = \"sku\", on_hand = \"qty\" }\n");
+    let start = std::time::Instant::now();
+    let said = feed
+        .read(Stream::Stock, "big.csv", text.as_bytes())
+        .await
+        .unwrap();
+    assert_eq!((said.told.len(), said.complete), (1_000_000, true));
+    eprintln!("1M rows, {} bytes: {:?}", text.len(), start.elapsed());
 }
