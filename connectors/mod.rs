@@ -1,3 +1,77 @@
 //! The connectors that are part of the binary.
+//!
+//! Each is a folder here with a manifest, which `src/manifest/` runs, or with Rust where a manifest
+//! cannot say it. To add one: write its folder and add a line to [`BUILT_IN`] or [`built_in`].
 
 pub mod feed;
+
+use crate::connector::Connector;
+use crate::diagnostic::Diagnostics;
+use crate::manifest;
+
+/// Every manifest: the name of its folder and its text, in alphabetical order.
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("sandbox_erp", include_str!("sandbox_erp/connector.toml")),
+    ("sandbox_pos", include_str!("sandbox_pos/connector.toml")),
+    (
+        "sandbox_store",
+        include_str!("sandbox_store/connector.toml"),
+    ),
+    ("tryton", include_str!("tryton/connector.toml")),
+    ("vendure", include_str!("vendure/connector.toml")),
+];
+
+/// All connectors, those in Rust first.
+///
+/// # Errors
+/// What is wrong with a manifest: a defect of ours, which the tests find.
+pub fn built_in() -> Result<Vec<Box<dyn Connector>>, Diagnostics> {
+    let mut connectors: Vec<Box<dyn Connector>> = vec![Box::new(feed::FeedConnector::new())];
+    for (name, text) in BUILT_IN {
+        let path = format!("connectors/{name}/connector.toml");
+        connectors.push(Box::new(manifest::load(path, text)?));
+    }
+    Ok(connectors)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::connector::contract::{self, Fixtures};
+
+    #[test]
+    fn the_list_is_alphabetical_and_every_name_is_its_folders() {
+        assert!(BUILT_IN.iter().map(|(name, _)| *name).is_sorted());
+        let connectors = built_in().unwrap();
+        for ((name, _), connector) in BUILT_IN.iter().zip(&connectors[1..]) {
+            assert_eq!(connector.spec().name, *name);
+        }
+    }
+
+    /// The laws S1-S9 and D1-D6, on exchanges recorded against the real software.
+    #[tokio::test]
+    async fn every_connector_with_fixtures_keeps_the_contract() {
+        let mut kept = 0;
+        for (name, text) in BUILT_IN {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("connectors")
+                .join(name);
+            if !folder.join("fixtures").exists() {
+                continue;
+            }
+            let connector = manifest::load(*name, text).unwrap();
+            let fixtures = Fixtures::load(&folder.join("fixtures")).unwrap();
+            let report = contract::run(&connector, &fixtures).await;
+            assert!(report.passed(), "{name}: {report}");
+            assert!(
+                report.checks.len() > 100,
+                "{name}: only {} checks",
+                report.checks.len()
+            );
+            kept += 1;
+        }
+        assert_eq!(kept, 2, "vendure and tryton have fixtures");
+    }
+}

@@ -81,6 +81,7 @@ impl FeedConnector {
                 streams: streams.map(|name| (name, stream.clone())).into(),
                 capabilities: Capabilities::default(),
                 quotas: BTreeMap::new(),
+                concurrency: None,
                 settings_schema: schemars::schema_for!(Raw).to_value(),
             },
         }

@@ -1,1 +1,228 @@
-//! (see the architecture page)
+//! The command line. One file per command; only this module prints.
+//!
+//! A command gets its surroundings as an argument ([`Shell`]), so that tests run it without a
+//! process. While a daemon runs, commands that need the store speak to it through its admin socket.
+
+mod ask;
+mod check;
+mod config;
+mod demo;
+mod desk;
+mod log;
+mod run;
+mod store;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Surroundings, System, render};
+use crate::connector::Connector;
+use crate::diagnostic::Diagnostics;
+use crate::topology;
+
+/// What a command tells the shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It is done, and everything holds.
+    Ok = 0,
+    /// It is done, and something does not hold: warnings under `--strict`, a difference, a red
+    /// test.
+    Findings = 1,
+    /// The command line cannot be understood.
+    Usage = 2,
+    /// The configuration is refused.
+    Config = 3,
+    /// The store cannot be opened, or is in use.
+    Store = 4,
+    /// The daemon cannot be reached.
+    Unreachable = 5,
+    /// It could not be done for another reason, such as an output that cannot be written.
+    Failed = 6,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// What a command works with.
+pub struct Shell<'a> {
+    /// The connectors that there are.
+    pub registry: &'a [&'a dyn Connector],
+    /// Files and environment.
+    pub around: &'a dyn Surroundings,
+    /// Where results go.
+    pub out: &'a mut dyn Write,
+    /// Where complaints go.
+    pub err: &'a mut dyn Write,
+    /// `out` is a terminal.
+    pub is_terminal: bool,
+}
+
+impl std::fmt::Debug for Shell<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shell")
+            .field("is_terminal", &self.is_terminal)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "crossdock",
+    version,
+    about = "Keeps a merchant's systems in step",
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const CONFIG_HELP: &str = "Configuration: a file, or a folder of *.toml [default: \
+                           $CROSSDOCK_CONFIG, ./crossdock.toml, /etc/crossdock]";
+
+#[derive(Debug, Args)]
+struct Global {
+    #[arg(long, global = true, value_name = "PATH", help = CONFIG_HELP)]
+    config: Option<PathBuf>,
+    /// Whether to use colours
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
+    color: Colour,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Run(run::Run),
+    Check(check::Check),
+    Plan(desk::PlanCommand),
+    Status(desk::Status),
+    Queue(desk::Queue),
+    Quarantine(desk::Quarantine),
+    Explain(desk::Explain),
+    Connection(desk::Connection),
+    Config(config::Config),
+    Store(store::Store),
+}
+
+/// Runs the command line of this process.
+pub fn main(registry: &[&dyn Connector]) -> Exit {
+    // Never locked for longer than a write: other threads log to the same stream, and would wait for
+    // ever.
+    let mut shell = Shell {
+        registry,
+        around: &System,
+        out: &mut io::stdout(),
+        err: &mut io::stderr(),
+        is_terminal: io::stdout().is_terminal(),
+    };
+    run(std::env::args_os(), &mut shell)
+}
+
+/// Tells what is wrong with a connector of the binary itself: a defect of ours.
+pub fn broken(findings: &Diagnostics) -> Exit {
+    let text = render::text(findings, render::Style::Plain);
+    let _ = write!(
+        io::stderr().lock(),
+        "crossdock: a built-in connector is broken\n{text}"
+    );
+    Exit::Failed
+}
+
+/// Runs one command line; the first argument is the program's name.
+pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, shell),
+    };
+    let done = match &cli.command {
+        Command::Demo(command) => demo::run(command, &cli.global, shell),
+        Command::Run(command) => run::run(command, &cli.global, shell),
+        Command::Check(command) => check::run(command, &cli.global, shell),
+        Command::Plan(command) => desk::plan(command, &cli.global, shell),
+        Command::Status(command) => desk::status(command, &cli.global, shell),
+        Command::Queue(command) => desk::queue(command, &cli.global, shell),
+        Command::Quarantine(command) => desk::quarantine(command, &cli.global, shell),
+        Command::Explain(command) => desk::explain(command, &cli.global, shell),
+        Command::Connection(command) => desk::connection(command, &cli.global, shell),
+        Command::Config(command) => config::run(command, &cli.global, shell),
+        Command::Store(command) => store::run(command, &cli.global, shell),
+    };
+    done.and_then(|exit| shell.out.flush().map(|()| exit))
+        .unwrap_or_else(|error| {
+            // Whoever closed the pipe has read enough.
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                return Exit::Ok;
+            }
+            let _ = writeln!(shell.err, "crossdock: cannot write the output: {error}");
+            Exit::Failed
+        })
+}
+
+fn usage(error: &clap::Error, shell: &mut Shell<'_>) -> Exit {
+    let text = error.render();
+    let (stream, exit): (&mut dyn Write, _) = if error.use_stderr() {
+        (shell.err, Exit::Usage)
+    } else {
+        (shell.out, Exit::Ok)
+    };
+    let _ = write!(stream, "{text}");
+    exit
+}
+
+impl Global {
+    /// Where the configuration is.
+    fn path(&self, around: &dyn Surroundings) -> PathBuf {
+        let here = Path::new("crossdock.toml");
+        if let Some(path) = &self.config {
+            path.clone()
+        } else if let Some(path) = around.var("CROSSDOCK_CONFIG") {
+            path.into()
+        } else if around.read(here, 1).is_ok() {
+            here.to_owned()
+        } else {
+            "/etc/crossdock".into()
+        }
+    }
+
+    /// The plan; what is wrong with it is told, and how to end then.
+    fn plan(&self, shell: &mut Shell<'_>) -> io::Result<Result<topology::Plan, Exit>> {
+        let path = self.path(shell.around);
+        let read = crate::config::read(&path, shell.around, crate::config::Credentials::Needed);
+        match read.and_then(|loaded| topology::plan(&loaded, shell.registry)) {
+            Ok(plan) => Ok(Ok(plan)),
+            Err(findings) => {
+                let style = self.style(shell);
+                write!(shell.err, "{}", render::text(&findings, style))?;
+                Ok(Err(Exit::Config))
+            }
+        }
+    }
+
+    fn style(&self, shell: &Shell<'_>) -> render::Style {
+        let plain = shell
+            .around
+            .var("NO_COLOR")
+            .is_some_and(|value| !value.is_empty());
+        match self.color {
+            Colour::Always => render::Style::Colour,
+            Colour::Auto if shell.is_terminal && !plain => render::Style::Colour,
+            _ => render::Style::Plain,
+        }
+    }
+}

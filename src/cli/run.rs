@@ -33,7 +33,7 @@ pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };
-    let _guard = log::start(&plan.log);
+    log::start(plan.log);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let path = store_path(&plan);
     let store = match open_store(&plan, &path, clock.as_ref()) {
@@ -43,9 +43,12 @@ pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::
             return Ok(Exit::Store);
         }
     };
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     tokio.block_on(async {
-        match Runtime::start(Arc::new(plan), store, Arc::clone(&clock), fastrand::u64(..)) {
+        match Runtime::start(Arc::new(plan), store, &clock, fastrand::u64(..)) {
             Ok(runtime) => serve(runtime, &path, &clock, command.until_quiet).await,
             Err(error) => {
                 tracing::error!(%error, "cannot start");
@@ -61,9 +64,6 @@ async fn serve(
     clock: &Arc<dyn Clock>,
     until_quiet: Option<u64>,
 ) -> io::Result<Exit> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     let socket = socket_path(&runtime.plan, store);
     serve_admin(&runtime, &socket)?;
     serve_pages(&runtime, runtime.plan.server.listen).await?;
@@ -76,24 +76,7 @@ async fn serve(
     let connections = runtime.connections.len();
     notify::ready(&format!("{connections} connections"));
     tracing::info!(connections, routes = runtime.plan.routes.len(), "running");
-    let exit = loop {
-        tokio::select! {
-            _ = term.recv() => break Exit::Ok,
-            _ = interrupt.recv() => break Exit::Ok,
-            _ = hangup.recv() => {
-                tracing::warn!("reloading while running is not built yet: restart to apply a new configuration");
-            }
-            () = clock.sleep(Duration::from_secs(1)) => {
-                if runtime.engine_failed() {
-                    tracing::error!("the store failed: stopping, so that the truth is read from disk");
-                    break Exit::Findings;
-                }
-            }
-            quiet = quiet(&runtime, clock.as_ref(), until_quiet) => {
-                break if quiet { Exit::Ok } else { Exit::Findings };
-            }
-        }
-    };
+    let exit = wait_for_end(&runtime, clock.as_ref(), until_quiet).await?;
     notify::stopping();
     let drain = Duration::from_secs(runtime.plan.limits.drain_secs);
     let stopped = runtime.stop(drain, clock.as_ref()).await;
@@ -107,8 +90,40 @@ async fn serve(
     }
 }
 
+/// Until somebody says so, the store fails, or everything is quiet.
+async fn wait_for_end(
+    runtime: &Runtime,
+    clock: &dyn Clock,
+    until_quiet: Option<u64>,
+) -> io::Result<Exit> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut quiet = std::pin::pin!(quiet(runtime, clock, until_quiet));
+    loop {
+        tokio::select! {
+            _ = term.recv() => return Ok(Exit::Ok),
+            _ = interrupt.recv() => return Ok(Exit::Ok),
+            _ = hangup.recv() => {
+                tracing::warn!("reloading while running is not built yet: restart to apply a new configuration");
+            }
+            () = clock.sleep(Duration::from_secs(1)) => {
+                if runtime.engine_failed() {
+                    tracing::error!("the store failed: stopping, so that the truth is read from disk");
+                    return Ok(Exit::Findings);
+                }
+            }
+            quiet = &mut quiet => {
+                return Ok(if quiet { Exit::Ok } else { Exit::Findings });
+            }
+        }
+    }
+}
+
 async fn quiet(runtime: &Runtime, clock: &dyn Clock, limit: Option<u64>) -> bool {
-    let Some(limit) = limit else { return std::future::pending().await };
+    let Some(limit) = limit else {
+        return std::future::pending().await;
+    };
     let until = clock.monotonic() + Duration::from_secs(limit);
     while !runtime.vitals.ready() && clock.monotonic() < until {
         clock.sleep(Duration::from_millis(100)).await;
@@ -119,7 +134,10 @@ async fn quiet(runtime: &Runtime, clock: &dyn Clock, limit: Option<u64>) -> bool
 
 /// Where commands reach the daemon.
 pub(super) fn socket_path(plan: &Plan, store: &Path) -> PathBuf {
-    plan.server.admin_socket.clone().unwrap_or_else(|| store.join("admin.sock"))
+    plan.server
+        .admin_socket
+        .clone()
+        .unwrap_or_else(|| store.join("admin.sock"))
 }
 
 fn serve_admin(runtime: &Runtime, socket: &Path) -> io::Result<()> {
@@ -149,10 +167,12 @@ fn serve_admin(runtime: &Runtime, socket: &Path) -> io::Result<()> {
 }
 
 async fn serve_pages(runtime: &Runtime, listen: SocketAddr) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::bind(listen).await.map_err(|error| {
-        let message = format!("cannot listen on {listen} (server.listen): {error}");
-        io::Error::new(error.kind(), message)
-    })?;
+    let listener = tokio::net::TcpListener::bind(listen)
+        .await
+        .map_err(|error| {
+            let message = format!("cannot listen on {listen} (server.listen): {error}");
+            io::Error::new(error.kind(), message)
+        })?;
     let pages = web::Pages {
         vitals: runtime.vitals.clone(),
         engine: runtime.engine.clone(),
@@ -167,5 +187,7 @@ async fn serve_pages(runtime: &Runtime, listen: SocketAddr) -> io::Result<()> {
 }
 
 fn recorder() -> io::Result<PrometheusHandle> {
-    PrometheusBuilder::new().install_recorder().map_err(io::Error::other)
+    PrometheusBuilder::new()
+        .install_recorder()
+        .map_err(io::Error::other)
 }

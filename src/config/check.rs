@@ -26,11 +26,11 @@ pub fn names(document: &Document, section: &str, findings: &mut Diagnostics) {
             continue;
         }
         let path = [Step::from(section), Step::from(name)];
-        let message = format!("`{name}` cannot be the name of a {section}");
+        let message = format!("`{name}` cannot be a name in [{section}]");
         let finding = document.finding(Severity::Error, codes::BAD_NAME, &path, message);
         let help = format!(
-            "a name begins with a letter from a to z, goes on with letters, digits, `_` and `-`, and \
-             has at most {MAX_NAME_CHARS} characters"
+            "a name begins with a letter from a to z, goes on with letters, digits, `_` and `-`, \
+             and has at most {MAX_NAME_CHARS} characters"
         );
         findings.push(super::section::at_key(document, &path, true, finding).help(help));
     }
@@ -85,7 +85,8 @@ fn process(config: &Config, document: &Document, findings: &mut Diagnostics) {
         let bytes = socket.as_os_str().len();
         if bytes > MAX_SOCKET_BYTES {
             let message = format!(
-                "the path of the admin socket has {bytes} bytes; the system allows {MAX_SOCKET_BYTES}"
+                "the path of the admin socket has {bytes} bytes; \
+                 the system allows {MAX_SOCKET_BYTES}"
             );
             let path = ["server", "admin_socket"];
             let finding = document.error(codes::BAD_VALUE, &path, message);
@@ -179,7 +180,8 @@ fn secrets_below(
         if inline && looks_secret(key) {
             let message = format!("the secret `{key}` stands in the file itself");
             let help = format!(
-                "give it as a credential of systemd and write {key} = \"${{credential:{connection}_{key}}}\""
+                "give it as a credential of systemd and write \
+                 {key} = \"${{credential:{connection}_{key}}}\""
             );
             let finding = document.finding(Severity::Warning, codes::INLINE_SECRET, path, message);
             let finding = super::section::at_key(document, path, true, finding);

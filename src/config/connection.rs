@@ -24,7 +24,8 @@ pub struct ConnectionSettings {
     /// When this system's stock number falls, if it is not as the connector says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stock_basis: Option<StockBasis>,
-    /// How long after a confirmed order a read of stock shows it, if it is not as the connector says.
+    /// How long after a confirmed order a read of stock shows it, if it is not as the connector
+    /// says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stock_lag_secs: Option<u64>,
     /// How HTTP requests are made.

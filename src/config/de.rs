@@ -116,8 +116,8 @@ fn expectation(expected: &str) -> String {
         "a string" | "path string" | "string or map" => "a text in quotes",
         "a sequence" => "a list in brackets",
         "a boolean" => "true or false",
-        _ if expected == "a map" || expected.starts_with("struct ") => "a table",
-        _ => expected,
+        other if other == "a map" || other.starts_with("struct ") => "a table",
+        other => other,
     };
     words.to_owned()
 }
@@ -131,11 +131,10 @@ impl<'de, 'a: 'de> Deserializer<'de> for Reader<'a> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Trouble> {
         match &self.0.value {
-            Value::Text { text, .. } => visitor.visit_borrowed_str(text),
+            Value::Text { text, .. } | Value::Datetime(text) => visitor.visit_borrowed_str(text),
             Value::Integer(number) => visitor.visit_i64(*number),
             Value::Float(number) => visitor.visit_f64(*number),
             Value::Bool(truth) => visitor.visit_bool(*truth),
-            Value::Datetime(text) => visitor.visit_borrowed_str(text),
             Value::List(items) => visitor.visit_seq(Items { items, next: 0 }),
             Value::Table(entries) => visitor.visit_map(Entries {
                 entries: entries.iter(),

@@ -1,4 +1,5 @@
-//! Placeholders in texts: `${env:NAME}`, `${file:/path}`, `${credential:NAME}`; `$${` is a plain `${`.
+//! Placeholders in texts: `${env:NAME}`, `${file:/path}`, `${credential:NAME}`; `$${` is a plain
+//! `${`.
 //!
 //! They are replaced after parsing, so that a value can never become syntax, and once: what comes
 //! out of a placeholder is not searched again. What stands between the braces may itself hold
@@ -82,6 +83,8 @@ impl Pass<'_> {
             Value::Text { text, written } if text.contains("${") => match self.replace(text, 0) {
                 Ok(replaced) => *written = Some(std::mem::replace(text, replaced)),
                 Err(refused) => {
+                    // It is a placeholder all the same, and no secret in the file.
+                    *written = Some(text.clone());
                     let path = path_text(&self.path);
                     let mut finding = Diagnostic::error(refused.code, path, refused.message);
                     finding.place.clone_from(&node.place);

@@ -19,7 +19,8 @@ pub struct PoolSettings {
     /// The streams of stock that it consists of: the owners' numbers.
     #[schemars(length(min = 1))]
     pub members: Vec<PoolMember>,
-    /// Whose shipments take reservations off; may be left out when all members are of one connection.
+    /// Whose shipments take reservations off; may be left out when all members are of one
+    /// connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub fulfilled_by: Option<ConnectionName>,

@@ -1,7 +1,7 @@
 //! Checks numbers and lists against the bounds that stand beside the fields of the typed sections.
 //!
-//! The bounds are written once (`#[schemars(range(…))]`) and reach both the editor, through the JSON
-//! Schema, and this check, which walks the schema and the tree side by side.
+//! The bounds are written once (`#[schemars(range(…))]`) and reach both the editor, through the
+//! JSON Schema, and this check, which walks the schema and the tree side by side.
 
 use serde_json::Value as Json;
 

@@ -69,8 +69,8 @@ fn visible(text: &str, start: usize, end: usize) -> std::ops::Range<usize> {
     start..line_end.max(start)
 }
 
-/// The text with the values of settings that look like secrets starred out in the line at `at`, the only
-/// one that is shown. Nothing changes its place (story 55).
+/// The text with the values of settings that look like secrets starred out in the line at `at`, the
+/// only one that is shown. Nothing changes its place (story 55).
 fn without_secrets(text: &str, at: usize) -> String {
     let start = text[..at]
         .rfind('\n')
@@ -123,8 +123,8 @@ fn without_secrets(text: &str, at: usize) -> String {
     out
 }
 
-/// All findings as one JSON value: `{"findings": [{severity, code, title, message, path, file, line,
-/// column, help}]}`; line and column count from 1, the column in characters.
+/// All findings as one JSON value: `{"findings": [{severity, code, title, message, path, file,
+/// line, column, help}]}`; line and column count from 1, the column in characters.
 pub fn json(findings: &Diagnostics) -> Value {
     let all: Vec<Value> = sorted(findings).into_iter().map(one_json).collect();
     json!({ "findings": all })

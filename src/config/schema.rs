@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::Config;
 use crate::record::Stream;
 
-/// The schema, for editors: `#:schema ./crossdock.schema.json` in the first line of a file names it.
+/// The schema, for editors: `#:schema ./crossdock.schema.json` in the first line of a file names
+/// it.
 pub fn schema() -> Value {
     let generator = SchemaSettings::draft07().into_generator();
     let mut schema = generator.into_root_schema_for::<Config>().to_value();

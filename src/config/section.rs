@@ -1,4 +1,5 @@
-//! Reads one section as a typed value and reports everything that is wrong in it, not only the first.
+//! Reads one section as a typed value and reports everything that is wrong in it, not only the
+//! first.
 //!
 //! Serde stops at the first error. So each error is reported, the value that caused it is taken out
 //! of a copy (or a placeholder is put in, where one is missing), and the copy is read again.
@@ -12,18 +13,6 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Severity, did_you_mean};
 
 /// How many findings one section can have; a file that is something else entirely ends here.
 const MAX_FINDINGS: usize = 100;
-
-/// Reads what stands at `path`; the type's own default when nothing does.
-pub fn read_or_default<T: DeserializeOwned + Default>(
-    document: &Document,
-    path: &[Step],
-    findings: &mut Diagnostics,
-) -> Option<T> {
-    if document.root.get(path).is_none() {
-        return Some(T::default());
-    }
-    read(document, path, findings)
-}
 
 /// Reads what stands at `path`. `None` when anything in it is wrong.
 pub fn read<T: DeserializeOwned>(
@@ -60,7 +49,8 @@ pub fn read<T: DeserializeOwned>(
     None
 }
 
-/// The path in the section as it was written: elements may have been taken out of lists of the copy.
+/// The path in the section as it was written: elements may have been taken out of lists of the
+/// copy.
 fn original_path(original: &Node, copy: &Node, path: &[Step]) -> Vec<Step> {
     let mut out: Vec<Step> = Vec::new();
     for (depth, step) in path.iter().enumerate() {
@@ -145,7 +135,7 @@ fn describe(document: &Document, mut full: Vec<Step>, trouble: &Trouble) -> Diag
             let message = if trouble.at_key {
                 format!("`{name}` is not possible here")
             } else {
-                format!("`{name}` has none of its possible values")
+                format!("`{name}` has a value that it cannot have")
             };
             let finding = error(codes::UNKNOWN_CHOICE, message);
             at_key(document, &full, trouble.at_key, finding).help(suggest(written, known))

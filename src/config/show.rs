@@ -7,8 +7,8 @@ use super::{HIDDEN, Loaded};
 /// The effective configuration as TOML.
 ///
 /// What came out of a placeholder is shown as the placeholder. Settings of connections are shown as
-/// written, except those that look like a secret by name, or of which `is_secret(connector, setting)`
-/// says so.
+/// written, except those that look like a secret by name, or of which `is_secret(connector,
+/// setting)` says so.
 pub fn show(loaded: &Loaded, is_secret: &dyn Fn(&str, &str) -> bool) -> String {
     let shown = match toml::Value::try_from(&loaded.config) {
         Ok(shown) => shown,

@@ -76,7 +76,8 @@ fn placeholders_are_replaced_once() {
 #[test]
 fn every_finding_of_every_section_is_reported() {
     let text = "version = 1\n[limits]\ndrain_secs = \"x\"\nfeed_max_rows = -1\nnope = 1\n\
-                [route.a]\nto = 5\n[pool.p]\nmembers = [1, \"a.stock\", true, { stream = \"x\", z = 1 }]\n";
+                [route.a]\nto = 5\n[pool.p]\n\
+                members = [1, \"a.stock\", true, { stream = \"x\", z = 1 }]\n";
     let findings = load_text(text).unwrap_err();
     let found: Vec<(&str, &str)> = findings
         .0
@@ -103,7 +104,8 @@ fn every_finding_of_every_section_is_reported() {
 #[test]
 fn a_secret_is_neither_shown_nor_debugged() {
     let text = "version = 1\n[connection.erp]\nconnector = \"x\"\n\
-                settings = { a = \"${credential:erp}\", password = \"inline\", url = \"http://u:pw@h/\" }\n\
+                settings = { a = \"${credential:erp}\", password = \"inline\", \
+                url = \"http://u:pw@h/\" }\n\
                 http.proxy = \"http://u:${credential:erp}@proxy:3128\"\n";
     let loaded = load_text(text).unwrap();
     let shown = show(&loaded, &|_, _| false);

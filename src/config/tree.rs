@@ -202,7 +202,10 @@ impl Node {
 
     /// Where to point for something about `path`: the deepest value on it that stands in a file.
     pub fn place_of(&self, path: &[Step]) -> Option<Place> {
-        (0..=path.len())
+        // The first line of the file says nothing about a setting deep in a section that is not
+        // there.
+        let shallowest = usize::from(path.len() > 1);
+        (shallowest..=path.len())
             .rev()
             .filter_map(|depth| self.get(&path[..depth]))
             .find_map(Self::pointed_at)
@@ -287,8 +290,7 @@ impl Document {
         path: &[&str],
         message: impl Into<String>,
     ) -> Diagnostic {
-        let path: Vec<Step> = path.iter().map(|key| Step::from(*key)).collect();
-        self.finding(Severity::Error, code, &path, message)
+        self.finding(Severity::Error, code, &self.steps(path), message)
     }
 
     /// A finding that lets the configuration pass.
@@ -298,8 +300,20 @@ impl Document {
         path: &[&str],
         message: impl Into<String>,
     ) -> Diagnostic {
-        let path: Vec<Step> = path.iter().map(|key| Step::from(*key)).collect();
-        self.finding(Severity::Warning, code, &path, message)
+        self.finding(Severity::Warning, code, &self.steps(path), message)
+    }
+
+    /// A path whose numbers are indices wherever they lead into a list.
+    fn steps(&self, path: &[&str]) -> Vec<Step> {
+        let mut steps: Vec<Step> = Vec::new();
+        for part in path {
+            let inside = self.root.get(&steps).map(|node| &node.value);
+            steps.push(match (inside, part.parse()) {
+                (Some(Value::List(_)), Ok(index)) => Step::Index(index),
+                _ => Step::from(*part),
+            });
+        }
+        steps
     }
 
     /// The names in a section of named tables, such as `connection`, whether or not they are valid.
@@ -409,8 +423,8 @@ fn too_large(text: &Arc<SourceText>, span: &Range<usize>) -> Diagnostic {
         .at(text, span.clone())
 }
 
-/// Puts a further file into the tree. What stands in a section (`connection.north`, `limits.drain_secs`)
-/// may stand in one file only.
+/// Puts a further file into the tree. What stands in a section (`connection.north`,
+/// `limits.drain_secs`) may stand in one file only.
 pub fn merge(into: &mut Node, from: Node, findings: &mut Diagnostics) {
     let (Value::Table(into), Value::Table(from)) = (&mut into.value, from.value) else {
         return;

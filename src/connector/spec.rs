@@ -104,6 +104,8 @@ pub struct Spec {
     pub capabilities: Capabilities,
     /// By bucket; a careful default where the vendor says nothing.
     pub quotas: BTreeMap<String, Quota>,
+    /// Requests in flight at once; the default of the limiter when absent.
+    pub concurrency: Option<u32>,
     /// JSON Schema of its settings.
     pub settings_schema: serde_json::Value,
 }

@@ -14,7 +14,7 @@ use crate::ledger::Entity;
 use crate::outbox::OutboxRow;
 use crate::record::Stream;
 use crate::store::codec::Versioned;
-use crate::store::table::{self, Table};
+use crate::store::table::{self, CheckRow, Table, TableInfo};
 
 /// `(name) -> fact`.
 pub(super) const META: Table<String, Fact> = Table::new(table::META);
@@ -51,6 +51,27 @@ pub(super) const EXPIRY: Table<(Timestamp, ConnectionName, Stream, RemoteId), No
     Table::new(table::EXPIRY);
 /// `(route) -> totals`.
 pub(super) const COUNTS: Table<RouteName, Counts> = Table::new(table::COUNTS);
+
+/// How the rows of each table are decoded, for checking a store.
+pub fn row_checks() -> Vec<(TableInfo, CheckRow)> {
+    vec![
+        (*META.info(), META.check_row()),
+        (*CHECKPOINT.info(), CHECKPOINT.check_row()),
+        (*HINT.info(), HINT.check_row()),
+        (*ENTITY.info(), ENTITY.check_row()),
+        (*LINK.info(), LINK.check_row()),
+        (*BY_KEY.info(), BY_KEY.check_row()),
+        (*OPEN.info(), OPEN.check_row()),
+        (*EVENT.info(), EVENT.check_row()),
+        (*ATTEMPT.info(), ATTEMPT.check_row()),
+        (*RESERVATION.info(), RESERVATION.check_row()),
+        (*QUARANTINE.info(), QUARANTINE.check_row()),
+        (*JOURNAL.info(), JOURNAL.check_row()),
+        (*PAYLOAD_NOTE.info(), PAYLOAD_NOTE.check_row()),
+        (*EXPIRY.info(), EXPIRY.check_row()),
+        (*COUNTS.info(), COUNTS.check_row()),
+    ]
+}
 
 /// A row whose key says everything.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]

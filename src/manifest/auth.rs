@@ -32,7 +32,7 @@ pub enum Auth {
     /// `Authorization: Bearer …` with a token that does not change (RFC 6750).
     Bearer(Bearer),
     /// Log in, keep what comes back, send it along.
-    Session(Session),
+    Session(Box<Session>),
 }
 
 /// `auth.header`
@@ -99,7 +99,7 @@ pub(super) enum Proof {
 /// A compiled [`Session`].
 #[derive(Debug)]
 pub(super) struct Login {
-    pub(super) login: Call,
+    pub(super) first: Call,
     pub(super) capture: Node,
     pub(super) headers: Vec<(String, Template)>,
     pub(super) then: Option<(Call, Node)>,
@@ -175,7 +175,7 @@ impl Session {
         });
         Login {
             headers: headers.collect(),
-            login: self
+            first: self
                 .login
                 .compile(compiler, limits, &before, "auth.session.login"),
             capture: compiler.tree(&self.capture, &reply, "auth.session.capture"),

@@ -38,6 +38,10 @@ pub struct Batch {
     pub row: Tree,
     /// The request, of `rows`. It says how things are, so that it may be repeated.
     pub request: Request,
+    /// What the reply says about single rows, of each `delivery`, its `row` and the `reply`: a reply
+    /// may be good as a whole and refuse one row (law D6).
+    #[serde(default)]
+    pub refused: Vec<Check>,
     /// What is confirmed of a `delivery`, its `row` and the `reply`.
     pub confirm: Tree,
 }
@@ -50,6 +54,7 @@ pub(super) struct CompiledBatch {
     checks: Vec<CompiledCheck>,
     row: Node,
     call: Call,
+    refused: Vec<CompiledCheck>,
     confirm: Node,
 }
 
@@ -88,6 +93,11 @@ impl Batch {
             call: self
                 .request
                 .compile(compiler, limits, &rows, &format!("{path}.request")),
+            refused: self
+                .refused
+                .iter()
+                .map(|check| compile_check(check, compiler, &done, &format!("{path}.refused")))
+                .collect(),
             confirm: compiler.tree(&self.confirm, &done, &format!("{path}.confirm")),
         }
     }
@@ -146,11 +156,7 @@ impl CompiledBatch {
                             ],
                         ]
                         .concat();
-                        let confirmed = wire.with_frame(&roots, |frame| self.confirm.json(frame));
-                        done[*n] =
-                            Some(confirmed.await.map_err(|trouble| {
-                                super::run::unexpected(&trouble).after_sending()
-                            }));
+                        done[*n] = Some(self.settle(wire, &roots).await);
                     }
                 }
                 Err(failure) if failure.fault.class == Class::Reject && part.len() > 1 => {
@@ -168,6 +174,21 @@ impl CompiledBatch {
         done.into_iter()
             .map(|one| one.unwrap_or_else(|| Err(forgotten())))
             .collect()
+    }
+
+    /// What a good reply means for one row of it.
+    async fn settle(&self, wire: &Wire, roots: &[(&str, &Json)]) -> Done {
+        let unexpected = |trouble| super::run::unexpected(&trouble).after_sending();
+        for check in &self.refused {
+            let failed = wire.with_frame(roots, |frame| check.failed(frame)).await;
+            if let Some(fault) = failed.map_err(unexpected)? {
+                return Err(fault);
+            }
+        }
+        let confirmed = wire
+            .with_frame(roots, |frame| self.confirm.json(frame))
+            .await;
+        confirmed.map_err(unexpected)
     }
 
     async fn row(

@@ -10,14 +10,14 @@ use serde_json::Value as Json;
 
 use super::auth::{Auth, Proof};
 use super::fault::{FaultRule, Rule, compile as compile_rules};
-use super::limits::{Limit, Limits};
+use super::limits::{LimitPart, Limits};
 use super::read::{Read, Reading};
 use super::request::{Base, Call, Http, Request};
 use super::scope::{Compiler, Tables};
 use super::settings::{self, Settings};
 use super::text::{Name, Text};
 use super::write::{Write, Writing};
-use crate::connector::{Capabilities, Evidence, Quota, Spec, StockBasis, StockWrite, StreamSpec};
+use crate::connector::{Capabilities, Evidence, Spec, StockBasis, StockWrite, StreamSpec};
 use crate::diagnostic::{Diagnostics, SourceText, did_you_mean};
 use crate::expr::{Template, Type};
 use crate::record::Stream;
@@ -43,7 +43,7 @@ pub struct Manifest {
     pub auth: Auth,
     /// How fast a credential may ask.
     #[serde(default)]
-    pub limits: BTreeMap<Name, Limit>,
+    pub limits: LimitPart,
     /// Long texts, such as GraphQL queries: `text.NAME`.
     #[serde(default)]
     pub text: BTreeMap<String, String>,
@@ -181,8 +181,8 @@ impl Manifest {
             reads.extend(read.map(|read| (stream, read)));
             writes.extend(write.map(|write| (stream, write)));
         }
-        let compiled = Compiled {
-            spec: self.spec(specs),
+        let whole = Compiled {
+            spec: self.spec(specs, compiler.costliest),
             base,
             proof,
             limits,
@@ -198,7 +198,7 @@ impl Manifest {
             writes,
             settings: self.settings,
         };
-        compiler.findings.into_result(compiled)
+        compiler.findings.into_result(whole)
     }
 
     /// Declares the names that are known everywhere; gives the type of `secret`.
@@ -217,7 +217,7 @@ impl Manifest {
         secrets
     }
 
-    fn spec(&self, streams: BTreeMap<Stream, StreamSpec>) -> Spec {
+    fn spec(&self, streams: BTreeMap<Stream, StreamSpec>, costliest_request: u32) -> Spec {
         let declared = &self.capabilities;
         Spec {
             name: self.connector.name.as_str().to_owned(),
@@ -228,19 +228,10 @@ impl Manifest {
                 stock_write: declared.stock_write,
                 restores_stock_on_cancel: declared.restores_stock_on_cancel,
                 stock_lag: Duration::from_secs(declared.stock_lag_secs),
-                costliest_request: 0,
+                costliest_request,
             },
-            quotas: self
-                .limits
-                .iter()
-                .map(|(name, limit)| {
-                    let quota = Quota {
-                        per_second: limit.per_second,
-                        burst: limit.burst,
-                    };
-                    (name.as_str().to_owned(), quota)
-                })
-                .collect(),
+            quotas: self.limits.quotas(),
+            concurrency: self.limits.concurrency,
             settings_schema: settings::json_schema(&self.settings),
         }
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -46,7 +45,7 @@ pub enum MayHaveActed {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
-    /// About `reply` (`status`, `headers`, `json`, `text`); false where something it names is absent.
+    /// About `reply` (`status`, `headers`, `json`, `text`); false where something it names is absent or of another kind.
     pub when: Expr,
     /// What follows.
     pub class: Meaning,
@@ -171,8 +170,8 @@ impl Rule {
             Some(effect) => effect == MayHaveActed::Unknown,
             None => matches!(class, Class::Retry | Class::Bug),
         };
-        let mut fault = Fault::new(class, self.code.clone(), message)
-            .wait(wait.or_else(|| reply.retry_after()));
+        let mut fault =
+            Fault::new(class, self.code.clone(), message).wait(wait.or(reply.retry_after));
         if unknown {
             fault = fault.after_sending();
         }
@@ -195,7 +194,7 @@ fn by_default(reply: &Reply) -> Option<Fault> {
         Some(
             Fault::retry(code, message)
                 .after_sending()
-                .wait(reply.retry_after()),
+                .wait(reply.retry_after),
         )
     };
     match status {
@@ -222,7 +221,7 @@ fn by_default(reply: &Reply) -> Option<Fault> {
                 "throttled",
                 "status 429: too many requests",
             )
-            .wait(reply.retry_after()),
+            .wait(reply.retry_after),
         ),
         404 | 410 => Some(Fault::reject(
             "not_found",
@@ -244,7 +243,7 @@ pub(super) fn discreet(text: &str) -> String {
         match closing {
             Some(end) if c == end => {
                 closing = None;
-                out.push_str("…");
+                out.push('…');
                 out.push(c);
             }
             Some(_) => {}
@@ -271,23 +270,6 @@ pub(super) fn discreet(text: &str) -> String {
     text
 }
 
-/// The wait that a `Retry-After` header asks for: seconds, or a date (RFC 9110 section 10.2.3).
-pub(super) fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
-    if let Ok(seconds) = header.trim().parse::<u32>() {
-        return Some(Duration::from_secs(u64::from(seconds)));
-    }
-    let at = http_date(header)?;
-    Some(crate::clock::since(now, at))
-}
-
-/// A moment in the format of the `Date` header.
-pub(super) fn http_date(text: &str) -> Option<Timestamp> {
-    let zoned = jiff::fmt::rfc2822::DateTimeParser::new()
-        .parse_zoned(text.trim())
-        .ok()?;
-    Some(zoned.timestamp())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -302,14 +284,5 @@ mod tests {
             "The e-mail \"…\" of party \"…\" is used by …"
         );
         assert!(discreet(&"x".repeat(1000)).chars().count() <= 301);
-    }
-
-    #[test]
-    fn waits_are_read_in_both_forms() {
-        let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
-        assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
-        let date = "Sun, 22 Nov 2026 10:00:30 GMT";
-        assert_eq!(retry_after(date, now), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after("soon", now), None);
     }
 }

@@ -1,4 +1,4 @@
-//! `[limits.BUCKET]`: how fast a credential may ask.
+//! `[limits]`: how fast a credential may ask.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,22 @@ use serde::Deserialize;
 
 use super::scope::{Compiler, Frame};
 use super::text::{Expr, Name};
+use crate::connector::Quota;
 use crate::expr::Program;
-use crate::transport::http::Feedback;
+use crate::transport::http::{Feedback, Rate};
 
-/// One bucket. A request that costs more than `burst` is refused when the manifest is loaded.
+/// How fast a credential may ask.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitPart {
+    /// Requests under way at once.
+    pub concurrency: Option<u32>,
+    /// Quotas. Where none is called `default`, that one has 5 a second and a burst of 10.
+    #[serde(default)]
+    pub bucket: BTreeMap<Name, Limit>,
+}
+
+/// One quota. A request that costs more than `burst` is refused when the manifest is loaded.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
@@ -18,8 +30,6 @@ pub struct Limit {
     pub per_second: f64,
     /// Cells at once.
     pub burst: u32,
-    /// Requests under way at once.
-    pub concurrency: Option<u32>,
     /// How many cells are left, by a reply: `number(reply.headers['x-remaining'])`.
     pub remaining: Option<Expr>,
 }
@@ -27,28 +37,46 @@ pub struct Limit {
 /// All buckets. One called `default` always exists.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Limits {
-    buckets: BTreeMap<String, Limit>,
+    bursts: BTreeMap<String, u32>,
     remaining: BTreeMap<String, Program>,
 }
 
+impl LimitPart {
+    /// For the limiter of a connection.
+    pub(super) fn quotas(&self) -> BTreeMap<String, Quota> {
+        let quotas = self.bucket.iter().map(|(name, limit)| {
+            let Limit {
+                per_second, burst, ..
+            } = *limit;
+            (name.as_str().to_owned(), Quota { per_second, burst })
+        });
+        quotas.collect()
+    }
+}
+
 impl Limits {
-    pub(super) fn compile(limits: &BTreeMap<Name, Limit>, compiler: &mut Compiler) -> Self {
+    pub(super) fn compile(part: &LimitPart, compiler: &mut Compiler) -> Self {
         let scope = compiler.scope(&["reply"]);
-        let mut compiled = Self::default();
-        for (name, limit) in limits {
-            let path = format!("limits.{}", name.as_str());
-            if limit.per_second <= 0.0 || limit.burst == 0 || limit.concurrency == Some(0) {
-                let message = "a bucket must let something through";
+        let mut limits = Self::default();
+        if part.concurrency == Some(0) {
+            let message = "at least one request must be under way";
+            compiler.error("limits.concurrency", 0..0, message, None);
+        }
+        for (name, limit) in &part.bucket {
+            let path = format!("limits.bucket.{}", name.as_str());
+            let rate = Rate {
+                per_second: limit.per_second,
+                burst: limit.burst,
+            };
+            if let Err(message) = rate.check() {
                 compiler.error(&path, name.span(), message, None);
             }
             if let Some(program) = compiler.maybe(limit.remaining.as_ref(), &scope, &path) {
-                compiled.remaining.insert(name.as_str().to_owned(), program);
+                limits.remaining.insert(name.as_str().to_owned(), program);
             }
-            compiled
-                .buckets
-                .insert(name.as_str().to_owned(), limit.clone());
+            limits.bursts.insert(name.as_str().to_owned(), limit.burst);
         }
-        compiled
+        limits
     }
 
     /// Notes a request that names no bucket there is, or costs more than it can ever have.
@@ -61,25 +89,18 @@ impl Limits {
     ) {
         let name = bucket.map_or("default", Name::as_str);
         let span = bucket.map_or(0..0, Name::span);
-        match self.buckets.get(name) {
+        compiler.costliest = compiler.costliest.max(cost);
+        match self.bursts.get(name) {
             None if bucket.is_some() => {
-                let help = Some(format!("add [limits.{name}]"));
+                let help = Some(format!("add [limits.bucket.{name}]"));
                 compiler.error(path, span, format!("there is no bucket `{name}`"), help);
             }
-            Some(limit) if cost > limit.burst => {
-                let message = format!(
-                    "a cost of {cost} never fits into a burst of {}",
-                    limit.burst
-                );
+            Some(burst) if cost > *burst => {
+                let message = format!("a cost of {cost} never fits into a burst of {burst}");
                 compiler.error(path, span, message, None);
             }
             _ => {}
         }
-    }
-
-    /// The buckets, by name.
-    pub(super) fn buckets(&self) -> &BTreeMap<String, Limit> {
-        &self.buckets
     }
 
     /// What a reply tells about what is left of a bucket.

@@ -201,7 +201,9 @@ impl<'a> Walk<'a> {
                 format!("{path}.{name}")
             };
             match (known.and_then(|known| known.get(name)), others) {
-                (Some(schema), _) => self.value(value, schema, &inner),
+                (Some(schema), _) | (None, Some(schema @ Json::Object(_))) => {
+                    self.value(value, schema, &inner);
+                }
                 (None, Some(Json::Bool(false))) => {
                     let names = known.into_iter().flat_map(Map::keys).map(String::as_str);
                     let help = did_you_mean(name, names.clone()).map_or_else(
@@ -211,7 +213,6 @@ impl<'a> Walk<'a> {
                     let message = format!("unknown key `{name}`");
                     self.finding("X0701", &inner, key.span(), message, Some(help));
                 }
-                (None, Some(schema @ Json::Object(_))) => self.value(value, schema, &inner),
                 (None, _) => {}
             }
         }

@@ -42,7 +42,7 @@ mod write;
 
 pub use auth::Auth;
 pub use compiled::Manifest;
-pub use limits::Limit;
+pub use limits::{Limit, LimitPart};
 pub use read::Read;
 pub use settings::{Setting, SettingKind};
 pub use text::{Expr, Name, Text, Tree};
@@ -86,17 +86,6 @@ pub fn load(path: impl Into<PathBuf>, text: &str) -> Result<ManifestConnector, D
 #[derive(Debug, Clone)]
 pub struct ManifestConnector {
     compiled: Arc<Compiled>,
-}
-
-impl ManifestConnector {
-    /// Its buckets, by name.
-    pub fn limits(&self) -> impl Iterator<Item = (&str, &Limit)> {
-        self.compiled
-            .limits
-            .buckets()
-            .iter()
-            .map(|(name, limit)| (name.as_str(), limit))
-    }
 }
 
 impl Connector for ManifestConnector {

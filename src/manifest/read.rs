@@ -106,7 +106,6 @@ pub struct Fetch {
 /// A compiled [`Read`].
 #[derive(Debug)]
 pub(super) struct Reading {
-    pub(super) stream: Stream,
     pub(super) poll: Duration,
     pub(super) settle_lag: Duration,
     pub(super) reread_open: bool,
@@ -170,25 +169,7 @@ impl Read {
         let (then, after) = self.compile_then(compiler, limits, path);
         let item = after.root("item", Type::Dyn);
         let records = compiler.expr(&self.records, &reply, &format!("{path}.records"));
-        let fetch = self.fetch.as_ref().map(|fetch| {
-            if fetch.max == 0 {
-                compiler.error(path, 0..0, "`fetch.max` must be above zero", None);
-            }
-            Fetching {
-                call: fetch
-                    .request
-                    .compile(compiler, limits, &scope, &format!("{path}.fetch")),
-                records: compiler
-                    .maybe(
-                        fetch.records.as_ref(),
-                        &reply,
-                        &format!("{path}.fetch.records"),
-                    )
-                    .unwrap_or_else(|| records.clone()),
-                max: fetch.max.max(1),
-                missing: fetch.missing,
-            }
-        });
+        let fetch = self.compile_fetch(compiler, limits, (&scope, &reply, &records), path);
         if self.page_size == 0 || self.poll_secs == 0 {
             compiler.error(
                 path,
@@ -206,7 +187,6 @@ impl Read {
             _ => Duration::ZERO,
         };
         Reading {
-            stream,
             poll: Duration::from_secs(self.poll_secs),
             settle_lag: lag,
             reread_open: self.reread_open,
@@ -225,6 +205,33 @@ impl Read {
             fetch,
             mapper: self.compile_mapper(stream, compiler, &item, path),
         }
+    }
+
+    /// In terms of the scopes of the page's request and of its reply, and of the page's rows.
+    fn compile_fetch(
+        &self,
+        compiler: &mut Compiler,
+        limits: &Limits,
+        (scope, reply, records): (&Scope, &Scope, &Program),
+        path: &str,
+    ) -> Option<Fetching> {
+        let fetch = self.fetch.as_ref()?;
+        if fetch.max == 0 {
+            compiler.error(path, 0..0, "`fetch.max` must be above zero", None);
+        }
+        let own = compiler.maybe(
+            fetch.records.as_ref(),
+            reply,
+            &format!("{path}.fetch.records"),
+        );
+        Some(Fetching {
+            call: fetch
+                .request
+                .compile(compiler, limits, scope, &format!("{path}.fetch")),
+            records: own.unwrap_or_else(|| records.clone()),
+            max: fetch.max.max(1),
+            missing: fetch.missing,
+        })
     }
 
     /// Steps behind the request see those before it, `page` and `rows`.

@@ -6,9 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
 
-use super::fault::{http_date, retry_after};
 use crate::clock::earlier;
-use crate::transport::http::HttpReply;
+use crate::transport::http::{HttpReply, headers};
 
 /// The longest text of a body that is no JSON which rules may look at.
 const MAX_TEXT: usize = 64 * 1024;
@@ -56,6 +55,8 @@ pub(super) struct Reply {
     pub(super) server_time: Option<Timestamp>,
     /// Our clock when the reply was complete.
     pub(super) received_at: Timestamp,
+    /// The wait that it asks for.
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Reply {
@@ -72,31 +73,23 @@ impl Reply {
         } else {
             String::new()
         };
-        let headers: Map<String, Json> = reply
+        let all: Map<String, Json> = reply
             .headers
             .iter()
             .map(|(name, value)| (name.clone(), value.as_str().into()))
             .collect();
         // The header tells when the answer was made; what was read may be as old as the request.
-        let server_time = reply
-            .header("date")
-            .and_then(http_date)
-            .map(|at| earlier(at, took));
+        let server_time = headers::server_time(reply).map(|at| earlier(at, took));
         Self {
             status: reply.status,
             document: json!({
-                "status": reply.status, "headers": headers, "json": json, "text": text
+                "status": reply.status, "headers": all, "json": json, "text": text
             }),
             trouble,
             server_time,
             received_at: reply.received_at,
+            retry_after: headers::retry_after(reply),
         }
-    }
-
-    /// The wait that the reply asks for.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        let header = self.document["headers"].get("retry-after")?.as_str()?;
-        retry_after(header, self.server_time.unwrap_or(self.received_at))
     }
 }
 

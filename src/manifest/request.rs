@@ -34,9 +34,9 @@ pub struct Http {
     pub base: Text,
     /// The path of requests that name none.
     pub path: Option<Text>,
-    /// Headers of every request.
+    /// Headers of every request; one that is left out or null is not sent.
     #[serde(default)]
-    pub headers: BTreeMap<String, Text>,
+    pub headers: BTreeMap<String, Tree>,
     /// Whole request, connect to last byte.
     pub timeout_secs: Option<u64>,
     /// How values are wrapped in this JSON dialect.
@@ -65,9 +65,9 @@ pub struct Request {
     /// Query parameters; one that is left out or null is not sent.
     #[serde(default)]
     pub query: BTreeMap<String, Tree>,
-    /// Headers.
+    /// Headers; one that is left out or null is not sent.
     #[serde(default)]
-    pub headers: BTreeMap<String, Text>,
+    pub headers: BTreeMap<String, Tree>,
     /// The body, sent as JSON.
     pub body: Option<Tree>,
     /// Which of `[limits]` pays; `default` when absent.
@@ -87,9 +87,9 @@ pub struct Request {
 /// Compiled [`Http`].
 #[derive(Debug, Clone)]
 pub(super) struct Base {
-    base: Template,
+    address: Template,
     path: Option<Template>,
-    headers: Vec<(String, Template)>,
+    headers: Vec<(String, Node)>,
     pub(super) timeout: Option<Duration>,
     pub(super) unwrap: Option<Unwrap>,
 }
@@ -100,7 +100,7 @@ pub(super) struct Call {
     method: Option<String>,
     path: Option<Template>,
     query: Vec<(String, Node)>,
-    headers: Vec<(String, Template)>,
+    headers: Vec<(String, Node)>,
     body: Option<Node>,
     pub(super) bucket: String,
     cost: u32,
@@ -113,31 +113,31 @@ impl Http {
     pub(super) fn compile(&self, compiler: &mut Compiler) -> Base {
         let scope = compiler.scope(&[]);
         Base {
-            base: compiler.template(&self.base, &scope, "http.base"),
+            address: compiler.template(&self.base, &scope, "http.base"),
             path: self
                 .path
                 .as_ref()
                 .map(|path| compiler.template(path, &scope, "http.path")),
-            headers: templates(&self.headers, compiler, &scope, "http.headers"),
+            headers: headers(&self.headers, compiler, &scope, "http.headers"),
             timeout: self.timeout_secs.map(Duration::from_secs),
             unwrap: self.tagged.as_ref().map(|tagged| tagged.compile(compiler)),
         }
     }
 }
 
-fn templates(
-    texts: &BTreeMap<String, Text>,
+fn headers(
+    trees: &BTreeMap<String, Tree>,
     compiler: &mut Compiler,
     scope: &Scope,
     path: &str,
-) -> Vec<(String, Template)> {
-    let compiled = texts.iter().map(|(name, text)| {
+) -> Vec<(String, Node)> {
+    let nodes = trees.iter().map(|(name, tree)| {
         (
             name.to_ascii_lowercase(),
-            compiler.template(text, scope, &format!("{path}.{name}")),
+            compiler.tree(tree, scope, &format!("{path}.{name}")),
         )
     });
-    compiled.collect()
+    nodes.collect()
 }
 
 impl Request {
@@ -169,7 +169,7 @@ impl Request {
                 .path
                 .as_ref()
                 .map(|text| compiler.template(text, scope, path)),
-            headers: templates(&self.headers, compiler, scope, path),
+            headers: headers(&self.headers, compiler, scope, path),
             body: self
                 .body
                 .as_ref()
@@ -196,7 +196,7 @@ impl Call {
                 .eval_text(frame)
                 .map_err(|error| Trouble::new(&error))
         };
-        let mut url = text(&base.base).map_err(|trouble| trouble.within("base"))?;
+        let mut url = text(&base.address).map_err(|trouble| trouble.within("base"))?;
         if let Some(path) = self.path.as_ref().or(base.path.as_ref()) {
             url.push_str(&text(path).map_err(|trouble| trouble.within("path"))?);
         }
@@ -212,10 +212,14 @@ impl Call {
             }
         }
         let mut headers: Vec<(String, HeaderValue)> = Vec::new();
-        for (name, template) in base.headers.iter().chain(&self.headers) {
-            let value = text(template).map_err(|trouble| trouble.within(name))?;
+        for (name, node) in base.headers.iter().chain(&self.headers) {
+            let value = node.eval(frame).map_err(|trouble| trouble.within(name))?;
             headers.retain(|(known, _)| known != name);
-            headers.push((name.clone(), HeaderValue::Plain(value)));
+            headers.extend(
+                flat(value)
+                    .into_iter()
+                    .map(|value| (name.clone(), HeaderValue::Plain(value))),
+            );
         }
         let body = match &self.body {
             None => None,

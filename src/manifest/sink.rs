@@ -61,7 +61,7 @@ impl ManifestSink {
         let result = match self.way(delivery) {
             Ok(Way::Plan(plan)) => self.plan(plan, delivery, progress).await,
             // Batches are taken apart by `deliver`.
-            Ok(Way::Batch(_)) => Err(Fault::bug("not_a_plan", "a batch is not a plan")),
+            Ok(Way::Batch) => Err(Fault::bug("not_a_plan", "a batch is not a plan")),
             Err(fault) => Err(fault),
         };
         match result {
@@ -188,7 +188,7 @@ impl Sink for ManifestSink {
     async fn deliver(&self, batch: &[Delivery], progress: &dyn Progress) -> Vec<Outcome> {
         let mut outcomes: Vec<Option<Outcome>> = batch.iter().map(|_| None).collect();
         let together: Vec<usize> = (0..batch.len())
-            .filter(|n| matches!(self.way(&batch[*n]), Ok(Way::Batch(_))))
+            .filter(|n| matches!(self.way(&batch[*n]), Ok(Way::Batch)))
             .collect();
         if let Ok(writing) = self.writing()
             && let Some(way) = &writing.batch
@@ -217,7 +217,7 @@ impl Sink for ManifestSink {
                 .await
                 .map_err(|it| it.at(self.stream.noun())),
             // Absolute values are simply said again.
-            Way::Batch(_) => Ok(None),
+            Way::Batch => Ok(None),
         }
     }
 }

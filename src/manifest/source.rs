@@ -35,7 +35,7 @@ pub(super) struct ManifestSource {
 
 /// Rows with everything that mapping them needs.
 struct Rows {
-    rows: Vec<Json>,
+    list: Vec<Json>,
     reply: Reply,
     results: Json,
 }
@@ -95,7 +95,7 @@ impl ManifestSource {
             }
         }
         Ok(Rows {
-            rows,
+            list: rows,
             reply,
             results,
         })
@@ -120,8 +120,8 @@ impl ManifestSource {
     ) -> Result<Vec<Change>, Fault> {
         let roots = [names, &[("steps", &rows.results)]].concat();
         let changes = self.wire.with_frame(&roots, |frame| {
-            let mut changes = Vec::with_capacity(rows.rows.len());
-            for row in &rows.rows {
+            let mut changes = Vec::with_capacity(rows.list.len());
+            for row in &rows.list {
                 reading.mapper.changes(row, frame, &mut changes);
             }
             Ok(changes)
@@ -136,7 +136,7 @@ impl ManifestSource {
         rows: &Rows,
         names: &[(&str, &Json)],
     ) -> Result<PageFacts, Fault> {
-        let rows_json = Json::Array(rows.rows.clone());
+        let rows_json = Json::Array(rows.list.clone());
         let reply = &rows.reply.document;
         let roots = [
             names,
@@ -147,7 +147,7 @@ impl ManifestSource {
             ],
         ]
         .concat();
-        let full = rows.rows.len() >= reading.page_size as usize;
+        let full = rows.list.len() >= reading.page_size as usize;
         let found = self.wire.with_frame(&roots, |frame| {
             let token = reading
                 .token
@@ -160,8 +160,8 @@ impl ManifestSource {
                 (None, Some(_)) => token.is_some(),
                 (None, None) => full,
             };
-            let mut values = Vec::with_capacity(rows.rows.len());
-            for row in &rows.rows {
+            let mut values = Vec::with_capacity(rows.list.len());
+            for row in &rows.list {
                 let roots = [("item", row)];
                 values.push(match &reading.value {
                     Some(program) => value_of(program, &frame.with(&roots))?,

@@ -239,9 +239,9 @@ pub(super) fn compile(
         allowed,
         known: Vec::new(),
     };
-    let compiled = plan.steps(steps, scope, path, 0);
+    let done = plan.steps(steps, scope, path, 0);
     let with_steps = plan.scope(scope);
-    (compiled, with_steps)
+    (done, with_steps)
 }
 
 struct Plan<'a> {
@@ -272,7 +272,7 @@ impl Plan<'_> {
             return Vec::new();
         }
         let mut names = BTreeSet::new();
-        let mut compiled = Vec::with_capacity(steps.len());
+        let mut done = Vec::with_capacity(steps.len());
         for step in steps {
             let path = format!("{path}.{}", step.name.as_str());
             if !names.insert(step.name.as_str())
@@ -280,10 +280,10 @@ impl Plan<'_> {
             {
                 self.wrong(step, &path, "two steps have this name");
             }
-            compiled.push(self.step(step, scope, &path, depth));
+            done.push(self.step(step, scope, &path, depth));
             self.known.push(step.name.as_str().to_owned());
         }
-        compiled
+        done
     }
 
     fn wrong(&mut self, step: &Step, path: &str, message: &str) {

@@ -1,6 +1,6 @@
 //! Documents with computed parts, compiled ([`Node`]) and evaluated.
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use super::scope::{Compiler, Frame, Trouble};
 use super::text::{Branch, Tree};
@@ -26,21 +26,31 @@ pub(super) enum Node {
         value: Box<Node>,
         otherwise: Option<Box<Node>>,
     },
+    Let {
+        names: Vec<(String, Node)>,
+        value: Box<Node>,
+    },
 }
 
-/// `{ each = "list", as = "line", when = "…", key = "…", value = … }`
+/// `{ each = "list", as = "line", index = "n", when = "…", key = "…", flat = …, value = … }`
 #[derive(Debug, Clone)]
 pub(super) struct Each {
     list: Program,
     name: String,
+    index: Option<String>,
     condition: Option<Program>,
     key: Option<Template>,
+    flat: bool,
     value: Node,
 }
 
-const DIRECTIVES: [(&str, &[&str]); 4] = [
+const DIRECTIVES: [(&str, &[&str]); 5] = [
     ("expr", &["expr", "optional"]),
-    ("each", &["each", "as", "when", "key", "value"]),
+    (
+        "each",
+        &["each", "as", "index", "when", "key", "flat", "value"],
+    ),
+    ("let", &["let", "value"]),
     ("when", &["when", "value", "else"]),
     ("literal", &["literal"]),
 ];
@@ -109,6 +119,7 @@ impl Compiler {
             "expr" => directive.expr(scope),
             "each" => directive.each(scope),
             "when" => directive.when(scope),
+            "let" => directive.names(scope),
             _ => directive.literal(),
         }
     }
@@ -144,6 +155,17 @@ impl<'a> Directive<'a> {
         Some(self.compiler.program(text, tree.0.span(), scope, self.path))
     }
 
+    fn flag(&mut self, name: &str) -> bool {
+        match self.get(name).map(|tree| tree.0.get_ref()) {
+            None => false,
+            Some(Branch::Scalar(Json::Bool(flag))) => *flag,
+            Some(_) => {
+                self.wrong(&format!("`{name}` must be true or false"));
+                false
+            }
+        }
+    }
+
     fn needed(&mut self, name: &str, scope: &Scope) -> Node {
         let Some(tree) = self.get(name) else {
             self.wrong(&format!("`{name}` is missing"));
@@ -153,14 +175,7 @@ impl<'a> Directive<'a> {
     }
 
     fn expr(&mut self, scope: &Scope) -> Node {
-        let optional = match self.get("optional").map(|tree| tree.0.get_ref()) {
-            None => false,
-            Some(Branch::Scalar(Json::Bool(optional))) => *optional,
-            Some(_) => {
-                self.wrong("`optional` must be true or false");
-                false
-            }
-        };
+        let optional = self.flag("optional");
         let Some(program) = self.program("expr", scope) else {
             return Node::Const(Json::Null);
         };
@@ -175,8 +190,19 @@ impl<'a> Directive<'a> {
                 "it".to_owned()
             }
         };
+        let index = match self.get("index").map(|tree| tree.0.get_ref()) {
+            Some(Branch::Text(name)) if !name.is_empty() => Some(name.clone()),
+            None => None,
+            Some(_) => {
+                self.wrong("`index` must name the element's number, from 0");
+                None
+            }
+        };
         let list = self.program("each", scope);
-        let inner = scope.clone().root(&name, Type::Dyn);
+        let mut inner = scope.clone().root(&name, Type::Dyn);
+        if let Some(index) = &index {
+            inner = inner.root(index, Type::Number);
+        }
         let condition = self.program("when", &inner);
         let key = self.get("key").and_then(|tree| match tree.0.get_ref() {
             Branch::Text(text) => {
@@ -187,6 +213,7 @@ impl<'a> Directive<'a> {
             }
             _ => None,
         });
+        let flat = self.flag("flat");
         let value = self.needed("value", &inner);
         let Some(list) = list else {
             return Node::Const(Json::Null);
@@ -194,8 +221,10 @@ impl<'a> Directive<'a> {
         Node::Each(Box::new(Each {
             list,
             name,
+            index,
             condition,
             key,
+            flat,
             value,
         }))
     }
@@ -213,6 +242,33 @@ impl<'a> Directive<'a> {
             condition,
             value,
             otherwise,
+        }
+    }
+
+    fn names(&mut self, scope: &Scope) -> Node {
+        let groups: Vec<&Tree> = match self.get("let") {
+            None => Vec::new(),
+            Some(tree) => match tree.0.get_ref() {
+                Branch::List(items) => items.iter().collect(),
+                _ => vec![tree],
+            },
+        };
+        let mut inner = scope.clone();
+        let mut names = Vec::new();
+        for group in groups {
+            let Branch::Table(entries) = group.0.get_ref() else {
+                self.wrong("`let` must be a table of names and values, or a list of such tables");
+                continue;
+            };
+            let outer = inner.clone();
+            for (name, tree) in entries {
+                names.push((name.clone(), self.compiler.tree(tree, &outer, self.path)));
+                inner = inner.root(name, Type::Dyn);
+            }
+        }
+        Node::Let {
+            names,
+            value: Box::new(self.needed("value", &inner)),
         }
     }
 
@@ -275,6 +331,20 @@ impl Node {
                 Ok(Some(map.into()))
             }
             Self::Each(each) => each.eval(frame).map(Some),
+            Self::Let { names, value } => {
+                let mut known: Vec<(&str, Json)> = Vec::with_capacity(names.len());
+                for (name, node) in names {
+                    let roots: Vec<(&str, &Json)> =
+                        known.iter().map(|(name, it)| (*name, it)).collect();
+                    let json = node
+                        .json(&frame.with(&roots))
+                        .map_err(|it| it.within(name))?;
+                    known.push((name, json));
+                }
+                let roots: Vec<(&str, &Json)> =
+                    known.iter().map(|(name, it)| (*name, it)).collect();
+                value.eval(&frame.with(&roots))
+            }
             Self::When {
                 condition,
                 value,
@@ -303,7 +373,9 @@ impl Each {
         let list = elements(&self.list, frame)?;
         let (mut values, mut map) = (Vec::with_capacity(list.len()), Map::new());
         for (n, item) in list.iter().enumerate() {
-            let roots = [(self.name.as_str(), item)];
+            let number = Json::from(n);
+            let mut roots = vec![(self.name.as_str(), item)];
+            roots.extend(self.index.as_deref().map(|index| (index, &number)));
             let inner = frame.with(&roots);
             let here = |trouble: Trouble| trouble.within(&format!("[{n}]"));
             if let Some(condition) = &self.condition {
@@ -318,7 +390,10 @@ impl Each {
                 continue;
             };
             let Some(key) = &self.key else {
-                values.push(value);
+                match value {
+                    Json::Array(inner) if self.flat => values.extend(inner),
+                    value => values.push(value),
+                }
                 continue;
             };
             let key = key
@@ -336,13 +411,21 @@ impl Each {
     }
 }
 
-/// The elements of a list that an expression gives, bounded.
+/// The elements of a list that an expression gives, or `{ key, value }` for each of a map; bounded.
 pub(super) fn elements(list: &Program, frame: &Frame<'_>) -> Result<Vec<Json>, Trouble> {
     let value = list.eval(frame).map_err(|error| Trouble::new(&error))?;
     let kind = value.kind();
-    let items = match value {
+    let entry = |(key, value)| json!({ "key": key, "value": value });
+    let items: Vec<Json> = match value {
         Value::List(items) => items.into_iter().map(Value::into_json).collect(),
         Value::Json(Json::Array(items)) => items.clone(),
+        Value::Json(Json::Object(fields)) => fields.iter().map(entry).collect(),
+        Value::Map(fields) => {
+            let fields = fields.into_iter();
+            fields
+                .map(|(key, value)| json!({ "key": key, "value": value.into_json() }))
+                .collect()
+        }
         _ => return Err(Trouble::told(format!("expected a list, found {kind}"))),
     };
     if items.len() > MAX_EACH {

@@ -27,7 +27,7 @@ const MAX_REMEMBERED: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) fault: Fault,
-    pub(super) reply: Option<Reply>,
+    pub(super) reply: Option<Box<Reply>>,
 }
 
 impl From<Fault> for Failure {
@@ -144,14 +144,14 @@ impl Wire {
         else {
             return Ok(reply);
         };
-        if fault.class == Class::Throttle {
+        if fault.class == Class::Throttle && reply.status != 429 {
             let retry_after = fault.retry_after;
             let feedback = crate::transport::http::Feedback::Throttled { retry_after };
             http.observe(&call.bucket, feedback);
         }
         Err(Failure {
             fault,
-            reply: Some(reply),
+            reply: Some(Box::new(reply)),
         })
     }
 
@@ -239,13 +239,11 @@ impl Wire {
         let mut roots = self.roots(None);
         roots.push(("secret", &self.values.secrets));
         let mut document = self
-            .log_in_step(&login.login, &login.capture, &roots, &[])
+            .log_in_step(&login.first, &login.capture, &roots, &[])
             .await?;
         if let Some((call, capture)) = &login.then {
             roots.push(("session", &document));
-            let roots_of_proof = [("session", &document), ("secret", &self.values.secrets)];
-            let tables = &self.manifest.tables;
-            let frame = Frame::new(&roots_of_proof, tables);
+            let frame = Frame::new(&roots, &self.manifest.tables);
             let proof = secret_headers(&login.headers, &frame).map_err(|it| not_captured(&it))?;
             let more = self.log_in_step(call, capture, &roots, &proof).await?;
             document = merged(document, more);

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub use clock::SystemClock;
 pub use open::{open_store, store_path};
+pub use rules::of as engine_rules;
 
 use crate::clock::Clock;
 use crate::connector::Connection;
@@ -35,6 +36,9 @@ use crate::id::ConnectionName;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Vitals;
 use crate::topology::Plan;
+
+/// How long the engine's thread may take to close the store.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// A running daemon.
 #[derive(Debug)]
@@ -81,13 +85,13 @@ impl Runtime {
     pub fn start(
         plan: Arc<Plan>,
         store: Box<dyn Store>,
-        clock: Arc<dyn Clock>,
+        clock: &Arc<dyn Clock>,
         seed: u64,
     ) -> Result<Self, StartError> {
         let rules = Arc::new(rules::of(&plan).map_err(StartError::Fault)?);
-        let connections = Arc::new(open::connections(&plan, &clock).map_err(StartError::Fault)?);
+        let connections = Arc::new(open::connections(&plan, clock).map_err(StartError::Fault)?);
         let engine =
-            Engine::open(store, rules, Arc::clone(&clock), seed).map_err(StartError::Engine)?;
+            Engine::open(store, rules, Arc::clone(clock), seed).map_err(StartError::Engine)?;
         let (service, handle) = Service::new(engine);
         let thread = std::thread::Builder::new()
             .name("engine".into())
@@ -95,7 +99,7 @@ impl Runtime {
             .map_err(|error| StartError::Fault(Fault::bug("no_thread", error.to_string())))?;
         let runtime = Self {
             engine: handle,
-            vitals: Vitals::new(Arc::clone(&clock)),
+            vitals: Vitals::new(Arc::clone(clock)),
             connections,
             plan,
             reading: CancellationToken::new(),
@@ -103,7 +107,7 @@ impl Runtime {
             tasks: TaskTracker::new(),
             thread: Some(thread),
         };
-        runtime.spawn_all(&clock);
+        runtime.spawn_all(clock);
         Ok(runtime)
     }
 
@@ -167,10 +171,17 @@ impl Runtime {
         let thread = self.thread.take();
         drop(self); // the last handles, so that the engine's loop ends
         let Some(thread) = thread else { return Ok(()) };
-        let ended = tokio::task::spawn_blocking(move || thread.join()).await;
-        match ended {
-            Ok(Ok(engine)) => engine.map(drop),
-            _ => Ok(()), // the thread panicked; the panic is in the log and the store is as committed
+        // A task that did not end in time still holds the engine; what it commits is whole or absent.
+        let until = clock.monotonic() + CLOSING;
+        while !thread.is_finished() {
+            if clock.monotonic() >= until {
+                return Ok(());
+            }
+            clock.sleep(Duration::from_millis(20)).await;
+        }
+        match thread.join() {
+            Ok(engine) => engine.map(drop),
+            Err(_) => Ok(()), // it panicked; the panic is in the log and the store is as committed
         }
     }
 }

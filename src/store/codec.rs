@@ -61,16 +61,18 @@ pub fn decode<T: Versioned>(bytes: &[u8], row: impl Fn() -> String) -> Result<T,
         });
     }
     if version == T::VERSION {
-        return serde_json::from_slice(body)
-            .map_err(|error| corrupt(format!("it is no {}: {error}", T::NAME)));
+        return serde_json::from_slice(body).map_err(|error| {
+            corrupt(format!("it is no {}: {}", T::NAME, without_content(&error)))
+        });
     }
     let old: Value = serde_json::from_slice(body)
         .map_err(|error| corrupt(format!("version {version} is no JSON: {error}")))?;
     let new = T::migrate(version, old).map_err(&corrupt)?;
     serde_json::from_value(new).map_err(|error| {
         corrupt(format!(
-            "migrated from version {version}, it is no {}: {error}",
-            T::NAME
+            "migrated from version {version}, it is no {}: {}",
+            T::NAME,
+            without_content(&error)
         ))
     })
 }
@@ -85,6 +87,19 @@ pub fn check_shape(bytes: &[u8], row: impl Fn() -> String) -> Result<u8, StoreEr
             row(),
             format!("it is no JSON: {error}"),
         )),
+    }
+}
+
+/// What serde says, unless it quotes the content of the row: a message may be logged and stored, and
+/// what stands in a row may be somebody's name.
+fn without_content(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let names_a_field = text.starts_with("missing field") || text.starts_with("unknown field");
+    match error.classify() {
+        serde_json::error::Category::Data if !names_a_field => {
+            format!("a value does not fit at column {}", error.column())
+        }
+        _ => text,
     }
 }
 
@@ -213,6 +228,13 @@ mod tests {
         let message = |bytes: &[u8]| decode::<Sample>(bytes, row).unwrap_err().to_string();
         assert!(message(b"").starts_with("row sample(a) is damaged: it is empty; run `crossdock"));
         assert!(message(b"\x02{").contains("it is no sample: EOF while parsing"));
+        assert!(message(b"\x02{}").contains("it is no sample: missing field `title`"));
+        let quoted = message(b"\x02{\"title\":\"\",\"count\":\"Ada\"}");
+        assert!(
+            quoted.contains("a value does not fit at column 25"),
+            "{quoted}"
+        );
+        assert!(!quoted.contains("Ada"));
         assert!(message(b"\x01{}").contains("version 1 without `name`"));
         assert!(message(b"\x00{}").contains("version 0"));
         assert!(message(b"\x03{}").contains("has format 3, this crossdock reads up to 2"));

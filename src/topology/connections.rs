@@ -35,6 +35,12 @@ pub(super) fn plan<'a>(
         draft.specs.insert(name, spec);
         check_limits(draft, name, settings, spec);
         let streams = streams(draft, name, settings, spec);
+        if !draft
+            .loaded
+            .is_resolved(&["connection", name.as_str(), "settings"])
+        {
+            continue;
+        }
         let configured = match connector.configure(&settings.settings.0) {
             Ok(configured) => configured,
             Err(findings) => {
@@ -175,8 +181,8 @@ fn check_times(
     if planned.overlap < planned.settle_lag {
         let (overlap, lag) = (planned.overlap.as_secs(), planned.settle_lag.as_secs());
         let message = format!(
-            "the overlap is {overlap} s, but it takes {lag} s until a moment is complete over there: \
-             what shows late would be missed"
+            "the overlap is {overlap} s, but it takes {lag} s until a moment is complete over \
+             there: what shows late would be missed"
         );
         let named = if settings.overlap_secs.is_some() {
             "overlap_secs"
@@ -201,8 +207,8 @@ fn check_times(
 pub(super) fn always_stale(freshness: Duration, poll: Duration) -> (String, String) {
     let (freshness, poll) = (freshness.as_secs(), poll.as_secs());
     let message = format!(
-        "`freshness_secs` is {freshness}, but it is read every {poll} s: it would be unknown before \
-         it is read again"
+        "`freshness_secs` is {freshness}, but it is read every {poll} s: it would be unknown \
+         before it is read again"
     );
     (
         message,
@@ -268,15 +274,10 @@ pub(super) fn check_connection(
     path: &[&str],
     name: &ConnectionName,
 ) -> bool {
-    if draft.config.connection.contains_key(name) {
+    let known = draft.names("connection");
+    if known.contains(&name.as_str()) {
         return true;
     }
-    let known: Vec<&str> = draft
-        .config
-        .connection
-        .keys()
-        .map(ConnectionName::as_str)
-        .collect();
     let help = match known.as_slice() {
         [] => format!("add [connection.{name}]"),
         known => suggest(Some(name.as_str()), known),

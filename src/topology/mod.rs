@@ -1,8 +1,8 @@
 //! From a configuration and the known connectors to a plan, or to all findings at once.
 //!
-//! A [`Plan`] is plain data: every name in it exists, every stream can do what is asked of it, every
-//! default is settled. The runtime builds from it and looks at the configuration no more. What changes
-//! between two plans is told by [`diff`].
+//! A [`Plan`] is plain data: every name in it exists, every stream can do what is asked of it,
+//! every default is settled. The runtime builds from it and looks at the configuration no more.
+//! What changes between two plans is told by [`diff`].
 
 mod connections;
 mod diff;
@@ -172,7 +172,8 @@ pub struct PriceGuard {
 
 /// Makes a plan of a configuration, with the connectors that there are.
 ///
-/// Pure, as [`Connector::configure`] is.
+/// Pure, as [`Connector::configure`] is. Takes a configuration with findings too, to add its own to
+/// them.
 ///
 /// # Errors
 /// All findings, those about connectors' settings included.
@@ -180,15 +181,19 @@ pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagno
     let config = &loaded.config;
     let mut draft = Draft {
         config,
+        loaded,
         document: &loaded.document,
         specs: BTreeMap::new(),
-        findings: loaded.warnings.clone(),
+        findings: loaded.findings.clone(),
     };
     let mut connections = connections::plan(&mut draft, registry);
     let routes = routes::plan(&mut draft);
     let (pools, publishes) = stock::plan(&mut draft);
     routes::check_graph(&mut draft);
-    unused(&mut draft);
+    if loaded.is_whole {
+        unused(&mut draft);
+        stock::check_sales(&mut draft);
+    }
     if draft.findings.has_errors() {
         return Err(draft.findings);
     }
@@ -224,6 +229,8 @@ pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagno
 
 /// What is known while a plan is made.
 struct Draft<'a> {
+    loaded: &'a Loaded,
+    /// Without the sections that are wrong.
     config: &'a Config,
     document: &'a Document,
     /// Of the connections whose connector exists. About the others nothing more is said.
@@ -231,7 +238,12 @@ struct Draft<'a> {
     findings: Diagnostics,
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    /// The names in a section, those of wrong tables too: a reference to one of them is right.
+    fn names(&self, section: &str) -> Vec<&'a str> {
+        self.document.names(section)
+    }
+
     fn error(&mut self, code: &'static str, path: &[&str], message: String, help: &str) {
         let finding = self.document.error(code, path, message);
         self.findings.push(if help.is_empty() {

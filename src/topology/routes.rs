@@ -34,10 +34,12 @@ fn check(draft: &mut Draft<'_>, name: &str, route: &RouteSettings) {
         let help = "name a mapping, or the same stream on both sides";
         draft.error(codes::STREAMS_DIFFER, &["route", name, "to"], message, help);
     }
-    if let Some(mapping) = &route.mapping
-        && !draft.config.mapping.contains_key(mapping)
+    let known = draft.names("mapping");
+    if let Some(mapping) = route
+        .mapping
+        .as_ref()
+        .filter(|name| !known.contains(&name.as_str()))
     {
-        let known: Vec<&str> = draft.config.mapping.keys().map(String::as_str).collect();
         let help = match known.as_slice() {
             [] => format!("add [mapping.{mapping}]"),
             known => suggest(Some(mapping), known),
@@ -177,13 +179,18 @@ fn check_cycles(draft: &mut Draft<'_>) {
             }
             let names: Vec<String> = way.iter().map(|arrow| arrow.from.to_string()).collect();
             let circle = format!("{} -> {}", names.join(" -> "), arrow.from);
-            let message = format!("{stream} run in a circle: {circle}");
+            let rules: Vec<String> = way
+                .iter()
+                .map(|arrow| format!("{}.{}", arrow.path[0], arrow.path[1]))
+                .collect();
+            let rules = rules.join(" and ");
+            let message = format!("{stream} would run in a circle: {circle}");
             let help = if stream == Stream::Stock || is_event(stream) {
-                "what comes back would be carried on for ever: remove one of these"
+                format!("what comes back would be carried on for ever: remove one of {rules}")
             } else {
-                "remove one of these, or say in [owner] whose value wins"
+                format!("remove one of {rules}, or say in [owner] whose value wins")
             };
-            draft.error(codes::CYCLE, &arrow.path, message, help);
+            draft.error(codes::CYCLE, &arrow.path, message, &help);
         }
     }
 }

@@ -33,14 +33,14 @@ pub(super) fn plan(draft: &mut Draft<'_>) -> (BTreeMap<String, PlannedPool>, Vec
         check_publish(draft, name, rule);
         publishes.push(plan_publish(name, rule));
     }
-    check_routes(draft);
     (pools, publishes)
 }
 
 fn plan_pool(draft: &mut Draft<'_>, name: &str, pool: &PoolSettings) -> Option<PlannedPool> {
-    let path = ["pool", name, "members"];
     let mut members = Vec::new();
-    for member in &pool.members {
+    for (index, member) in pool.members.iter().enumerate() {
+        let index = index.to_string();
+        let path = ["pool", name, "members", &index];
         if is_stock(draft, &path, &member.stream) {
             check_endpoint(draft, &path, &member.stream, Use::Read);
         }
@@ -96,8 +96,8 @@ fn check_fulfilment(draft: &mut Draft<'_>, path: &[&str], name: &ConnectionName)
         .is_some_and(|stream| stream.read);
     if on_hand && !readable {
         let message = format!(
-            "reservations would never be taken off: the stock of `{name}` falls when goods leave, but \
-             its connector `{}` cannot read shipments",
+            "reservations would never be taken off: the stock of `{name}` falls when goods leave, \
+             but its connector `{}` cannot read shipments",
             spec.name
         );
         let help = "name the connection whose shipments can be read, or set its stock_basis";
@@ -146,19 +146,21 @@ fn check_shared(draft: &mut Draft<'_>) {
     let config = draft.config;
     let mut seen: Vec<(&str, &PoolMember)> = Vec::new();
     for (name, pool) in &config.pool {
-        for member in &pool.members {
+        for (index, member) in pool.members.iter().enumerate() {
+            let index = index.to_string();
             let clash = seen.iter().find(|(_, other)| overlap(member, other));
             if let Some((other, _)) = clash {
                 let message = if *other == name {
                     format!("`{}` is in the pool `{name}` twice", member.stream)
                 } else {
                     format!(
-                        "`{}` is in the pools `{other}` and `{name}`: the same unit would be sold from both",
+                        "`{}` is in the pools `{other}` and `{name}`: \
+                         the same unit would be sold from both",
                         member.stream
                     )
                 };
                 let help = "put it in one pool, or give each its own `locations`";
-                let path = ["pool", name, "members"];
+                let path = ["pool", name, "members", &index];
                 draft.error(codes::SOLD_FROM_TWO_POOLS, &path, message, help);
             }
             seen.push((name, member));
@@ -178,8 +180,8 @@ fn check_publish(draft: &mut Draft<'_>, name: &str, rule: &PublishSettings) {
     if is_stock(draft, &["publish", name, "to"], &rule.to) {
         check_endpoint(draft, &["publish", name, "to"], &rule.to, Use::Write);
     }
-    let Some(pool) = draft.config.pool.get(&rule.pool) else {
-        let known: Vec<&str> = draft.config.pool.keys().map(String::as_str).collect();
+    let known = draft.names("pool");
+    if !known.contains(&rule.pool.as_str()) {
         let help = match known.as_slice() {
             [] => format!("add [pool.{}]", rule.pool),
             known => suggest(Some(&rule.pool), known),
@@ -191,6 +193,8 @@ fn check_publish(draft: &mut Draft<'_>, name: &str, rule: &PublishSettings) {
             message,
             &help,
         );
+    }
+    let Some(pool) = draft.config.pool.get(&rule.pool) else {
         return;
     };
     if pool
@@ -214,7 +218,7 @@ fn check_publish(draft: &mut Draft<'_>, name: &str, rule: &PublishSettings) {
 }
 
 /// A channel that sells but whose orders are not read oversells the pool.
-fn check_routes(draft: &mut Draft<'_>) {
+pub(super) fn check_sales(draft: &mut Draft<'_>) {
     let config = draft.config;
     let sells = |draft: &Draft<'_>, connection: &ConnectionName| {
         let orders = draft
@@ -238,8 +242,8 @@ fn check_routes(draft: &mut Draft<'_>) {
             _ => continue,
         };
         let message = format!(
-            "`{channel}` is told what it may sell, but {problem}: what it sells is not taken off the \
-             pool `{}`",
+            "`{channel}` is told what it may sell, but {problem}: what it sells is not taken off \
+             the pool `{}`",
             rule.pool
         );
         let help = format!("add a route from = \"{channel}.orders\" with mode = \"apply\"");

@@ -1,7 +1,8 @@
 //! How long a million small values take on their way into the store, and a changed hundredth.
 //!
 //! `cargo bench --bench store_blocks [-- <directory>]`; the directory is emptied first and should be
-//! on the disk in question. Times depend on the machine: compare runs of one sitting only.
+//! on the disk in question. Times depend on the machine: compare runs of one sitting only, and on a busy
+//! machine the CPU seconds, which count all threads of the process.
 
 #![allow(
     clippy::print_stdout,
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crossdock::store::dir::Birth;
 use crossdock::store::sled::{SledStore, compact};
-use crossdock::store::table::STATE;
+use crossdock::store::table::CELL;
 use crossdock::store::{Blocks, MAX_BATCH_ROWS, Store, Txn, WriteBatch};
 
 const KEYS: u32 = 1_000_000;
@@ -83,6 +84,7 @@ fn merge(what: &str, store: &mut SledStore, data: &[(String, [u8; VALUE_BYTES])]
         .map(|(key, value)| (key.as_str(), Some(value)))
         .peekable();
     let (mut rows, mut bytes, mut commits, mut merging) = (0, 0, 0, Duration::ZERO);
+    let cpu = cpu_seconds();
     let ((), total) = timed(|| {
         loop {
             let ((step, batch), time) = timed(|| {
@@ -102,10 +104,11 @@ fn merge(what: &str, store: &mut SledStore, data: &[(String, [u8; VALUE_BYTES])]
             }
         }
     });
+    let cpu = cpu_seconds() - cpu;
     let disk = megabytes(store.size_on_disk().unwrap());
     let written = bytes as f64 / 1e6;
     println!(
-        "{what}: {total:.3?} of which merging {merging:.3?}; {rows} rows, {written:.1} MB in \
+        "{what}: {total:.3?} ({cpu:.2} CPU s) of which merging {merging:.3?}; {rows} rows, {written:.1} MB in \
          {commits} commits; {disk:.0} MB on disk"
     );
 }
@@ -164,13 +167,30 @@ fn compaction(dir: &Path) {
 }
 
 fn blocks() -> Blocks {
-    Blocks::new(STATE, &("north", "stock"))
+    Blocks::new(CELL, &("north", "stock"))
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let begin = Instant::now();
     let done = work();
     (done, begin.elapsed())
+}
+
+/// User and system time of this process, from Linux; zero elsewhere.
+fn cpu_seconds() -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The fields behind the name, which stands in brackets: the 12th and 13th are the times.
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace();
+    let ticks = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<f64>().ok());
+    ticks.sum::<f64>() / TICKS_PER_SECOND
 }
 
 fn megabytes(bytes: u64) -> f64 {

@@ -6,5 +6,8 @@
     reason = "a test may panic"
 )]
 
+mod cli;
+mod config;
 mod feeds;
 mod store_crash;
+mod tidy;

@@ -1,0 +1,77 @@
+//! `crossdock config`: what is in force, and the schema for editors.
+
+use std::io;
+
+use clap::{Args, Subcommand};
+
+use super::{Exit, Global, Shell};
+use crate::config::{self, Credentials, render};
+
+/// Show the configuration in force, or its schema
+#[derive(Debug, Args)]
+pub(super) struct Config {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Print what is in force, defaults included and secrets left out
+    Show,
+    /// Print the JSON Schema, for editors: save it as crossdock.schema.json beside the
+    /// configuration
+    Schema,
+}
+
+pub(super) fn run(command: &Config, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    match command.what {
+        What::Schema => {
+            writeln!(shell.out, "{:#}", config::schema())?;
+            Ok(Exit::Ok)
+        }
+        What::Show => show(global, shell),
+    }
+}
+
+fn show(global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    // Credentials are not shown, so they need not be there.
+    let loaded = match config::load(
+        &global.path(shell.around),
+        shell.around,
+        Credentials::Assumed,
+    ) {
+        Ok(loaded) => loaded,
+        Err(findings) => {
+            write!(
+                shell.err,
+                "{}",
+                render::text(&findings, global.style(shell))
+            )?;
+            return Ok(Exit::Config);
+        }
+    };
+    let registry = shell.registry;
+    let is_secret = |connector: &str, setting: &str| {
+        let connector = registry.iter().find(|known| known.spec().name == connector);
+        connector.is_some_and(|connector| is_write_only(&connector.spec().settings_schema, setting))
+    };
+    write!(shell.out, "{}", config::show(&loaded, &is_secret))?;
+    Ok(Exit::Ok)
+}
+
+/// Whether a schema of settings marks one of them as a secret.
+fn is_write_only(schema: &serde_json::Value, setting: &str) -> bool {
+    let Some(property) = schema
+        .get("properties")
+        .and_then(|known| known.get(setting))
+    else {
+        return false;
+    };
+    let write_only = property
+        .get("writeOnly")
+        .and_then(serde_json::Value::as_bool);
+    write_only == Some(true)
+        || property
+            .get("format")
+            .is_some_and(|format| format == "password")
+}

@@ -1,0 +1,518 @@
+//! `status`, `queue`, `plan`, `quarantine`, `explain` and `connection`: looking, and mending by hand.
+
+use std::io;
+
+use clap::{Args, Subcommand};
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use super::ask::ask;
+use super::{Exit, Global, Shell};
+use crate::id::ConnectionName;
+use crate::record::Stream;
+use crate::server::admin::Request;
+
+/// Show how it stands: streams, queues, totals of each route
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show the deliveries that wait, oldest first
+#[derive(Debug, Args)]
+pub(super) struct Queue {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+}
+
+/// Show what would be written by routes that observe
+#[derive(Debug, Args)]
+pub(super) struct PlanCommand {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+}
+
+/// What cannot succeed as it is: look, mend, try again, let go
+#[derive(Debug, Args)]
+pub(super) struct Quarantine {
+    #[command(subcommand)]
+    command: QuarantineCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum QuarantineCommand {
+    /// All of it, oldest first
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// One, with its record; personal data is masked
+    Show {
+        /// Its number
+        number: u64,
+    },
+    /// Replace the record that would be delivered or mapped
+    Edit {
+        /// Its number
+        number: u64,
+        /// A file with the new record as JSON
+        file: std::path::PathBuf,
+    },
+    /// Try again
+    Retry {
+        /// Their numbers
+        #[arg(required = true)]
+        numbers: Vec<u64>,
+    },
+    /// Let go; what an order reserved stays reserved
+    Dismiss {
+        /// Their numbers
+        #[arg(required = true)]
+        numbers: Vec<u64>,
+        /// Why; kept in the journal
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// Tell why a thing is as it is
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    #[command(subcommand)]
+    command: ExplainCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ExplainCommand {
+    /// The life of an order: its number, our id, or CONNECTION:ID
+    Order {
+        /// Which
+        name: String,
+    },
+    /// The life of a shipment: our id, or CONNECTION:ID
+    Shipment {
+        /// Which
+        name: String,
+    },
+    /// Why a channel is told its number of a SKU
+    Stock {
+        /// Which SKU
+        sku: String,
+        /// Only this channel
+        connection: Option<String>,
+    },
+}
+
+/// Something about one connection
+#[derive(Debug, Args)]
+pub(super) struct Connection {
+    #[command(subcommand)]
+    command: ConnectionCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConnectionCommand {
+    /// Let deliveries to a paused connection go on
+    Resume {
+        /// Which
+        name: String,
+    },
+}
+
+pub(super) fn status(command: &Status, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    ask(&Request::Status, global, shell, |value, shell| {
+        if command.json {
+            return json(value, shell);
+        }
+        let streams = rows(
+            &value["streams"],
+            &["connection", "stream", "cursor", "accepted_at"],
+        );
+        table(
+            shell,
+            &["connection", "stream", "read up to", "last accepted"],
+            streams,
+        )?;
+        let queue = rows(
+            &value["queue"],
+            &["sink", "stream", "state", "count", "oldest"],
+        );
+        table(
+            shell,
+            &["to", "stream", "state", "waiting", "oldest"],
+            queue,
+        )?;
+        let differences = rows(&value["differences"], &["sink", "stream", "count"]);
+        table(shell, &["to", "stream", "not told yet"], differences)?;
+        table(
+            shell,
+            &[
+                "route",
+                "writes",
+                "routed",
+                "delivered",
+                "filtered",
+                "quarantined",
+            ],
+            routes(value),
+        )?;
+        for (connection, why) in value["paused"].as_object().into_iter().flatten() {
+            writeln!(shell.out, "paused: {connection}: {}", text(why))?;
+        }
+        writeln!(shell.out, "in quarantine: {}", text(&value["quarantined"]))?;
+        Ok(Exit::Ok)
+    })
+}
+
+fn routes(value: &Value) -> Vec<Vec<String>> {
+    let routes = value["routes"].as_object().into_iter().flatten();
+    routes
+        .map(|(name, route)| {
+            let filtered = route["filtered"].as_object().into_iter().flatten();
+            let filtered: Vec<String> = filtered
+                .map(|(rule, count)| format!("{rule} {count}"))
+                .collect();
+            let writes = if route["applies"] == true {
+                "yes"
+            } else {
+                "observes"
+            };
+            vec![
+                name.clone(),
+                writes.to_owned(),
+                text(&route["routed"]),
+                text(&route["delivered"]),
+                filtered.join(", "),
+                text(&route["quarantined"]),
+            ]
+        })
+        .collect()
+}
+
+pub(super) fn queue(command: &Queue, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    let request = Request::Queue {
+        after: 0,
+        limit: command.limit,
+    };
+    ask(&request, global, shell, |value, shell| {
+        if command.json {
+            return json(value, shell);
+        }
+        events(value, shell)
+    })
+}
+
+pub(super) fn plan(
+    command: &PlanCommand,
+    global: &Global,
+    shell: &mut Shell<'_>,
+) -> io::Result<Exit> {
+    let applied: Vec<String> = match global.plan(shell)? {
+        Ok(plan) => {
+            let applied = plan
+                .routes
+                .iter()
+                .filter(|r| r.mode == crate::router::Mode::Apply);
+            applied.map(|route| route.name.to_string()).collect()
+        }
+        Err(exit) => return Ok(exit),
+    };
+    let request = Request::Queue {
+        after: 0,
+        limit: command.limit,
+    };
+    ask(&request, global, shell, |value, shell| {
+        let observed = value.as_array().into_iter().flatten();
+        let observed = observed.filter(|row| !applied.contains(&text(&row["route"])));
+        let observed = Value::Array(observed.cloned().collect());
+        if command.json {
+            return json(&observed, shell);
+        }
+        events(&observed, shell)
+    })
+}
+
+fn events(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    let found = value.as_array().into_iter().flatten().map(|row| {
+        vec![
+            text(&row["seq"]),
+            text(&row["sink"]),
+            text(&row["stream"]),
+            text(&row["operation"]),
+            text(&row["reference"]),
+            text(&row["state"]["is"]),
+            text(&row["attempts"]),
+            text(&row["last_fault"]["message"]),
+        ]
+    });
+    let found = found.collect();
+    table(
+        shell,
+        &[
+            "place",
+            "to",
+            "stream",
+            "what",
+            "of",
+            "state",
+            "tries",
+            "last trouble",
+        ],
+        found,
+    )?;
+    Ok(Exit::Ok)
+}
+
+pub(super) fn quarantine(
+    command: &Quarantine,
+    global: &Global,
+    shell: &mut Shell<'_>,
+) -> io::Result<Exit> {
+    let request = match &command.command {
+        QuarantineCommand::List { .. } => Request::Quarantine {
+            after: 0,
+            limit: 1000,
+        },
+        QuarantineCommand::Show { number } => Request::QuarantineShow { number: *number },
+        QuarantineCommand::Retry { numbers } => Request::QuarantineRetry {
+            numbers: numbers.clone(),
+        },
+        QuarantineCommand::Dismiss { numbers, reason } => Request::QuarantineDismiss {
+            numbers: numbers.clone(),
+            reason: reason.clone(),
+        },
+        QuarantineCommand::Edit { number, file } => match read_record(file) {
+            Ok(record) => Request::QuarantineEdit {
+                number: *number,
+                record,
+            },
+            Err(message) => {
+                writeln!(shell.err, "crossdock: {}: {message}", file.display())?;
+                return Ok(Exit::Failed);
+            }
+        },
+    };
+    let as_table = matches!(command.command, QuarantineCommand::List { json: false });
+    ask(&request, global, shell, |value, shell| {
+        if !as_table {
+            return json(value, shell);
+        }
+        let found = value.as_array().into_iter().flatten().map(|row| {
+            vec![
+                text(&row["number"]),
+                text(&row["connection"]),
+                text(&row["stream"]),
+                text(&row["thing"]),
+                text(&row["stage"]),
+                text(&row["fault"]["message"]),
+                text(&row["since"]),
+            ]
+        });
+        let found = found.collect();
+        table(
+            shell,
+            &["number", "on", "stream", "what", "at", "why", "since"],
+            found,
+        )?;
+        Ok(Exit::Ok)
+    })
+}
+
+fn read_record(file: &std::path::Path) -> Result<Value, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
+}
+
+pub(super) fn explain(
+    command: &Explain,
+    global: &Global,
+    shell: &mut Shell<'_>,
+) -> io::Result<Exit> {
+    let request = match &command.command {
+        ExplainCommand::Order { name } => Request::Explain {
+            stream: Stream::Orders,
+            name: name.clone(),
+        },
+        ExplainCommand::Shipment { name } => Request::Explain {
+            stream: Stream::Shipments,
+            name: name.clone(),
+        },
+        ExplainCommand::Stock { sku, connection } => Request::ExplainStock {
+            sku: sku.clone(),
+            connection: connection.as_deref().map(ConnectionName::from),
+        },
+    };
+    ask(&request, global, shell, |value, shell| match &request {
+        Request::ExplainStock { .. } => stock(value, shell),
+        _ => lives(value, shell),
+    })
+}
+
+fn lives(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    let lives = value.as_array().cloned().unwrap_or_default();
+    if lives.is_empty() {
+        writeln!(shell.err, "crossdock: nothing of that name is known")?;
+        return Ok(Exit::Findings);
+    }
+    for life in lives {
+        let entity = &life["entity"];
+        writeln!(
+            shell.out,
+            "{} {}, from {}",
+            text(&entity["id"]),
+            text(&entity["key"]),
+            text(&entity["origin"])
+        )?;
+        for (connection, link) in entity["links"].as_object().into_iter().flatten() {
+            writeln!(
+                shell.out,
+                "  on {connection}: {} {}",
+                text(&link["remote_id"]),
+                text(&link["number"])
+            )?;
+        }
+        for entry in life["entries"].as_array().into_iter().flatten() {
+            let (at, what, detail) = (&entry[0], &entry[1]["what"], &entry[1]["detail"]);
+            writeln!(
+                shell.out,
+                "  {}  {:<12} {}",
+                text(at),
+                text(what),
+                text(detail)
+            )?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn stock(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    for reason in value.as_array().into_iter().flatten() {
+        let derivation = &reason["derivation"];
+        writeln!(shell.out, "{}", text(&reason["connection"]))?;
+        for member in derivation["members"].as_array().into_iter().flatten() {
+            let position = &member["position"];
+            let stale = if member["stale"] == true {
+                ", too old"
+            } else {
+                ""
+            };
+            writeln!(
+                shell.out,
+                "  + {:>8}  on hand at {} {} (read {}{stale})",
+                text(&position["on_hand"]),
+                text(&member["connection"]),
+                text(&member["location"]),
+                text(&position["read_at"]),
+            )?;
+        }
+        for taken in derivation["reservations"].as_array().into_iter().flatten() {
+            let (number, channel) = (text(&taken["order_number"]), text(&taken["channel"]));
+            let quantity = text(&taken["quantity"]);
+            writeln!(
+                shell.out,
+                "  - {quantity:>8}  ordered: {number} on {channel}"
+            )?;
+        }
+        writeln!(
+            shell.out,
+            "  = {:>8}  available",
+            text(&derivation["available"])
+        )?;
+        writeln!(
+            shell.out,
+            "    {:>8}  by the publish rule",
+            text(&derivation["published"])
+        )?;
+        writeln!(
+            shell.out,
+            "  + {:>8}  the channel's own open orders",
+            text(&derivation["own_open"])
+        )?;
+        writeln!(
+            shell.out,
+            "  = {:>8}  to be told",
+            text(&derivation["to_write"])
+        )?;
+        let told = &reason["published"];
+        writeln!(
+            shell.out,
+            "    {:>8}  told last, {}",
+            text(&told[0]),
+            text(&told[1])
+        )?;
+        for entry in reason["entries"].as_array().into_iter().flatten() {
+            let (before, after) = (text(&entry[1]["before"]), text(&entry[1]["after"]));
+            writeln!(
+                shell.out,
+                "  {}  {before} -> {after}: {}",
+                text(&entry[0]),
+                text(&entry[1]["detail"])
+            )?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+pub(super) fn connection(
+    command: &Connection,
+    global: &Global,
+    shell: &mut Shell<'_>,
+) -> io::Result<Exit> {
+    let ConnectionCommand::Resume { name } = &command.command;
+    let request = Request::Resume {
+        connection: name.as_str().into(),
+    };
+    ask(&request, global, shell, |value, shell| {
+        let word = if value["resumed"] == true {
+            "resumed"
+        } else {
+            "was not paused"
+        };
+        writeln!(shell.out, "{name} {word}")?;
+        Ok(Exit::Ok)
+    })
+}
+
+fn json(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    writeln!(shell.out, "{value:#}")?;
+    Ok(Exit::Ok)
+}
+
+fn rows(value: &Value, columns: &[&str]) -> Vec<Vec<String>> {
+    let rows = value.as_array().into_iter().flatten();
+    rows.map(|row| columns.iter().map(|column| text(&row[*column])).collect())
+        .collect()
+}
+
+/// A table; nothing at all when it has no rows.
+fn table(shell: &mut Shell<'_>, head: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(head.iter().map(|name| name.to_uppercase()));
+    table.add_rows(rows);
+    writeln!(shell.out, "{table}\n")
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

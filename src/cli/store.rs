@@ -1,0 +1,91 @@
+//! `crossdock store`: move the state between machines and engines, and look whether it is sound.
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Exit, Global, Shell};
+use crate::clock::Clock;
+use crate::engine::row_checks;
+use crate::id::uuid_at;
+use crate::runtime::{SystemClock, open_store, store_path};
+use crate::store::dir::Birth;
+use crate::store::portable;
+
+/// The state: export, import, check. The daemon must not run
+#[derive(Debug, Args)]
+pub(super) struct Store {
+    #[command(subcommand)]
+    command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreCommand {
+    /// Write everything to a file that any version from this one on can read
+    Export {
+        /// The file; it must not exist
+        file: PathBuf,
+    },
+    /// Fill a new store from such a file
+    Import {
+        /// The file
+        file: PathBuf,
+    },
+    /// Read every row and say what is damaged
+    Check,
+}
+
+pub(super) fn run(command: &Store, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    let plan = match global.plan(shell)? {
+        Ok(plan) => plan,
+        Err(exit) => return Ok(exit),
+    };
+    let clock = SystemClock::new();
+    let folder = store_path(&plan);
+    let at = clock.now();
+    let birth = Birth {
+        at,
+        id: uuid_at(at, fastrand::u128(..)),
+    };
+    let done = match &command.command {
+        StoreCommand::Export { file } => {
+            let out = std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(file)?;
+            open_store(&plan, &folder, &clock)
+                .and_then(|store| {
+                    portable::export(store.as_ref(), &mut io::BufWriter::new(out), at)
+                })
+                .map(|moved| format!("{} rows written to {}", moved.rows, file.display()))
+        }
+        StoreCommand::Import { file } => portable::import(file, &folder, birth)
+            .map(|moved| format!("{} rows read into {}", moved.rows, folder.display())),
+        StoreCommand::Check => match portable::check_dir(&folder, &row_checks()) {
+            Ok(checked) => {
+                for table in &checked.tables {
+                    let (name, rows, values) = (table.name, table.rows, table.values);
+                    writeln!(shell.out, "{name:<14} {rows:>10} rows {values:>10} values")?;
+                }
+                for problem in &checked.problems {
+                    writeln!(shell.out, "{problem}")?;
+                }
+                writeln!(shell.out, "{} problems", checked.problem_count)?;
+                let sound = checked.problem_count == 0;
+                return Ok(if sound { Exit::Ok } else { Exit::Findings });
+            }
+            Err(error) => Err(error),
+        },
+    };
+    match done {
+        Ok(said) => {
+            writeln!(shell.out, "{said}")?;
+            Ok(Exit::Ok)
+        }
+        Err(error) => {
+            writeln!(shell.err, "crossdock: {error}")?;
+            Ok(Exit::Store)
+        }
+    }
+}

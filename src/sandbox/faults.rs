@@ -1,0 +1,317 @@
+//! Faults on demand: what goes wrong on the way, decided by a seed and the number of the request.
+//!
+//! A request suffers at most one fault. The same seed, the same system and the same number of requests
+//! give the same faults, so a run can be repeated.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::audit::lock;
+
+/// What can go wrong with one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// 429; every second one with `Retry-After`. Nothing is processed.
+    Throttle,
+    /// 500 before anything is processed.
+    Error500,
+    /// Processed, then 500: the reply does not tell.
+    LateError500,
+    /// 503 with `Retry-After` before anything is processed.
+    Unavailable503,
+    /// Answered, but slowly.
+    Slow,
+    /// Processed, then the connection is reset in the middle of the reply.
+    Cut,
+    /// Processed, then the connection is closed without a reply.
+    AcceptThenDrop,
+    /// 200 with a maintenance page in HTML. Nothing is processed.
+    Html,
+    /// All tokens expire before the request is looked at.
+    TokenExpiry,
+    /// Rows that a reader is paging through change before this page is made.
+    PageShift,
+}
+
+impl FaultKind {
+    /// All of them, in the order in which they are drawn and shown.
+    pub const ALL: [Self; 10] = [
+        Self::Throttle,
+        Self::Error500,
+        Self::LateError500,
+        Self::Unavailable503,
+        Self::Slow,
+        Self::Cut,
+        Self::AcceptThenDrop,
+        Self::Html,
+        Self::TokenExpiry,
+        Self::PageShift,
+    ];
+
+    /// How a person reads it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Throttle => "throttled (429)",
+            Self::Error500 => "error 500",
+            Self::LateError500 => "done, then error 500",
+            Self::Unavailable503 => "unavailable (503)",
+            Self::Slow => "slow",
+            Self::Cut => "reply cut off",
+            Self::AcceptThenDrop => "done, then no reply",
+            Self::Html => "HTML instead of JSON",
+            Self::TokenExpiry => "token expired",
+            Self::PageShift => "rows moved between pages",
+        }
+    }
+
+    /// Whether the system acted although the caller cannot tell.
+    pub fn hides_an_effect(self) -> bool {
+        matches!(self, Self::LateError500 | Self::Cut | Self::AcceptThenDrop)
+    }
+
+    /// How much longer than usual a careful caller may need because of one such fault, beyond what
+    /// the plan itself makes it wait: the declared allowance of the statement.
+    pub fn allowance(self, plan: &FaultPlan) -> Duration {
+        let backoff = Duration::from_secs(2);
+        match self {
+            Self::Throttle | Self::Unavailable503 => plan.retry_after + backoff,
+            Self::Slow => plan.slow,
+            Self::PageShift => Duration::ZERO,
+            Self::TokenExpiry => Duration::from_secs(1),
+            Self::Error500 | Self::LateError500 | Self::Cut | Self::AcceptThenDrop | Self::Html => {
+                backoff
+            }
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.title())
+    }
+}
+
+/// How often what goes wrong at one system.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FaultPlan {
+    /// Where the decisions come from.
+    pub seed: u64,
+    /// How many of a hundred requests suffer each kind. A sum above 100 leaves the last kinds out.
+    pub percent: BTreeMap<FaultKind, f64>,
+    /// The longest delay of [`FaultKind::Slow`].
+    pub slow: Duration,
+    /// What `Retry-After` says, rounded up to whole seconds on the wire.
+    pub retry_after: Duration,
+    /// How far the system's clock (`Date` header and every timestamp) is ahead of true time.
+    pub clock_skew_secs: i64,
+}
+
+impl Default for FaultPlan {
+    /// Nothing goes wrong.
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            percent: BTreeMap::new(),
+            slow: Duration::from_secs(1),
+            retry_after: Duration::from_secs(1),
+            clock_skew_secs: 0,
+        }
+    }
+}
+
+impl FaultPlan {
+    /// Everything goes wrong now and then: in all, about `percent` of a hundred requests.
+    pub fn all(seed: u64, percent: f64) -> Self {
+        // A page shift and a slow reply do no harm by themselves; what hides an effect teaches most.
+        let weights = [1.0, 1.0, 1.0, 1.0, 1.5, 1.0, 1.5, 0.5, 0.5, 1.0];
+        let sum: f64 = weights.iter().sum();
+        let shares = weights.map(|weight| weight / sum * percent);
+        Self {
+            seed,
+            percent: FaultKind::ALL.into_iter().zip(shares).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Only this kind, in `percent` of a hundred requests.
+    pub fn only(kind: FaultKind, seed: u64, percent: f64) -> Self {
+        Self {
+            seed,
+            percent: BTreeMap::from([(kind, percent)]),
+            ..Self::default()
+        }
+    }
+
+    fn draw(&self, system: &str, request: u64) -> Option<FaultKind> {
+        let mut rng = rng_for(self.seed, system, request);
+        let mut left = rng.f64() * 100.0;
+        FaultKind::ALL.into_iter().find(|kind| {
+            left -= self.percent.get(kind).copied().unwrap_or(0.0);
+            left < 0.0
+        })
+    }
+}
+
+/// A generator that depends on nothing but its arguments.
+pub(super) fn rng_for(seed: u64, name: &str, number: u64) -> fastrand::Rng {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.update(&number.to_le_bytes());
+    hasher.update(name.as_bytes());
+    let mut word = [0u8; 8];
+    hasher.finalize_xof().fill(&mut word);
+    fastrand::Rng::with_seed(u64::from_le_bytes(word))
+}
+
+/// Decides for each request of one system what goes wrong.
+#[derive(Debug)]
+pub struct Injector {
+    system: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    plan: FaultPlan,
+    on: bool,
+    requests: u64,
+    forced: VecDeque<Forced>,
+    counts: BTreeMap<FaultKind, u64>,
+}
+
+#[derive(Debug)]
+struct Forced {
+    kind: FaultKind,
+    method: String,
+    path: String,
+}
+
+impl Injector {
+    /// Decides for `system` by `plan`.
+    pub fn new(system: &str, plan: FaultPlan) -> Self {
+        Self {
+            system: system.to_owned(),
+            state: Mutex::new(State {
+                plan,
+                on: true,
+                requests: 0,
+                forced: VecDeque::new(),
+                counts: BTreeMap::new(),
+            }),
+        }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> FaultPlan {
+        lock(&self.state).plan.clone()
+    }
+
+    /// Lets the plan rest (`false`), so that things can settle, or goes on.
+    pub fn switch(&self, on: bool) {
+        lock(&self.state).on = on;
+    }
+
+    /// The next `times` requests with this method whose path begins so suffer `kind`, whatever the
+    /// plan says; an empty text matches everything.
+    pub fn force(&self, kind: FaultKind, method: &str, path: &str, times: usize) {
+        let mut state = lock(&self.state);
+        for _ in 0..times {
+            state.forced.push_back(Forced {
+                kind,
+                method: method.to_owned(),
+                path: path.to_owned(),
+            });
+        }
+    }
+
+    /// What goes wrong with this request, if anything. Not counted until [`Injector::count`].
+    pub(super) fn decide(&self, method: &str, path: &str) -> Option<FaultKind> {
+        let mut state = lock(&self.state);
+        state.requests += 1;
+        let matching = state.forced.iter().position(|forced| {
+            (forced.method.is_empty() || forced.method == method) && path.starts_with(&forced.path)
+        });
+        if let Some(place) = matching {
+            return state.forced.remove(place).map(|forced| forced.kind);
+        }
+        if !state.on {
+            return None;
+        }
+        state.plan.draw(&self.system, state.requests)
+    }
+
+    /// Counts a fault that really was injected, and says how often that kind was before.
+    pub(super) fn count(&self, kind: FaultKind) -> u64 {
+        let mut state = lock(&self.state);
+        let count = state.counts.entry(kind).or_default();
+        *count += 1;
+        *count - 1
+    }
+
+    /// How long this request is to be delayed: 10 % to 100 % of the plan's `slow`.
+    pub(super) fn delay(&self) -> Duration {
+        let state = lock(&self.state);
+        let mut rng = rng_for(state.plan.seed, "slow", state.requests);
+        state.plan.slow.mul_f64(0.1 + 0.9 * rng.f64())
+    }
+
+    /// How many faults of each kind were injected.
+    pub fn counts(&self) -> BTreeMap<FaultKind, u64> {
+        lock(&self.state).counts.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draws(plan: &FaultPlan, system: &str) -> Vec<Option<FaultKind>> {
+        let injector = Injector::new(system, plan.clone());
+        (0..2000)
+            .map(|_| injector.decide("GET", "/orders"))
+            .collect()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_faults() {
+        let plan = FaultPlan::all(7, 20.0);
+        assert_eq!(draws(&plan, "north"), draws(&plan, "north"));
+        assert_ne!(draws(&plan, "north"), draws(&plan, "south"));
+        assert_ne!(
+            draws(&plan, "north"),
+            draws(&FaultPlan::all(8, 20.0), "north")
+        );
+    }
+
+    #[test]
+    fn the_shares_are_about_as_planned() {
+        let all = draws(&FaultPlan::all(7, 20.0), "erp");
+        let faulty = all.iter().flatten().count();
+        assert!((320..480).contains(&faulty), "{faulty} of 2000");
+        for kind in FaultKind::ALL {
+            assert!(all.contains(&Some(kind)), "{kind:?} never happened");
+        }
+        assert!(
+            draws(&FaultPlan::default(), "erp")
+                .iter()
+                .all(Option::is_none)
+        );
+    }
+
+    #[test]
+    fn a_forced_fault_waits_for_its_request() {
+        let injector = Injector::new("erp", FaultPlan::default());
+        injector.force(FaultKind::AcceptThenDrop, "POST", "/orders", 1);
+        assert_eq!(injector.decide("GET", "/orders"), None);
+        assert_eq!(injector.decide("POST", "/parties"), None);
+        let hit = injector.decide("POST", "/orders/7/confirm");
+        assert_eq!(hit, Some(FaultKind::AcceptThenDrop));
+        assert_eq!(injector.decide("POST", "/orders"), None);
+    }
+}

@@ -1,0 +1,164 @@
+//! The configuration that lets a daemon meet a world.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::World;
+use crate::clock::earlier;
+
+impl World {
+    /// A configuration for a daemon whose state goes to `state`: all systems of this world through their
+    /// practice manifests, everything on, polled as [`Reach`](super::Reach) promises.
+    pub fn config_toml(&self, state: &Path) -> String {
+        let mut text = String::from("version = 1\n");
+        // Writing into a String cannot fail.
+        let _ = write_process(&mut text, state);
+        let _ = write_connections(&mut text, self);
+        let _ = write_routes(&mut text, self);
+        text
+    }
+}
+
+/// A path or address as a TOML text.
+fn quoted(text: impl std::fmt::Display) -> String {
+    toml::Value::String(text.to_string()).to_string()
+}
+
+fn write_process(out: &mut String, state: &Path) -> std::fmt::Result {
+    let store = quoted(state.join("store").display());
+    let socket = quoted(state.join("admin.sock").display());
+    write!(
+        out,
+        "
+[store]
+path = {store}
+min_free_bytes = 1048576
+ballast_bytes = 0
+
+[server]
+listen = \"127.0.0.1:0\"
+admin_socket = {socket}
+"
+    )
+}
+
+fn write_connections(out: &mut String, world: &World) -> std::fmt::Result {
+    let reach = world.options().reach;
+    let (orders, stock) = (reach.orders.as_secs().max(1), reach.stock.as_secs().max(1));
+    let kinds = [
+        ("north", "sandbox_store", "password"),
+        ("south", "sandbox_store", "password"),
+        ("pos", "sandbox_pos", "key"),
+        ("erp", "sandbox_erp", "password"),
+    ];
+    for (name, connector, secret) in kinds {
+        let url = world.url(name).unwrap_or("http://127.0.0.1:1");
+        write!(
+            out,
+            "
+[connection.{name}]
+connector = \"{connector}\"
+settings = {{ url = {}, {secret} = \"practice\" }}
+",
+            quoted(url)
+        )?;
+        if let Some(limit) = world.options().limit {
+            // A little below what the system takes: a careful guest does not live on refusals.
+            let (per_second, burst) = (limit.per_second * 0.8, (limit.burst * 0.8).floor());
+            writeln!(
+                out,
+                "limits = {{ requests_per_second = {per_second:.2}, burst = {burst} }}"
+            )?;
+        }
+        match name {
+            "erp" => write!(
+                out,
+                "stream.stock.poll_secs = {stock}\nstream.shipments.poll_secs = {stock}\n\
+                 stream.items.poll_secs = 3\nstream.prices.poll_secs = 3\n"
+            )?,
+            _ => writeln!(out, "stream.orders.poll_secs = {orders}")?,
+        }
+    }
+    write_supplier(out, world)
+}
+
+fn write_supplier(out: &mut String, world: &World) -> std::fmt::Result {
+    let folder = quoted(world.acme.folder().display());
+    let files = world.options().reach.files.as_secs().max(1);
+    write!(
+        out,
+        "
+[connection.acme]
+connector = \"feed\"
+stream.stock.poll_secs = {files}
+
+[connection.acme.settings]
+path = {folder}
+kind = \"full\"
+complete = \"renamed\"
+streams = [\"stock\"]
+location = \"acme\"
+encoding = \"windows-1250\"
+delimiter = \";\"
+decimal_mark = \",\"
+skip_lines = 1
+snapshot_age_secs = 0
+columns = {{ sku = \"kod\", on_hand = \"stan\" }}
+# One bad row in a dozen is what this supplier is like.
+guard = {{ bad_rows = 0.3 }}
+"
+    )
+}
+
+fn write_routes(out: &mut String, world: &World) -> std::fmt::Result {
+    let day = std::time::Duration::from_hours(24);
+    let start = earlier(world.audit.clock().now(), day);
+    for channel in ["north", "south", "pos"] {
+        write!(
+            out,
+            "
+[route.{channel}-orders]
+from = \"{channel}.orders\"
+to = \"erp.orders\"
+mode = \"apply\"
+start_from = \"{start}\"
+
+[route.{channel}-items]
+from = \"erp.items\"
+to = \"{channel}.items\"
+mode = \"apply\"
+"
+        )?;
+    }
+    write!(
+        out,
+        "
+[pool.main]
+members = [\"erp.stock\", \"acme.stock\"]
+fulfilled_by = \"erp\"
+"
+    )?;
+    for shop in ["north", "south"] {
+        write!(
+            out,
+            "
+[publish.{shop}]
+pool = \"main\"
+to = \"{shop}.stock\"
+mode = \"apply\"
+
+[route.{shop}-prices]
+from = \"erp.prices\"
+to = \"{shop}.prices\"
+mode = \"apply\"
+
+[route.{shop}-tracking]
+from = \"erp.shipments\"
+to = \"{shop}.shipments\"
+mode = \"apply\"
+start_from = \"{start}\"
+"
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,332 @@
+//! Reads the log into books, one per claim, and compares them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Difference, Statement};
+use crate::sandbox::audit::{Entry, Fact, Units};
+
+/// The system whose shelf is the warehouse.
+const ERP: &str = "erp";
+/// The channels that are told stock and tracking.
+const SHOPS: [&str; 2] = ["north", "south"];
+
+/// What a buyer bought.
+#[derive(Debug)]
+struct Placed {
+    channel: String,
+    units: BTreeMap<String, i64>,
+    total: i64,
+    called_off: bool,
+}
+
+/// One order in the ERP.
+#[derive(Debug, Default)]
+struct Booking {
+    reference: String,
+    /// Pieces and total, once it was confirmed.
+    booked: Option<(BTreeMap<String, i64>, i64)>,
+    cancelled: bool,
+    shipped: bool,
+}
+
+/// Everything the log says, by reference: `north:1001`.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    placed: BTreeMap<String, Placed>,
+    /// By the ERP's id.
+    bookings: BTreeMap<String, Booking>,
+    /// Reference and sorted tracking numbers of each parcel that left, with how often.
+    sent: BTreeMap<(String, Vec<String>), usize>,
+    /// The same of each that a webstore was told.
+    told: BTreeMap<(String, Vec<String>), usize>,
+    /// Pieces that left, by reference and SKU.
+    left: BTreeMap<String, BTreeMap<String, i64>>,
+    /// Pieces that a webstore was told have left, by reference and SKU.
+    told_left: BTreeMap<String, BTreeMap<String, i64>>,
+    warehouse: BTreeMap<String, i64>,
+    supplier: BTreeMap<String, i64>,
+    /// What a webstore takes for on hand, by webstore and SKU.
+    on_hand: BTreeMap<(String, String), i64>,
+}
+
+fn by_sku(units: &[Units]) -> BTreeMap<String, i64> {
+    let mut sum = BTreeMap::new();
+    for part in units {
+        *sum.entry(part.sku.clone()).or_default() += part.quantity;
+    }
+    sum
+}
+
+fn sorted(tracking: &[String]) -> Vec<String> {
+    let mut tracking = tracking.to_vec();
+    tracking.sort();
+    tracking
+}
+
+impl Books {
+    /// Reads the log from its beginning.
+    pub(super) fn read(entries: &[Entry]) -> Self {
+        let mut books = Self::default();
+        for entry in entries {
+            books.read_sale(entry);
+            books.read_erp(entry);
+            books.read_goods(entry);
+        }
+        books
+    }
+
+    fn read_sale(&mut self, entry: &Entry) {
+        let system = &entry.system;
+        match &entry.fact {
+            Fact::Placed {
+                order,
+                units,
+                total,
+            } => {
+                let placed = Placed {
+                    channel: system.clone(),
+                    units: by_sku(units),
+                    total: *total,
+                    called_off: false,
+                };
+                self.placed.insert(format!("{system}:{order}"), placed);
+            }
+            Fact::CalledOff { order } => {
+                if let Some(placed) = self.placed.get_mut(&format!("{system}:{order}")) {
+                    placed.called_off = true;
+                }
+            }
+            Fact::TrackingTold {
+                order,
+                tracking,
+                units,
+                ..
+            } => {
+                let reference = format!("{system}:{order}");
+                let left = self.told_left.entry(reference.clone()).or_default();
+                for part in units {
+                    *left.entry(part.sku.clone()).or_default() += part.quantity;
+                    let on_hand = self.on_hand.entry((system.clone(), part.sku.clone()));
+                    *on_hand.or_default() -= part.quantity;
+                }
+                *self.told.entry((reference, sorted(tracking))).or_default() += 1;
+            }
+            Fact::StockTold { sku, on_hand, .. } => {
+                self.on_hand.insert((system.clone(), sku.clone()), *on_hand);
+            }
+            _ => {}
+        }
+    }
+
+    fn read_erp(&mut self, entry: &Entry) {
+        match &entry.fact {
+            Fact::Drafted { id, reference } => {
+                self.bookings
+                    .entry(id.clone())
+                    .or_default()
+                    .reference
+                    .clone_from(reference);
+            }
+            Fact::Booked {
+                id,
+                reference,
+                units,
+                total,
+            } => {
+                let booking = self.bookings.entry(id.clone()).or_default();
+                booking.reference.clone_from(reference);
+                booking.booked = Some((by_sku(units), *total));
+            }
+            Fact::Unbooked { id, .. } => {
+                self.bookings.entry(id.clone()).or_default().cancelled = true;
+            }
+            Fact::Shipped {
+                id,
+                reference,
+                tracking,
+                units,
+                ..
+            } => {
+                self.bookings.entry(id.clone()).or_default().shipped = true;
+                let left = self.left.entry(reference.clone()).or_default();
+                for part in units {
+                    *left.entry(part.sku.clone()).or_default() += part.quantity;
+                    *self.warehouse.entry(part.sku.clone()).or_default() -= part.quantity;
+                }
+                if !tracking.is_empty() {
+                    let sent = (reference.clone(), sorted(tracking));
+                    *self.sent.entry(sent).or_default() += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn read_goods(&mut self, entry: &Entry) {
+        match &entry.fact {
+            Fact::Supply { sku, by, .. } if entry.system == ERP => {
+                *self.warehouse.entry(sku.clone()).or_default() += by;
+            }
+            Fact::Dropped { levels, .. } => self.supplier = by_sku(levels),
+            _ => {}
+        }
+    }
+
+    /// Placed and booked.
+    pub(super) fn orders_into(&self, statement: &mut Statement) {
+        let mut bookings: BTreeMap<&str, Vec<&Booking>> = BTreeMap::new();
+        for booking in self.bookings.values() {
+            bookings
+                .entry(&booking.reference)
+                .or_default()
+                .push(booking);
+        }
+        for (reference, placed) in &self.placed {
+            *statement.placed.entry(placed.channel.clone()).or_default() += 1;
+            let of_it = bookings.remove(reference.as_str()).unwrap_or_default();
+            judge_order(reference, placed, &of_it, statement);
+        }
+        for (reference, of_it) in bookings {
+            if of_it.iter().any(|booking| booking.booked.is_some()) {
+                statement.invented.push(reference.to_owned());
+            } else if of_it.iter().any(|booking| !booking.cancelled) {
+                statement.drafts_left.push(reference.to_owned());
+            }
+        }
+    }
+
+    /// Parcels sent and parcels told.
+    pub(super) fn tracking_into(&self, statement: &mut Statement) {
+        for (parcel, times) in &self.sent {
+            let (reference, tracking) = parcel;
+            let placed = self.placed.get(reference);
+            let wants_it = placed
+                .is_some_and(|placed| !placed.called_off && SHOPS.contains(&&*placed.channel));
+            if !wants_it {
+                continue;
+            }
+            let name = format!("{reference} {}", tracking.join("+"));
+            let told = self.told.get(parcel).copied().unwrap_or(0);
+            statement.parcels += times;
+            statement.tracking_returned += told.min(*times);
+            if told < *times {
+                statement.tracking_missing.push(name);
+            } else if told > *times {
+                statement.tracking_doubled.push(name);
+            }
+        }
+        for (reference, tracking) in self.told.keys() {
+            if !self
+                .sent
+                .contains_key(&(reference.clone(), tracking.clone()))
+            {
+                let name = format!("{reference} {}", tracking.join("+"));
+                statement.tracking_invented.push(name);
+            }
+        }
+    }
+
+    /// What each webstore should offer and what it does offer.
+    pub(super) fn stock_into(&self, statement: &mut Statement, buffer: i64) {
+        let skus: BTreeSet<&String> = self.warehouse.keys().chain(self.supplier.keys()).collect();
+        for sku in skus {
+            let warehouse = self.warehouse.get(sku).copied().unwrap_or(0);
+            let supplier = self.supplier.get(sku).copied().unwrap_or(0);
+            let open = self.open(&self.left, sku, |_| true);
+            let expected = (warehouse + supplier - open - buffer).max(0);
+            for shop in SHOPS {
+                let on_hand = self.on_hand.get(&(shop.to_owned(), sku.clone()));
+                let allocated = self.open(&self.told_left, sku, |placed| placed.channel == shop);
+                // A webstore that was never told of an item offers none of it.
+                let offered = on_hand.map_or(0, |on_hand| on_hand - allocated);
+                statement.stock_compared += 1;
+                if offered != expected {
+                    statement.stock_differences.push(Difference {
+                        shop: shop.to_owned(),
+                        sku: sku.clone(),
+                        expected,
+                        offered,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Pieces of an item that were sold, not called off, and have not left according to `left`.
+    fn open(
+        &self,
+        left: &BTreeMap<String, BTreeMap<String, i64>>,
+        sku: &str,
+        counts: impl Fn(&Placed) -> bool,
+    ) -> i64 {
+        let orders = self
+            .placed
+            .iter()
+            .filter(|(_, placed)| !placed.called_off && counts(placed));
+        let open = orders.map(|(reference, placed)| {
+            let sold = placed.units.get(sku).copied().unwrap_or(0);
+            let left = left
+                .get(reference)
+                .and_then(|left| left.get(sku))
+                .copied()
+                .unwrap_or(0);
+            (sold - left).max(0)
+        });
+        open.sum()
+    }
+
+    /// Faults, files and answers.
+    pub(super) fn rest_into(statement: &mut Statement, entries: &[Entry]) {
+        for entry in entries {
+            match &entry.fact {
+                Fact::Faulted { kind, .. } => *statement.faults.entry(*kind).or_default() += 1,
+                Fact::Dropped { .. } => statement.files += 1,
+                Fact::Answered { .. } => statement.answers += 1,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Compares one order with what the ERP has of it.
+fn judge_order(reference: &str, placed: &Placed, of_it: &[&Booking], statement: &mut Statement) {
+    let booked: Vec<&&Booking> = of_it.iter().filter(|one| one.booked.is_some()).collect();
+    let live = booked.iter().filter(|one| !one.cancelled).count();
+    let shipped = booked.iter().any(|one| one.shipped);
+    if of_it
+        .iter()
+        .any(|one| one.booked.is_none() && !one.cancelled)
+    {
+        statement.drafts_left.push(reference.to_owned());
+    }
+    if !booked.is_empty() {
+        statement.in_erp += 1;
+    }
+    // One that was booked and cancelled in the ERP has no live booking; twice live is always wrong.
+    if live > 1 {
+        statement.doubled.insert(reference.to_owned(), live);
+    }
+    if placed.called_off {
+        statement.called_off += 1;
+        if booked.is_empty() {
+            statement.called_off_in_time += 1;
+        } else if shipped {
+            statement
+                .sent_although_called_off
+                .push(reference.to_owned());
+        } else if live > 0 {
+            statement.not_called_off.push(reference.to_owned());
+        }
+        return;
+    }
+    if live == 0 {
+        statement.lost.push(reference.to_owned());
+    }
+    let differs = booked
+        .iter()
+        .filter_map(|one| one.booked.as_ref())
+        .any(|(units, total)| *units != placed.units || *total != placed.total);
+    if differs {
+        statement.differing.push(reference.to_owned());
+    }
+}
