@@ -207,7 +207,7 @@ impl<'s> RowReader<'s> {
             }),
             Ok(None) => Reading::Nothing,
             Err(mut fault) => {
-                fault.sku = Some(self.id(&sku, self.place(row)));
+                fault.sku = Some(self.id(&sku, self.place(row)).into_owned());
                 Reading::Bad(fault)
             }
         }
@@ -372,18 +372,18 @@ impl<'s> RowReader<'s> {
 
     /// The source's id of the thing: the article; of a price with its list, where the file tells of
     /// several. Stock goes by the article alone: its location is part of the record.
-    fn id(&self, sku: &str, place: &str) -> String {
+    fn id<'t>(&self, sku: &'t str, place: &str) -> Cow<'t, str> {
         if self.stream == Stream::Prices && self.places.of(Field::PriceList).is_some() {
-            format!("{sku}@{place}")
+            Cow::Owned(format!("{sku}@{place}"))
         } else {
-            sku.to_owned()
+            Cow::Borrowed(sku)
         }
     }
 
     /// The rejected change for a row that another one contradicts.
     pub(super) fn conflict(&self, row: &Row<'_>, said: &Said<'_>, first: u64) -> RowFault {
         let mut fault = RowFault::conflict(row.line(), self.sku_column(), said.sku(), first);
-        fault.sku = Some(self.id(said.sku(), said.place));
+        fault.sku = Some(self.id(said.sku(), said.place).into_owned());
         fault
     }
 
@@ -414,7 +414,7 @@ impl<'s> RowReader<'s> {
                 min_qty,
             } => {
                 if let Some(from) = min_qty.filter(|from| *from != Decimal::ONE) {
-                    id = format!("{id}/{}", from.normalize());
+                    id = Cow::Owned(format!("{id}/{}", from.normalize()));
                 }
                 Record::Price(Price {
                     sku,
@@ -436,7 +436,7 @@ impl<'s> RowReader<'s> {
             Numbers::Item => Record::from_json(Stream::Items, self.item(row, &sku))?,
         };
         record.check()?;
-        Ok(Change::present(id, record))
+        Ok(Change::present(&*id, record))
     }
 
     fn item(&self, row: &Row<'_>, sku: &Sku) -> Value {

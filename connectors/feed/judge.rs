@@ -83,7 +83,9 @@ impl Seen {
             Self::Each(keys) => {
                 let keys = std::mem::take(keys);
                 *self = Self::bits_for(file_bytes);
-                keys.into_iter().for_each(|key| self.mark(key));
+                for key in keys {
+                    self.mark(key);
+                }
                 self.mark(key);
             }
             Self::Bits { .. } => self.mark(key),
