@@ -270,6 +270,29 @@ impl World {
         }
     }
 
+    /// Closing time: nobody buys any more, faults rest, and the clerk sends what was bought, until all of
+    /// it is settled or `limit` is over. Gives the statement then.
+    ///
+    /// Settled is when the statement holds and nobody has anything left to do; one that cannot hold any
+    /// more (something was doubled) is waited for in vain, up to the limit.
+    pub async fn settle(&self, crew: &mut Crew, limit: Duration) -> Statement {
+        let clock = self.audit.clock();
+        let until = clock.monotonic() + limit;
+        crew.close();
+        self.switch_faults(false);
+        loop {
+            for _ in 0..10 {
+                crew.step(clock.now(), self);
+                clock.sleep(Duration::from_millis(50)).await;
+            }
+            let statement = self.statement();
+            let settled = statement.holds() && crew.is_idle(self);
+            if settled || clock.monotonic() >= until {
+                return statement;
+            }
+        }
+    }
+
     /// What became of everything so far.
     pub fn statement(&self) -> Statement {
         statement::compute(self)

@@ -8,5 +8,6 @@
 
 mod cli;
 mod config;
+mod practice;
 mod store_crash;
 mod tidy;

@@ -1,0 +1,87 @@
+//! The real daemon against the practice systems, over real HTTP: short days, calm and bad.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossdock::clock::Clock;
+use crossdock::config::{self, Credentials};
+use crossdock::connector::Connector;
+use crossdock::connectors::built_in;
+use crossdock::runtime::{Runtime, SystemClock, open_store, store_path};
+use crossdock::sandbox::{Crew, Pace, Statement, World, WorldOptions};
+use crossdock::topology;
+use tokio_util::sync::CancellationToken;
+
+/// Runs a day of `secs` seconds and lets it settle for at most `limit` seconds.
+async fn day(options: WorldOptions, state: &Path, secs: u64, limit: u64) -> Statement {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let seed = options.seed;
+    let world = World::start(&clock, options).await.unwrap();
+    let path = world.write_config(state).unwrap();
+    let connectors = built_in().unwrap();
+    let registry: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
+    let loaded = config::load(&path, &config::System, Credentials::Needed).unwrap();
+    let plan = topology::plan(&loaded, &registry).unwrap();
+    let store = open_store(&plan, &store_path(&plan), clock.as_ref()).unwrap();
+    let runtime = Runtime::start(Arc::new(plan), store, Arc::clone(&clock), seed).unwrap();
+
+    let mut crew = Crew::new(seed, &Pace::default(), clock.now());
+    let stop = CancellationToken::new();
+    tokio::join!(world.run(&mut crew, &stop), async {
+        clock.sleep(Duration::from_secs(secs)).await;
+        stop.cancel();
+    });
+    let statement = world.settle(&mut crew, Duration::from_secs(limit)).await;
+    println!("{}", statement.to_text());
+    if !statement.holds() {
+        tell_why(&runtime, &statement).await;
+    }
+    runtime
+        .stop(Duration::from_secs(5), clock.as_ref())
+        .await
+        .unwrap();
+    world.stop().await;
+    statement
+}
+
+/// What the daemon itself has to say about what went wrong.
+async fn tell_why(runtime: &Runtime, statement: &Statement) {
+    for row in runtime.engine.quarantine(0, 30).await.unwrap() {
+        println!("{row:?}");
+    }
+    for row in runtime.engine.queue(0, 30).await.unwrap() {
+        println!(
+            "{} {} {:?} {:?}",
+            row.sink, row.reference, row.state, row.last_fault
+        );
+    }
+    for one in statement.stock_differences.iter().take(3) {
+        let shop = Some(one.shop.as_str().into());
+        let reasons = runtime
+            .engine
+            .explain_stock(one.sku.clone(), shop)
+            .await
+            .unwrap();
+        println!("{reasons:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_calm_day_ends_in_a_statement_that_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = WorldOptions::new(folder.path().join("acme"));
+    let statement = day(options, folder.path(), 10, 60).await;
+    assert!(statement.holds());
+    assert!(statement.placed_in_all() > 5);
+}
+
+/// Stories 13, 19 to 22, 49 and 53 at once: every kind of fault, and clocks that are wrong.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_day_ends_in_a_statement_that_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = WorldOptions::new(folder.path().join("acme")).with_faults(8.0, 90);
+    let statement = day(options, folder.path(), 12, 90).await;
+    assert!(statement.holds());
+    assert!(statement.faults.values().sum::<u64>() > 10);
+}
