@@ -13,7 +13,10 @@ use crate::manifest;
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("sandbox_erp", include_str!("sandbox_erp/connector.toml")),
     ("sandbox_pos", include_str!("sandbox_pos/connector.toml")),
-    ("sandbox_store", include_str!("sandbox_store/connector.toml")),
+    (
+        "sandbox_store",
+        include_str!("sandbox_store/connector.toml"),
+    ),
     ("tryton", include_str!("tryton/connector.toml")),
     ("vendure", include_str!("vendure/connector.toml")),
 ];

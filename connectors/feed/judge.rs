@@ -5,6 +5,7 @@
 //! exactly, among the few candidates, in a second reading.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -87,8 +88,7 @@ impl Bitmap {
     }
 }
 
-/// The first pass. Feed it every row, then [`Judge::candidates`] says whether a second reading is
-/// needed.
+/// The first reading. Feed it every row, then [`Judge::finish`] says whether a second one is needed.
 pub(super) struct Judge<'s> {
     readers: Vec<(Stream, RowReader<'s>)>,
     seen: Vec<Bitmap>,
@@ -176,13 +176,13 @@ impl<'s> Judge<'s> {
     }
 
     /// Ends the first reading. The second one is only needed when something may be repeated.
-    pub(super) fn candidates(mut self) -> Result<Repetitions<'s>, Judgement> {
+    pub(super) fn finish(mut self) -> FirstPass<'s> {
         let facts = &mut self.found.facts;
         if facts.prices > 0 {
             facts.price_mean = self.price_sum / to_f64(facts.prices);
         }
         if self.found.too_repetitive || self.candidates.iter().all(Vec::is_empty) {
-            return Err(self.found);
+            return FirstPass::Enough(self.found);
         }
         drop(self.seen);
         let mut readers = Vec::new();
@@ -198,7 +198,7 @@ impl<'s> Judge<'s> {
                 conflicts: HashMap::new(),
             });
         }
-        Ok(Repetitions {
+        FirstPass::Again(Repetitions {
             readers,
             found: self.found,
         })
@@ -220,6 +220,14 @@ fn list(listed: &mut Vec<RowFault>, fault: RowFault) {
     if listed.len() < MAX_LISTED {
         listed.push(fault);
     }
+}
+
+/// What the first reading led to.
+pub(super) enum FirstPass<'s> {
+    /// All is known.
+    Enough(Judgement),
+    /// Something may be repeated.
+    Again(Repetitions<'s>),
 }
 
 /// What the first row about a thing said.
@@ -325,10 +333,9 @@ impl Judgement {
         let mostly_bad = bad * 2 > rows;
         let share = share(bad, rows);
         if share > settings.guard.bad_rows && (bad >= FEW_BAD || mostly_bad) {
-            let percent = percent(share);
-            let limit = percent_of(settings.guard.bad_rows);
+            let (found, limit) = (percent(share), percent(settings.guard.bad_rows));
             reasons.push(format!(
-                "{bad} of {rows} rows are bad ({percent} %, the limit is {limit} %)"
+                "{bad} of {rows} rows are bad ({found} %, the limit is {limit} %)"
             ));
         }
     }
@@ -341,9 +348,9 @@ fn object_to_size(
     reasons: &mut Vec<String>,
 ) {
     let Some(last) = last else { return };
-    let least = to_f64(last.rows) * (1.0 - settings.guard.shrink);
-    if to_f64(facts.rows) < least && last.rows >= FEW_ROWS {
-        let limit = percent_of(settings.guard.shrink);
+    let floor = to_f64(last.rows) * (1.0 - settings.guard.shrink);
+    if to_f64(facts.rows) < floor && last.rows >= FEW_ROWS {
+        let limit = percent(settings.guard.shrink);
         let (rows, before) = (facts.rows, last.rows);
         reasons.push(format!(
             "{rows} rows where the last good file had {before} (the limit is {limit} % fewer)"
@@ -371,7 +378,8 @@ fn object_to_zeros(
     if now > limit {
         let mut reason = format!("{} % of the articles have no stock", percent(now));
         if let Some(before) = before {
-            reason.push_str(&format!(" ({} % in the last good file)", percent(before)));
+            let before = percent(before);
+            let _ = write!(reason, " ({before} % in the last good file)");
         }
         reasons.push(reason);
     }
@@ -411,10 +419,6 @@ fn percent(share: f64) -> Decimal {
         .unwrap_or_default()
         .round_dp(1)
         .normalize()
-}
-
-fn percent_of(limit: f64) -> Decimal {
-    percent(limit)
 }
 
 /// Exact for any number of rows a file can have.

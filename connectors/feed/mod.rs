@@ -23,10 +23,13 @@
 
 mod convert;
 mod cursor;
+mod entry;
 mod judge;
 mod reply;
 mod settings;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -33,9 +33,15 @@ impl Verdict {
     }
 }
 
-/// The name of the answer to a file.
-pub(super) fn name(file: &SpoolName) -> String {
-    format!("{}.{}.reply.csv", file.display, file.short_hash())
+/// The name of the answer to a file. What is said of a repetition stands beside what was said of the
+/// file itself.
+pub(super) fn name(file: &SpoolName, verdict: Verdict) -> String {
+    let again = if verdict == Verdict::Duplicate {
+        ".again"
+    } else {
+        ""
+    };
+    format!("{}.{}{again}.reply.csv", file.display, file.short_hash())
 }
 
 /// The answer: facts about the file, an empty line, then a table of bad rows. The same for the same

@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::config::codes::{BAD_VALUE, CONTRADICTION, MISSING, OUT_OF_RANGE, WRONG_TYPE};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::format::cell::Words;
 use crate::format::csv::{Column, Dialect};
@@ -16,13 +17,6 @@ use crate::format::encoding::Charset;
 use crate::format::number::NumberFormat;
 use crate::record::{Currency, Stream};
 use crate::transport::dir::{Completeness, DropFolder};
-
-/// Codes of findings, as `config` lists them.
-const UNKNOWN_KEY_OR_TYPE: &str = "X0302";
-const MISSING: &str = "X0303";
-const OUT_OF_RANGE: &str = "X0305";
-const BAD_VALUE: &str = "X0306";
-const CONTRADICTION: &str = "X0308";
 
 /// The settings as they stand in the file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -269,7 +263,7 @@ impl Settings {
         let raw: Raw = serde_path_to_error::deserialize(table.clone()).map_err(|error| {
             let path = error.path().to_string();
             let message = error.inner().message().to_owned();
-            Diagnostics(vec![Diagnostic::error(UNKNOWN_KEY_OR_TYPE, path, message)])
+            Diagnostics(vec![Diagnostic::error(WRONG_TYPE, path, message)])
         })?;
         Reader::default().settings(raw)
     }

@@ -29,9 +29,10 @@ pub(super) struct Check {
 
 pub(super) fn run(command: &Check, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
     let path = global.path(shell.around);
-    let credentials = match command.assume_credentials {
-        true => Credentials::Assumed,
-        false => Credentials::Needed,
+    let credentials = if command.assume_credentials {
+        Credentials::Assumed
+    } else {
+        Credentials::Needed
     };
     let result = config::read(&path, shell.around, credentials)
         .and_then(|loaded| topology::plan(&loaded, shell.registry));

@@ -17,7 +17,8 @@ pub(super) fn start(settings: &LogSettings) {
     let filter = EnvFilter::new(format!("warn,crossdock={level},http={level}"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     let started = match settings.format {
         LogFormat::Text => lines.with_target(false).try_init(),
         LogFormat::Json => lines.json().try_init(),

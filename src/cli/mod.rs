@@ -6,6 +6,7 @@
 mod ask;
 mod check;
 mod config;
+mod demo;
 mod desk;
 mod log;
 mod run;
@@ -84,11 +85,12 @@ struct Cli {
     command: Command,
 }
 
+const CONFIG_HELP: &str = "Configuration: a file, or a folder of *.toml [default: \
+                           $CROSSDOCK_CONFIG, ./crossdock.toml, /etc/crossdock]";
+
 #[derive(Debug, Args)]
 struct Global {
-    /// Configuration: a file, or a folder of *.toml [default: $CROSSDOCK_CONFIG, ./crossdock.toml,
-    /// /etc/crossdock]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", help = CONFIG_HELP)]
     config: Option<PathBuf>,
     /// Whether to use colours
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
@@ -105,6 +107,7 @@ enum Colour {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Demo),
     Run(run::Run),
     Check(check::Check),
     Plan(desk::PlanCommand),
@@ -119,14 +122,14 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main(registry: &[&dyn Connector]) -> Exit {
-    let (stdout, stderr) = (io::stdout(), io::stderr());
-    let is_terminal = stdout.is_terminal();
+    // Never locked for longer than a write: other threads log to the same stream, and would wait for
+    // ever.
     let mut shell = Shell {
         registry,
         around: &System,
-        out: &mut stdout.lock(),
-        err: &mut stderr.lock(),
-        is_terminal,
+        out: &mut io::stdout(),
+        err: &mut io::stderr(),
+        is_terminal: io::stdout().is_terminal(),
     };
     run(std::env::args_os(), &mut shell)
 }
@@ -148,6 +151,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Err(error) => return usage(&error, shell),
     };
     let done = match &cli.command {
+        Command::Demo(command) => demo::run(command, &cli.global, shell),
         Command::Run(command) => run::run(command, &cli.global, shell),
         Command::Check(command) => check::run(command, &cli.global, shell),
         Command::Plan(command) => desk::plan(command, &cli.global, shell),
@@ -172,9 +176,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
 
 fn usage(error: &clap::Error, shell: &mut Shell<'_>) -> Exit {
     let text = error.render();
-    let (stream, exit): (&mut dyn Write, _) = match error.use_stderr() {
-        true => (shell.err, Exit::Usage),
-        false => (shell.out, Exit::Ok),
+    let (stream, exit): (&mut dyn Write, _) = if error.use_stderr() {
+        (shell.err, Exit::Usage)
+    } else {
+        (shell.out, Exit::Ok)
     };
     let _ = write!(stream, "{text}");
     exit

@@ -33,7 +33,7 @@ pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };
-    let _guard = log::start(&plan.log);
+    log::start(&plan.log);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let path = store_path(&plan);
     let store = match open_store(&plan, &path, clock.as_ref()) {
@@ -64,9 +64,6 @@ async fn serve(
     clock: &Arc<dyn Clock>,
     until_quiet: Option<u64>,
 ) -> io::Result<Exit> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     let socket = socket_path(&runtime.plan, store);
     serve_admin(&runtime, &socket)?;
     serve_pages(&runtime, runtime.plan.server.listen).await?;
@@ -79,24 +76,7 @@ async fn serve(
     let connections = runtime.connections.len();
     notify::ready(&format!("{connections} connections"));
     tracing::info!(connections, routes = runtime.plan.routes.len(), "running");
-    let exit = loop {
-        tokio::select! {
-            _ = term.recv() => break Exit::Ok,
-            _ = interrupt.recv() => break Exit::Ok,
-            _ = hangup.recv() => {
-                tracing::warn!("reloading while running is not built yet: restart to apply a new configuration");
-            }
-            () = clock.sleep(Duration::from_secs(1)) => {
-                if runtime.engine_failed() {
-                    tracing::error!("the store failed: stopping, so that the truth is read from disk");
-                    break Exit::Findings;
-                }
-            }
-            quiet = quiet(&runtime, clock.as_ref(), until_quiet) => {
-                break if quiet { Exit::Ok } else { Exit::Findings };
-            }
-        }
-    };
+    let exit = wait_for_end(&runtime, clock.as_ref(), until_quiet).await?;
     notify::stopping();
     let drain = Duration::from_secs(runtime.plan.limits.drain_secs);
     let stopped = runtime.stop(drain, clock.as_ref()).await;
@@ -106,6 +86,36 @@ async fn serve(
         Err(error) => {
             tracing::error!(%error, "the store failed");
             Ok(Exit::Findings)
+        }
+    }
+}
+
+/// Until somebody says so, the store fails, or everything is quiet.
+async fn wait_for_end(
+    runtime: &Runtime,
+    clock: &dyn Clock,
+    until_quiet: Option<u64>,
+) -> io::Result<Exit> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut quiet = std::pin::pin!(quiet(runtime, clock, until_quiet));
+    loop {
+        tokio::select! {
+            _ = term.recv() => return Ok(Exit::Ok),
+            _ = interrupt.recv() => return Ok(Exit::Ok),
+            _ = hangup.recv() => {
+                tracing::warn!("reloading while running is not built yet: restart to apply a new configuration");
+            }
+            () = clock.sleep(Duration::from_secs(1)) => {
+                if runtime.engine_failed() {
+                    tracing::error!("the store failed: stopping, so that the truth is read from disk");
+                    return Ok(Exit::Findings);
+                }
+            }
+            quiet = &mut quiet => {
+                return Ok(if quiet { Exit::Ok } else { Exit::Findings });
+            }
         }
     }
 }

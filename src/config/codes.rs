@@ -1,7 +1,8 @@
 //! Every code that a finding about configuration can carry, with its one-line title.
 //!
 //! A code is stable: it is never reused for something else. `X01` is about reading the file, `X02`
-//! about placeholders, `X03` about single settings, `X04` about how settings fit together.
+//! about placeholders, `X03` about single settings, `X04` about how settings fit together, `X05` about
+//! mappings.
 
 /// One kind of finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +110,21 @@ pub const SOLD_FROM_TWO_POOLS: &str = "X0422";
 /// See [`CODES`].
 pub const STOCK_WITHOUT_POOL: &str = "X0423";
 
+/// See [`CODES`].
+pub const BAD_EXPRESSION: &str = "X0501";
+/// See [`CODES`].
+pub const NO_SUCH_FIELD: &str = "X0502";
+/// See [`CODES`].
+pub const BAD_RULE: &str = "X0503";
+/// See [`CODES`].
+pub const TYPES_DIFFER: &str = "X0504";
+/// See [`CODES`].
+pub const NO_SUCH_TABLE: &str = "X0505";
+/// See [`CODES`].
+pub const BAD_TEST: &str = "X0506";
+/// See [`CODES`].
+pub const TEST_FAILED: &str = "X0507";
+
 const fn code(code: &'static str, title: &'static str) -> Code {
     Code { code, title }
 }
@@ -194,6 +210,16 @@ pub const CODES: &[Code] = &[
         "the same stock is in two pools, or twice in one",
     ),
     code(STOCK_WITHOUT_POOL, "a channel is told stock past its pool"),
+    code(BAD_EXPRESSION, "an expression of a mapping is wrong"),
+    code(NO_SUCH_FIELD, "records of this stream have no such field"),
+    code(BAD_RULE, "a rule of a mapping makes no sense"),
+    code(
+        TYPES_DIFFER,
+        "a rule makes another kind of value than its field holds",
+    ),
+    code(NO_SUCH_TABLE, "the mapping has no such table"),
+    code(BAD_TEST, "a test of a mapping says too little or too much"),
+    code(TEST_FAILED, "a test of a mapping fails"),
 ];
 
 /// What a code means; `None` when it is none of ours.

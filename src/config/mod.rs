@@ -2,8 +2,8 @@
 //!
 //! 1. `source.rs`: one file, or the `*.toml` of a folder, as UTF-8 and of bounded size;
 //! 2. `tree.rs`: parsed and merged into one tree in which each value knows its place;
-//! 3. `interpolate.rs`: placeholders (`${env:…}`, `${file:…}`, `${credential:…}`) replaced in
-//! texts; 4. `de.rs`, `section.rs`: typed, section by section, so that one mistake hides no other;
+//! 3. `interpolate.rs`: placeholders (`${env:…}`, `${file:…}`, `${credential:…}`) in texts;
+//! 4. `de.rs`, `section.rs`: typed, section by section, so that one mistake hides no other;
 //! 5. `ranges.rs`, `check.rs`: bounds, and what two settings say together.
 //!
 //! `load.rs` runs them in this order.
@@ -120,6 +120,16 @@ const SECTIONS: [&str; 12] = [
 
 /// The sections that hold named tables.
 const NAMED: [&str; 5] = ["connection", "route", "mapping", "pool", "publish"];
+
+/// Reads what stands at `path` of a document as a typed value. `None` when anything in it is wrong;
+/// the findings then say all of it.
+pub fn read_part<T: DeserializeOwned>(
+    document: &Document,
+    path: &[Step],
+    findings: &mut Diagnostics,
+) -> Option<T> {
+    section::read(document, path, findings)
+}
 
 /// Reads a connector's settings as a typed value, with the same findings as any section.
 ///

@@ -49,7 +49,7 @@ pub use fail::{EvalError, Reason};
 pub use functions::functions_markdown;
 pub use template::Template;
 pub use types::{Scope, Type};
-pub use value::Value;
+pub use value::{Value, decimal};
 
 use node::Node;
 use syntax::Span;

@@ -51,6 +51,34 @@ impl Type {
         )
     }
 
+    /// The declared fields of a record; none for any other type.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &Self)> {
+        let fields = match self {
+            Self::Record(fields) => &**fields,
+            _ => &[],
+        };
+        fields.iter().map(|(name, of)| (&**name, of))
+    }
+
+    /// The type of a declared field, or of any value of a map.
+    pub fn field(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::Map(value) => Some(value),
+            _ => self
+                .fields()
+                .find(|(known, _)| *known == name)
+                .map(|(_, of)| of),
+        }
+    }
+
+    /// The type of a list's elements.
+    pub fn element_type(&self) -> Option<&Self> {
+        match self {
+            Self::List(element) => Some(element),
+            _ => None,
+        }
+    }
+
     /// Whether nothing is known.
     pub(super) fn is_dyn(&self) -> bool {
         matches!(self, Self::Dyn)
@@ -61,16 +89,13 @@ impl Type {
         matches!(self, Self::Map(_) | Self::Record(_))
     }
 
-    /// The type of a list's elements.
+    /// The type of a list's elements, as far as it is known.
     pub(super) fn element(&self) -> Self {
-        match self {
-            Self::List(element) => element.as_ref().clone(),
-            _ => Self::Dyn,
-        }
+        self.element_type().cloned().unwrap_or_default()
     }
 
     /// The type of either of two.
-    pub(super) fn either(&self, other: &Self) -> Self {
+    pub fn either(&self, other: &Self) -> Self {
         match (self, other) {
             (Self::Null, known) | (known, Self::Null) => known.clone(),
             (a, b) if a == b => a.clone(),

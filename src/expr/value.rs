@@ -387,10 +387,18 @@ pub(super) fn compare(left: &Value<'_>, right: &Value<'_>) -> Result<Ordering, C
     }
 }
 
-/// An exact decimal from the text of a JSON number; `None` when its digits do not fit.
-pub(super) fn decimal(text: &str) -> Option<Decimal> {
+/// An exact decimal from the text of a JSON number; `None` when its digits do not fit, or when it is
+/// none.
+pub fn decimal(text: &str) -> Option<Decimal> {
     if let Some(short) = short_decimal(text) {
         return Some(short);
+    }
+    // The crate's own parser would take `1_000` too.
+    if !text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || b".+-eE".contains(&byte))
+    {
+        return None;
     }
     let (digits, exponent) = match text.find(['e', 'E']) {
         Some(at) => (text.get(..at)?, text.get(at + 1..)?.parse::<i32>().ok()?),

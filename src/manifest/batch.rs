@@ -185,7 +185,9 @@ impl CompiledBatch {
                 return Err(fault);
             }
         }
-        let confirmed = wire.with_frame(roots, |frame| self.confirm.json(frame)).await;
+        let confirmed = wire
+            .with_frame(roots, |frame| self.confirm.json(frame))
+            .await;
         confirmed.map_err(unexpected)
     }
 

@@ -161,7 +161,11 @@ impl Position {
             ..Self::default()
         };
         match (rules.kind, after) {
-            (_, None) | (Kind::Full, Some(Cursor::Watermark { .. })) => Ok(Self::default()),
+            (_, None) => Ok(Self::default()),
+            (Kind::Full, Some(Cursor::Watermark { at, .. })) => Ok(Self {
+                floor: Some(json!(at)),
+                ..Self::default()
+            }),
             (_, Some(Cursor::Token { token, .. })) => serde_json::from_str(token).map_err(|_| {
                 Fault::bug(
                     "bad_cursor",
@@ -286,7 +290,11 @@ impl Position {
     /// settle lag. Without a clock the newest tick seen stands for it.
     fn done(self, rules: &Rules, page: &PageFacts) -> Cursor {
         match rules.kind {
-            Kind::Full => Cursor::watermark(self.begun.unwrap_or(page.received_at)),
+            Kind::Full => {
+                let at = self.begun.unwrap_or(page.received_at);
+                let floor = self.floor.as_ref().and_then(moment);
+                Cursor::watermark(floor.map_or(at, |floor| at.max(floor)))
+            }
             Kind::Sequence { .. } => {
                 let number =
                     |json: &Option<Json>| json.as_ref().and_then(Json::as_u64).unwrap_or(0);

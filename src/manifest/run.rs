@@ -98,7 +98,11 @@ impl<'a> Run<'a> {
                 .await
                 .map_err(|fault| fault.at(format!("step {prefix}{}", step.name)))?;
             set(&mut results, &step.name, value);
-            if reached {
+            let wanted = match &self.purpose {
+                Purpose::Find { step, .. } => *step,
+                _ => "",
+            };
+            if reached || (prefix.is_empty() && wanted == step.name) {
                 return Ok((take(results), true));
             }
         }

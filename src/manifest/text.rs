@@ -59,8 +59,8 @@ spanned_text! {
 ///
 /// A text in it is a template. A table with one of these keys computes instead of being a table:
 /// - `{ expr = "…", optional = true }`: the value; with `optional` left out when absent or null.
-/// - `{ each = "list", as = "line", when = "…", key = "…", flat = true, value = … }`: one element for
-///   each; with `key` a map, in which two elements with one key are a fault; with `flat` a value that
+/// - `{ each = "list", as = "line", index = "n", when = "…", key = "…", flat = true, value = … }`: one
+///   element for each, whose number from 0 is `n`; with `key` a map, in which two elements with one key are a fault; with `flat` a value that
 ///   is a list is several elements.
 /// - `{ let = { name = … }, value = … }`: the value, in which the names may be used. With a list of
 ///   tables, later ones may use the names of earlier ones.

@@ -1,6 +1,6 @@
 //! Documents with computed parts, compiled ([`Node`]) and evaluated.
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use super::scope::{Compiler, Frame, Trouble};
 use super::text::{Branch, Tree};
@@ -32,11 +32,12 @@ pub(super) enum Node {
     },
 }
 
-/// `{ each = "list", as = "line", when = "…", key = "…", value = … }`
+/// `{ each = "list", as = "line", index = "n", when = "…", key = "…", flat = …, value = … }`
 #[derive(Debug, Clone)]
 pub(super) struct Each {
     list: Program,
     name: String,
+    index: Option<String>,
     condition: Option<Program>,
     key: Option<Template>,
     flat: bool,
@@ -45,7 +46,10 @@ pub(super) struct Each {
 
 const DIRECTIVES: [(&str, &[&str]); 5] = [
     ("expr", &["expr", "optional"]),
-    ("each", &["each", "as", "when", "key", "flat", "value"]),
+    (
+        "each",
+        &["each", "as", "index", "when", "key", "flat", "value"],
+    ),
     ("let", &["let", "value"]),
     ("when", &["when", "value", "else"]),
     ("literal", &["literal"]),
@@ -186,8 +190,19 @@ impl<'a> Directive<'a> {
                 "it".to_owned()
             }
         };
+        let index = match self.get("index").map(|tree| tree.0.get_ref()) {
+            Some(Branch::Text(name)) if !name.is_empty() => Some(name.clone()),
+            None => None,
+            Some(_) => {
+                self.wrong("`index` must name the element's number, from 0");
+                None
+            }
+        };
         let list = self.program("each", scope);
-        let inner = scope.clone().root(&name, Type::Dyn);
+        let mut inner = scope.clone().root(&name, Type::Dyn);
+        if let Some(index) = &index {
+            inner = inner.root(index, Type::Number);
+        }
         let condition = self.program("when", &inner);
         let key = self.get("key").and_then(|tree| match tree.0.get_ref() {
             Branch::Text(text) => {
@@ -206,6 +221,7 @@ impl<'a> Directive<'a> {
         Node::Each(Box::new(Each {
             list,
             name,
+            index,
             condition,
             key,
             flat,
@@ -357,7 +373,9 @@ impl Each {
         let list = elements(&self.list, frame)?;
         let (mut values, mut map) = (Vec::with_capacity(list.len()), Map::new());
         for (n, item) in list.iter().enumerate() {
-            let roots = [(self.name.as_str(), item)];
+            let number = Json::from(n);
+            let mut roots = vec![(self.name.as_str(), item)];
+            roots.extend(self.index.as_deref().map(|index| (index, &number)));
             let inner = frame.with(&roots);
             let here = |trouble: Trouble| trouble.within(&format!("[{n}]"));
             if let Some(condition) = &self.condition {
@@ -393,13 +411,21 @@ impl Each {
     }
 }
 
-/// The elements of a list that an expression gives, bounded.
+/// The elements of a list that an expression gives, or `{ key, value }` for each of a map; bounded.
 pub(super) fn elements(list: &Program, frame: &Frame<'_>) -> Result<Vec<Json>, Trouble> {
     let value = list.eval(frame).map_err(|error| Trouble::new(&error))?;
     let kind = value.kind();
-    let items = match value {
+    let entry = |(key, value)| json!({ "key": key, "value": value });
+    let items: Vec<Json> = match value {
         Value::List(items) => items.into_iter().map(Value::into_json).collect(),
         Value::Json(Json::Array(items)) => items.clone(),
+        Value::Json(Json::Object(fields)) => fields.iter().map(entry).collect(),
+        Value::Map(fields) => {
+            let fields = fields.into_iter();
+            fields
+                .map(|(key, value)| json!({ "key": key, "value": value.into_json() }))
+                .collect()
+        }
         _ => return Err(Trouble::told(format!("expected a list, found {kind}"))),
     };
     if items.len() > MAX_EACH {

@@ -46,7 +46,8 @@ pub struct Plan {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanFind {
-    /// The step whose `find` sees it.
+    /// The step whose `find` sees it, or one that reads or computes what is there. Steps before it that
+    /// change something are not run.
     pub step: Name,
     /// Whether nothing is left to do, of `found`. When there is, the delivery is repeated, and its
     /// steps see for themselves what was done.
@@ -125,10 +126,14 @@ impl Plan {
         let find = self.find.as_ref().map(|find| {
             let there = steps.iter().any(|step| {
                 step.name == find.step.as_str()
-                    && matches!(&step.action, Action::Request(change) if change.find.is_some())
+                    && match &step.action {
+                        Action::Request(change) => change.find.is_some(),
+                        Action::Value(_) | Action::Read { .. } => true,
+                        _ => false,
+                    }
             });
             if !there {
-                let message = "this names no step with a `find`";
+                let message = "this names no step that reads, computes or has a `find`";
                 compiler.error(&format!("{path}.find"), find.step.span(), message, None);
             }
             let found = scope.clone().root("found", Type::Dyn);

@@ -37,6 +37,9 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::Vitals;
 use crate::topology::Plan;
 
+/// How long the engine's thread may take to close the store.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// A running daemon.
 #[derive(Debug)]
 pub struct Runtime {
@@ -168,10 +171,17 @@ impl Runtime {
         let thread = self.thread.take();
         drop(self); // the last handles, so that the engine's loop ends
         let Some(thread) = thread else { return Ok(()) };
-        let ended = tokio::task::spawn_blocking(move || thread.join()).await;
-        match ended {
-            Ok(Ok(engine)) => engine.map(drop),
-            _ => Ok(()), // the thread panicked; the panic is in the log and the store is as committed
+        // A task that did not end in time still holds the engine; what it commits is whole or absent.
+        let until = clock.monotonic() + CLOSING;
+        while !thread.is_finished() {
+            if clock.monotonic() >= until {
+                return Ok(());
+            }
+            clock.sleep(Duration::from_millis(20)).await;
+        }
+        match thread.join() {
+            Ok(engine) => engine.map(drop),
+            Err(_) => Ok(()), // it panicked; the panic is in the log and the store is as committed
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::engine::{
 };
 use crate::fault::Fault;
 use crate::id::RouteName;
+use crate::mapping::{self, Mapped, Mapping};
 use crate::outbox::Backoff;
 use crate::router::{Route, Router};
 use crate::topology::Plan;
@@ -89,19 +90,39 @@ fn limits(plan: &Plan) -> EngineLimits {
 }
 
 fn mappings(plan: &Plan) -> Result<BTreeMap<RouteName, Arc<dyn RecordMapping>>, Fault> {
-    let _ = EngineMapped::Filtered; // the mapping's own answer, translated below once it is compiled
-    let wanted = plan
-        .routes
-        .iter()
-        .filter_map(|route| route.mapping.as_ref().map(|m| (route, m)));
-    match wanted.into_iter().next() {
-        None => Ok(BTreeMap::new()),
-        Some((route, mapping)) => Err(Fault::config(
-            "mapping",
-            format!(
-                "route {}: mapping {mapping} cannot be compiled yet",
-                route.name
-            ),
-        )),
+    let mut compiled: BTreeMap<RouteName, Arc<dyn RecordMapping>> = BTreeMap::new();
+    for route in &plan.routes {
+        let Some(name) = &route.mapping else { continue };
+        let Some(table) = plan.mappings.get(name) else {
+            continue;
+        };
+        let mapping = mapping::compile(name, table, route.from.1, route.to.1)
+            .map_err(|findings| Fault::config("mapping", format!("mapping {name}: {findings}")))?;
+        if let Some(red) = mapping.run_tests().first() {
+            let message = format!(
+                "mapping {name}: test `{}` fails at {}: expected {}, got {}",
+                red.name, red.path, red.expected, red.got
+            );
+            return Err(Fault::config("mapping_test", message));
+        }
+        compiled.insert(route.name.clone(), Arc::new(Compiled(mapping)));
+    }
+    Ok(compiled)
+}
+
+/// A mapping as the engine asks it.
+#[derive(Debug)]
+struct Compiled(Mapping);
+
+impl RecordMapping for Compiled {
+    fn apply(&self, record: &serde_json::Value) -> Result<EngineMapped, Fault> {
+        Ok(match self.0.apply(record)? {
+            Mapped::Kept(record) => EngineMapped::Kept(record),
+            Mapped::Filtered { rule } => EngineMapped::Filtered(rule),
+        })
+    }
+
+    fn version(&self) -> &str {
+        self.0.version()
     }
 }

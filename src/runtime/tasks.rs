@@ -45,6 +45,7 @@ impl Runtime {
                             reread_open: settings.reread_open,
                         },
                     };
+                    self.vitals.expect(&(name.clone(), *stream, Pulse::Read));
                     let (vitals, stop) = (self.vitals.clone(), self.reading.clone());
                     self.tasks.spawn(read_loop(poller, vitals, stop));
                 }

@@ -18,7 +18,7 @@ impl World {
     pub fn write_config(&self, state: &Path) -> io::Result<PathBuf> {
         std::fs::create_dir_all(state)?;
         std::fs::write(state.join(PASSWORD_FILE), "practice")?;
-        let path = state.join("demo.toml");
+        let path = state.join("crossdock.toml");
         std::fs::write(&path, self.config_toml(state))?;
         Ok(path)
     }

@@ -82,6 +82,13 @@ impl Vitals {
         self.with(|inner| inner.deadlines.remove(place));
     }
 
+    /// A loop is about to start: nothing is known of it, and that is shown.
+    pub fn expect(&self, place: &Place) {
+        self.with(|inner| {
+            entry(inner, place);
+        });
+    }
+
     /// A run went well.
     pub fn success(&self, place: &Place) {
         let now = self.clock.now();
@@ -131,10 +138,11 @@ impl Vitals {
     /// Whether every stream that is read has been read once.
     pub fn ready(&self) -> bool {
         self.with(|inner| {
-            inner
+            let mut read = inner
                 .health
                 .values()
-                .all(|health| health.last_success.is_some())
+                .filter(|health| health.way == Pulse::Read);
+            read.all(|health| health.last_success.is_some())
         })
     }
 

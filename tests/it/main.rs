@@ -8,6 +8,7 @@
 
 mod cli;
 mod config;
+mod feeds;
 mod practice;
 mod store_crash;
 mod tidy;

@@ -36,6 +36,9 @@ version = 1
 [store]
 path = "@FOLDER@/state"
 
+[server]
+listen = "127.0.0.1:9465"
+
 [connection.north]
 connector = "vendure"
 settings = { url = "@NORTH@", username = "superadmin", password = "superadmin" }
@@ -46,7 +49,7 @@ settings = { url = "@SOUTH@", username = "superadmin", password = "superadmin" }
 
 [connection.erp]
 connector = "tryton"
-settings = { url = "@TRYTON@", database = "tryton", username = "admin", password = "admin" }
+settings = { url = "@TRYTON@", database = "tryton", user = "admin", password = "admin", web_shops = { north = "north", south = "south" } }
 
 [route.north_orders]
 from = "north.orders"

@@ -29,7 +29,7 @@ fn world(text: String) -> World {
     let pem = "-----BEGIN CERTIFICATE-----\n";
     World::of(text)
         .var("CREDENTIALS_DIRECTORY", "/run/c")
-        .file("/run/c/north_token", "t0ken")
+        .file("/run/c/north_password", "t0ken")
         .file("/run/c/erp_password", "hunter2")
         .file("/run/c/proxy_password", "pw")
         .file("/etc/ssl/erp-ca.pem", pem)

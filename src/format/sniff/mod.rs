@@ -221,10 +221,12 @@ impl Shape {
         100 * (self.seen - self.odd) / self.seen
     }
 
-    /// Better than one of an earlier candidate: clearly more regular, or as regular with far more cells.
+    /// Better than one of an earlier candidate: clearly more regular, or as regular over several rows with
+    /// far more cells.
     fn beats(&self, earlier: &Self) -> bool {
         let (fit, other) = (self.fit(), earlier.fit());
-        fit > other + 3 || (fit + 3 >= other && self.width >= earlier.width.max(1) * 3)
+        fit > other + 3
+            || (self.seen > 1 && fit + 3 >= other && self.width >= earlier.width.max(1) * 3)
     }
 
     /// Where the table begins: titles above it leave most cells empty.
