@@ -32,6 +32,7 @@ impl Rig {
         let clock = ManualClock::at("2026-11-22T10:00:00Z".parse().unwrap());
         let mut options = WorldOptions::new(folder.path().join("in"));
         options.limit = None;
+        options.carry_items = true;
         let dynamic: Arc<dyn Clock> = Arc::new(clock.clone());
         Self {
             world: World::new(&dynamic, options),

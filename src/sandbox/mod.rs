@@ -77,6 +77,9 @@ pub struct WorldOptions {
     pub token_life: Duration,
     /// How long until a webstore's order shows up in lists, at most.
     pub visibility_lag: Duration,
+    /// The shops lack a third of the articles at the beginning, and the daemon is to carry items and
+    /// prices to them; otherwise they have everything and prices are nobody's business.
+    pub carry_items: bool,
     /// Where the supplier drops its files.
     pub folder: PathBuf,
     /// How soon the daemon promises to tell: what the statement calls avoidable depends on it.
@@ -97,6 +100,7 @@ impl WorldOptions {
             erp_unique_reference: false,
             token_life: Duration::from_mins(5),
             visibility_lag: Duration::from_millis(800),
+            carry_items: false,
             folder,
             reach: Reach::default(),
         }
@@ -153,6 +157,7 @@ impl World {
                 idempotency,
                 token_life: options.token_life,
                 visibility_lag: options.visibility_lag,
+                knows_all: !options.carry_items,
                 seed: options.seed,
             };
             Arc::new(Shop::new(

@@ -89,11 +89,13 @@ settings = {{ url = {}, {secret} = {password} }}
             )?;
         }
         match name {
-            "erp" => write!(
-                out,
-                "stream.stock.poll_secs = {stock}\nstream.shipments.poll_secs = {stock}\n\
-                 stream.items.poll_secs = 3\nstream.prices.poll_secs = 3\n"
-            )?,
+            "erp" => {
+                writeln!(out, "stream.stock.poll_secs = {stock}")?;
+                writeln!(out, "stream.shipments.poll_secs = {stock}")?;
+                if world.options().carry_items {
+                    out.push_str("stream.items.poll_secs = 3\nstream.prices.poll_secs = 3\n");
+                }
+            }
             _ => writeln!(out, "stream.orders.poll_secs = {orders}")?,
         }
     }
@@ -131,23 +133,40 @@ guard = {{ bad_rows = 0.3 }}
 fn write_routes(out: &mut String, world: &World) -> std::fmt::Result {
     let day = std::time::Duration::from_hours(24);
     let start = earlier(world.audit.clock().now(), day);
-    for channel in ["north", "south", "pos"] {
+    let from_day = format!("\nstart_from = \"{start}\"");
+    let mut route = |name: &str, from: &str, to: &str, more: &str| {
         write!(
             out,
             "
-[route.{channel}-orders]
-from = \"{channel}.orders\"
-to = \"erp.orders\"
-mode = \"apply\"
-start_from = \"{start}\"
-
-[route.{channel}-items]
-from = \"erp.items\"
-to = \"{channel}.items\"
-mode = \"apply\"
+[route.{name}]
+from = \"{from}\"
+to = \"{to}\"
+mode = \"apply\"{more}
 "
-        )?;
+        )
+    };
+    for channel in ["north", "south", "pos"] {
+        let (name, from) = (format!("{channel}-orders"), format!("{channel}.orders"));
+        route(&name, &from, "erp.orders", &from_day)?;
     }
+    for shop in ["north", "south"] {
+        let (name, to) = (format!("{shop}-tracking"), format!("{shop}.shipments"));
+        route(&name, "erp.shipments", &to, &from_day)?;
+    }
+    if world.options().carry_items {
+        for channel in ["north", "south", "pos"] {
+            let (name, to) = (format!("{channel}-items"), format!("{channel}.items"));
+            route(&name, "erp.items", &to, "")?;
+        }
+        for shop in ["north", "south"] {
+            let (name, to) = (format!("{shop}-prices"), format!("{shop}.prices"));
+            route(&name, "erp.prices", &to, "")?;
+        }
+    }
+    write_stock(out)
+}
+
+fn write_stock(out: &mut String) -> std::fmt::Result {
     write!(
         out,
         "
@@ -164,17 +183,6 @@ fulfilled_by = \"erp\"
 pool = \"main\"
 to = \"{shop}.stock\"
 mode = \"apply\"
-
-[route.{shop}-prices]
-from = \"erp.prices\"
-to = \"{shop}.prices\"
-mode = \"apply\"
-
-[route.{shop}-tracking]
-from = \"erp.shipments\"
-to = \"{shop}.shipments\"
-mode = \"apply\"
-start_from = \"{start}\"
 "
         )?;
     }
@@ -198,7 +206,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::at("2026-11-22T10:00:00Z".parse().unwrap());
         let clock: Arc<dyn Clock> = Arc::new(clock);
-        let options = WorldOptions::new(folder.path().join("acme"));
+        let mut options = WorldOptions::new(folder.path().join("acme"));
+        options.carry_items = true;
         std::fs::create_dir_all(folder.path().join("acme/in")).unwrap();
         let world = World::new(&clock, options);
         let path = world.write_config(folder.path()).unwrap();

@@ -35,6 +35,8 @@ async fn day(options: WorldOptions, state: &Path, secs: u64, limit: u64) -> Stat
     let statement = world.settle(&mut crew, Duration::from_secs(limit)).await;
     println!("{}", statement.to_text());
     if !statement.holds() {
+        println!("{} of {} products", world.north.products().len(), world.erp.items().len());
+        println!("{:#?}", runtime.engine.status().await.unwrap());
         tell_why(&runtime, &statement).await;
     }
     runtime

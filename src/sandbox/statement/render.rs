@@ -32,6 +32,10 @@ fn write_all(out: &mut String, s: &Statement) -> std::fmt::Result {
     });
     finding(out, "stock differences", &differences.collect::<Vec<_>>())?;
     writeln!(out, "numbers compared         {:>6}", s.stock_compared)?;
+    if s.prices_compared > 0 {
+        finding(out, "price differences", &s.price_differences)?;
+        writeln!(out, "prices compared          {:>6}", s.prices_compared)?;
+    }
     oversold(out, "avoidable oversell", &s.oversold_avoidable)?;
     oversold(out, "unavoidable oversell", &s.oversold_unavoidable)?;
     writeln!(out)?;
