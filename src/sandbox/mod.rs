@@ -94,8 +94,8 @@ impl WorldOptions {
             articles: 42,
             faults: BTreeMap::new(),
             limit: Some(RateLimit {
-                per_second: 40.0,
-                burst: 80.0,
+                per_second: 100.0,
+                burst: 200.0,
             }),
             erp_unique_reference: false,
             token_life: Duration::from_mins(5),
