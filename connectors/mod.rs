@@ -36,11 +36,42 @@ pub fn built_in() -> Result<Vec<Box<dyn Connector>>, Diagnostics> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::connector::contract::{self, Fixtures};
 
     #[test]
-    fn every_built_in_manifest_loads() {
+    fn the_list_is_alphabetical_and_every_name_is_its_folders() {
+        assert!(BUILT_IN.iter().map(|(name, _)| *name).is_sorted());
         let connectors = built_in().unwrap();
-        assert_eq!(connectors.len(), BUILT_IN.len() + 1);
+        for ((name, _), connector) in BUILT_IN.iter().zip(&connectors[1..]) {
+            assert_eq!(connector.spec().name, *name);
+        }
+    }
+
+    /// The laws S1-S9 and D1-D6, on exchanges recorded against the real software.
+    #[tokio::test]
+    async fn every_connector_with_fixtures_keeps_the_contract() {
+        let mut kept = 0;
+        for (name, text) in BUILT_IN {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("connectors")
+                .join(name);
+            if !folder.join("fixtures").exists() {
+                continue;
+            }
+            let connector = manifest::load(*name, text).unwrap();
+            let fixtures = Fixtures::load(&folder.join("fixtures")).unwrap();
+            let report = contract::run(&connector, &fixtures).await;
+            assert!(report.passed(), "{name}: {report}");
+            assert!(
+                report.checks.len() > 100,
+                "{name}: only {} checks",
+                report.checks.len()
+            );
+            kept += 1;
+        }
+        assert_eq!(kept, 2, "vendure and tryton have fixtures");
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn run(command: &Demo, global: &Global, shell: &mut Shell<'_>) -> io:
     } else {
         LogLevel::Error
     };
-    log::start(&LogSettings {
+    log::start(LogSettings {
         level,
         format: LogFormat::Text,
     });
@@ -107,7 +107,7 @@ async fn play(
             return Ok(Exit::Store);
         }
     };
-    let runtime = match Runtime::start(Arc::new(plan), store, Arc::clone(&clock), command.seed) {
+    let runtime = match Runtime::start(Arc::new(plan), store, &clock, command.seed) {
         Ok(runtime) => runtime,
         Err(error) => {
             writeln!(shell.err, "crossdock: {error}")?;

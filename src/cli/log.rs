@@ -5,7 +5,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogFormat, LogLevel, LogSettings};
 
 /// Starts the log of this process. A second start changes nothing.
-pub(super) fn start(settings: &LogSettings) {
+pub(super) fn start(settings: LogSettings) {
     let level = match settings.level {
         LogLevel::Error => "error",
         LogLevel::Warn => "warn",

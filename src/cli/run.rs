@@ -33,7 +33,7 @@ pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };
-    log::start(&plan.log);
+    log::start(plan.log);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let path = store_path(&plan);
     let store = match open_store(&plan, &path, clock.as_ref()) {
@@ -48,7 +48,7 @@ pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::
         .enable_all()
         .build()?;
     tokio.block_on(async {
-        match Runtime::start(Arc::new(plan), store, Arc::clone(&clock), fastrand::u64(..)) {
+        match Runtime::start(Arc::new(plan), store, &clock, fastrand::u64(..)) {
             Ok(runtime) => serve(runtime, &path, &clock, command.until_quiet).await,
             Err(error) => {
                 tracing::error!(%error, "cannot start");

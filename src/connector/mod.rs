@@ -25,6 +25,7 @@
 //! - **D5** no secret or personal data in any message.
 //! - **D6** one bad item does not sink its batch: bisect or fall back to single items.
 
+pub mod contract;
 mod cursor;
 mod delivery;
 mod page;

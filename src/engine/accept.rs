@@ -12,7 +12,7 @@ use super::tables::{
     BY_KEY, CHECKPOINT, Checkpoint, ENTITY, EXPIRY, HINT, Nothing, PAYLOAD_NOTE, PayloadNote,
     Subject,
 };
-use super::{EngineError, orders, shipments, snapshots};
+use super::{EngineError, items, orders, shipments, snapshots};
 use crate::clock::later;
 use crate::connector::{Body, Change, Cursor};
 use crate::fault::Fault;
@@ -279,7 +279,7 @@ fn route(
         record if unit.stream.nature() == Nature::Event => {
             orders::accept_other(stage, unit, entity, record, accepted)
         }
-        _ => Ok(()),
+        record => items::accept(stage, unit, entity, record, accepted),
     }
 }
 

@@ -27,6 +27,9 @@ use crate::store::table::{CELL, POSITION};
 /// A sink's state stream.
 pub(super) type Target = (ConnectionName, Stream);
 
+/// Under which SKU, order and line a reservation stands.
+pub(super) type ReservationKey = (Key, EntityId, String);
+
 /// How many reservations of one SKU are read; more open orders of one SKU are counted as an error.
 const MAX_RESERVATIONS: usize = 100_000;
 
@@ -154,7 +157,7 @@ pub(super) fn recompute(
     let rules = stage.rules;
     for publish in &rules.publishes {
         let derived = derive_all(stage, publish, skus)?;
-        update_cells(stage, publish, derived, cause)?;
+        update_cells(stage, publish, &derived, cause)?;
     }
     Ok(())
 }
@@ -227,7 +230,7 @@ fn rule_for<'a>(publish: &'a Publish, sku: &Key) -> &'a PublishRule {
 fn update_cells(
     stage: &mut Stage<'_, '_>,
     publish: &Publish,
-    derived: BTreeMap<Key, Derivation>,
+    derived: &BTreeMap<Key, Derivation>,
     cause: Option<&str>,
 ) -> Result<(), EngineError> {
     let target: Target = (publish.to.clone(), Stream::Stock);
@@ -353,7 +356,7 @@ pub(super) fn refresh_pending(
 pub(super) fn reservations(
     txn: &Txn<'_>,
     sku: &Key,
-) -> Result<Vec<((Key, EntityId, String), Reservation)>, EngineError> {
+) -> Result<Vec<(ReservationKey, Reservation)>, EngineError> {
     let rows = RESERVATION.scan(txn, &RESERVATION.under(&(sku.clone(),)), MAX_RESERVATIONS)?;
     Ok(rows
         .into_iter()
@@ -364,7 +367,7 @@ pub(super) fn reservations(
 /// Writes a reservation, or removes it when nothing more can come of it.
 pub(super) fn put_reservation(
     stage: &mut Stage<'_, '_>,
-    key: &(Key, EntityId, String),
+    key: &ReservationKey,
     row: Reservation,
 ) -> Result<(), EngineError> {
     if row.is_done() {

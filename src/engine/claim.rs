@@ -125,20 +125,16 @@ fn claim_event(
 /// A shipment names its order as the sink knows it; without a link it waits for one.
 fn name_order(stage: &mut Stage<'_, '_>, row: &mut OutboxRow) -> Result<bool, EngineError> {
     let order = ENTITY.get(stage.txn, &row.line)?;
-    match order.as_ref().and_then(|order| order.remote_id(&row.sink)) {
-        Some(id) => {
-            row.record["order"] = Value::String(id.to_string());
-            Ok(true)
-        }
-        None => {
-            row.state = State::Waiting {
-                on: row.line.clone(),
-                since: stage.now,
-            };
-            stage.put_event(row)?;
-            Ok(false)
-        }
+    if let Some(id) = order.as_ref().and_then(|order| order.remote_id(&row.sink)) {
+        row.record["order"] = Value::String(id.to_string());
+        return Ok(true);
     }
+    row.state = State::Waiting {
+        on: row.line.clone(),
+        since: stage.now,
+    };
+    stage.put_event(row)?;
+    Ok(false)
 }
 
 /// How far a vendor's clock may be ahead of ours when it says that something happened before we started.

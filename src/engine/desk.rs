@@ -184,7 +184,7 @@ fn remap(
 pub(super) fn edit(
     stage: &mut Stage<'_, '_>,
     number: u64,
-    record: Value,
+    record: &Value,
 ) -> Result<(), EngineError> {
     let mut row = find(stage, number)?;
     let checked = |stream| Record::from_json(stream, record.clone());

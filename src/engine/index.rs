@@ -171,7 +171,7 @@ impl Index {
             Update::Event(seq, Some(entry)) => self.queue.put(seq, entry),
             Update::Event(seq, None) => self.queue.remove(seq),
             Update::Cell(target, key, Some((lane, due))) => {
-                self.cells.put(&target, &key, lane, due)
+                self.cells.put(&target, &key, lane, due);
             }
             Update::Cell(target, key, None) => self.cells.remove(&target, &key),
             Update::Seen(stream, hashes) => self.seen.entry(stream).or_default().extend(hashes),

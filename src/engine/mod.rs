@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! accept.rs     what came in: ledger, routes, mapping, reservations, queue, checkpoint
-//!   orders.rs shipments.rs snapshots.rs      what it means for each kind of thing
+//!   orders.rs shipments.rs snapshots.rs items.rs      what it means for each kind of thing
 //! claim.rs      what may be sent next; the intent is durable before it is handed out
 //! settle.rs     what became of it: link, confirmation, position, or the policy table (policy.rs)
 //! desk.rs       quarantine: list, show, edit, retry, dismiss
@@ -19,6 +19,7 @@ mod cells;
 mod claim;
 mod desk;
 mod index;
+mod items;
 mod orders;
 mod policy;
 mod query;
@@ -231,7 +232,7 @@ impl Engine {
             Ok(())
         };
         for work in staged {
-            work.answer(committed.as_ref().map(|()| ()));
+            work.answer(committed.as_ref().copied());
         }
         committed.map(|()| wrote)
     }
@@ -344,7 +345,7 @@ requests! {
     fn quarantine_retry(number: u64) -> () = |stage| desk::retry(stage, number);
     /// Replaces what would be delivered or mapped.
     fn quarantine_edit(number: u64, record: Value) -> () =
-        |stage| desk::edit(stage, number, record);
+        |stage| desk::edit(stage, number, &record);
     /// Lets a row go.
     fn quarantine_dismiss(number: u64, reason: String) -> () =
         |stage| desk::dismiss(stage, number, &reason);

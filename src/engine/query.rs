@@ -161,12 +161,12 @@ fn queue(stage: &Stage<'_, '_>) -> Result<Vec<QueueStatus>, EngineError> {
         range = EVENT.after(range, last);
         for (_, row) in rows {
             let observed = mode_of(stage.rules, &row.route) == Mode::Observe;
-            let state = if observed {
+            let word = if observed {
                 "observed"
             } else {
                 row.state.name()
             };
-            let place = (row.sink.to_string(), row.stream, state.to_owned());
+            let place = (row.sink.to_string(), row.stream, word.to_owned());
             let entry = found.entry(place).or_insert((0, row.accepted_at));
             entry.0 += 1;
             entry.1 = entry.1.min(row.accepted_at);

@@ -10,6 +10,7 @@ use super::EngineError;
 use super::cells::{self, Cell, Target};
 use super::claim::{Claimed, Place};
 use super::index::Update;
+use super::items;
 use super::orders::{change_reservations, release_cancelled};
 use super::policy::{Consequence, Next, consequence};
 use super::stage::{NewQuarantine, Stage, mode_of};
@@ -20,7 +21,7 @@ use crate::fault::{Effect, Fault};
 use crate::id::{ConnectionName, Key, RouteName};
 use crate::ledger::{Entity, Link};
 use crate::outbox::{OutboxRow, State};
-use crate::record::{Record, Stream};
+use crate::record::{Nature, Record, Stream};
 
 /// Settles a batch of one target.
 pub(super) fn settle(
@@ -86,6 +87,9 @@ fn delivered(
     };
     make_link(stage, row, &mut entity, confirmation)?;
     ENTITY.put(stage.txn, &entity.id.clone(), &entity)?;
+    if confirmation.existed && adopts(row) {
+        return adopt(stage, row, &entity);
+    }
     stage.remove_event(row.seq);
     stage.count(&row.route, |counts| counts.delivered += 1)?;
     stage.resolve_quarantine(entity.id.as_str(), "deliver")?;
@@ -108,6 +112,22 @@ fn delivered(
     wake(stage, row)
 }
 
+/// State that was found there is linked, and then made what it should be.
+fn adopts(row: &OutboxRow) -> bool {
+    row.stream.nature() == Nature::State && row.operation == Operation::Create
+}
+
+fn adopt(stage: &mut Stage<'_, '_>, row: &OutboxRow, entity: &Entity) -> Result<(), EngineError> {
+    let mut update = row.clone();
+    update.operation = Operation::Update;
+    update.state = State::Pending { due: stage.now };
+    update.captured.clear();
+    stage.put_event(&update)?;
+    let detail = format!("found on {} by its key", row.sink);
+    stage.note(entity.id.as_str(), "adopted", detail, Some(&row.sink))?;
+    items::tell_stock(stage, &row.sink, entity)
+}
+
 fn make_link(
     stage: &mut Stage<'_, '_>,
     row: &OutboxRow,
@@ -118,28 +138,28 @@ fn make_link(
         return Ok(());
     };
     let key = (row.sink.clone(), row.stream, remote_id.clone());
-    if let Some(LinkTo(other)) = LINK.get(stage.txn, &key)? {
-        if other != entity.id {
-            let message = format!(
-                "{} {remote_id} on {} belongs to {other} already; look at both",
-                row.stream.noun(),
-                row.sink
-            );
-            stage.quarantine(NewQuarantine {
-                subject: Subject::Change {
-                    id: remote_id.clone(),
-                    record: None,
-                },
-                connection: row.sink.clone(),
-                stream: row.stream,
-                route: Some(row.route.clone()),
-                thing: entity.id.to_string(),
-                stage: "link",
-                fault: Fault::bug("linked_twice", message),
-                attempts: row.attempts,
-            })?;
-            return Ok(());
-        }
+    if let Some(LinkTo(other)) = LINK.get(stage.txn, &key)?
+        && other != entity.id
+    {
+        let message = format!(
+            "{} {remote_id} on {} belongs to {other} already; look at both",
+            row.stream.noun(),
+            row.sink
+        );
+        stage.quarantine(NewQuarantine {
+            subject: Subject::Change {
+                id: remote_id.clone(),
+                record: None,
+            },
+            connection: row.sink.clone(),
+            stream: row.stream,
+            route: Some(row.route.clone()),
+            thing: entity.id.to_string(),
+            stage: "link",
+            fault: Fault::bug("linked_twice", message),
+            attempts: row.attempts,
+        })?;
+        return Ok(());
     }
     stage.link(&row.sink, row.stream, remote_id, &entity.id)?;
     let delivered = confirmation.stored.or_else(|| {
@@ -175,6 +195,7 @@ fn settle_stock(
     entity: &Entity,
 ) -> Result<(), EngineError> {
     match (row.stream, row.operation) {
+        (Stream::Items, _) => items::tell_stock(stage, &row.sink, entity),
         (Stream::Orders, Operation::Cancel) => release_cancelled(stage, entity),
         (Stream::Orders, _) => {
             let now = stage.now;

@@ -128,7 +128,7 @@ impl<'a, 's> Stage<'a, 's> {
         thing: &str,
     ) -> Result<(), EngineError> {
         self.count(route, |counts| {
-            *counts.filtered.entry(rule.to_owned()).or_default() += 1
+            *counts.filtered.entry(rule.to_owned()).or_default() += 1;
         })?;
         self.note(thing, "filtered", format!("route {route}: {rule}"), None)
     }
@@ -239,18 +239,15 @@ impl<'a, 's> Stage<'a, 's> {
             attempts: new.attempts,
             route: new.route,
         };
-        let number = match known {
-            Some((number, before)) => {
-                row.since = before.since;
-                row.attempts = row.attempts.max(before.attempts + 1);
-                number
+        let number = if let Some((number, before)) = known {
+            row.since = before.since;
+            row.attempts = row.attempts.max(before.attempts + 1);
+            number
+        } else {
+            if let Some(route) = row.route.clone() {
+                self.count(&route, |counts| counts.quarantined += 1)?;
             }
-            None => {
-                if let Some(route) = row.route.clone() {
-                    self.count(&route, |counts| counts.quarantined += 1)?;
-                }
-                self.numbers.next()
-            }
+            self.numbers.next()
         };
         let detail = format!("{} (quarantine {number}, at {})", row.fault, row.stage);
         let (thing, connection) = (row.thing.clone(), row.connection.clone());

@@ -45,7 +45,7 @@ pub enum MayHaveActed {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaultRule {
-    /// About `reply` (`status`, `headers`, `json`, `text`); false where something it names is absent.
+    /// About `reply` (`status`, `headers`, `json`, `text`); false where something it names is absent or of another kind.
     pub when: Expr,
     /// What follows.
     pub class: Meaning,

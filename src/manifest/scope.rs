@@ -217,11 +217,14 @@ impl std::fmt::Display for Trouble {
     }
 }
 
-/// A condition that is false where something it names is absent: how rules about replies are meant.
+/// A condition that is false where something it names is absent or of another kind: how rules about
+/// replies are meant, which may come from a proxy and look like anything.
 pub(super) fn holds(condition: &Program, frame: &Frame<'_>) -> Result<bool, Trouble> {
     match condition.eval_bool(frame) {
         Ok(truth) => Ok(truth),
-        Err(error) if error.reason == expr::Reason::Missing => Ok(false),
+        Err(error) if matches!(error.reason, expr::Reason::Missing | expr::Reason::Type) => {
+            Ok(false)
+        }
         Err(error) => Err(Trouble::new(&error)),
     }
 }

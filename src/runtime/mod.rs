@@ -85,13 +85,13 @@ impl Runtime {
     pub fn start(
         plan: Arc<Plan>,
         store: Box<dyn Store>,
-        clock: Arc<dyn Clock>,
+        clock: &Arc<dyn Clock>,
         seed: u64,
     ) -> Result<Self, StartError> {
         let rules = Arc::new(rules::of(&plan).map_err(StartError::Fault)?);
-        let connections = Arc::new(open::connections(&plan, &clock).map_err(StartError::Fault)?);
+        let connections = Arc::new(open::connections(&plan, clock).map_err(StartError::Fault)?);
         let engine =
-            Engine::open(store, rules, Arc::clone(&clock), seed).map_err(StartError::Engine)?;
+            Engine::open(store, rules, Arc::clone(clock), seed).map_err(StartError::Engine)?;
         let (service, handle) = Service::new(engine);
         let thread = std::thread::Builder::new()
             .name("engine".into())
@@ -99,7 +99,7 @@ impl Runtime {
             .map_err(|error| StartError::Fault(Fault::bug("no_thread", error.to_string())))?;
         let runtime = Self {
             engine: handle,
-            vitals: Vitals::new(Arc::clone(&clock)),
+            vitals: Vitals::new(Arc::clone(clock)),
             connections,
             plan,
             reading: CancellationToken::new(),
@@ -107,7 +107,7 @@ impl Runtime {
             tasks: TaskTracker::new(),
             thread: Some(thread),
         };
-        runtime.spawn_all(&clock);
+        runtime.spawn_all(clock);
         Ok(runtime)
     }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crossdock::store::dir::Birth;
 use crossdock::store::sled::{SledStore, compact};
-use crossdock::store::table::STATE;
+use crossdock::store::table::CELL;
 use crossdock::store::{Blocks, MAX_BATCH_ROWS, Store, Txn, WriteBatch};
 
 const KEYS: u32 = 1_000_000;
@@ -167,7 +167,7 @@ fn compaction(dir: &Path) {
 }
 
 fn blocks() -> Blocks {
-    Blocks::new(STATE, &("north", "stock"))
+    Blocks::new(CELL, &("north", "stock"))
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {

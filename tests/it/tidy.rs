@@ -13,7 +13,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("diagnostic", 0),
     ("record", 1),
     ("expr", 1),
-    ("telemetry", 1),
+    ("telemetry", 2),
     ("config", 2),
     ("store", 2),
     ("transport", 2),
@@ -62,7 +62,7 @@ const ONLY_HERE: &[(&str, &[&str])] = &[
     ("sled::", &["src/store/sled.rs", "src/store/sled/"]),
     ("reqwest::", &["src/transport/http/"]),
     ("governor::", &["src/transport/http/"]),
-    ("backoff::", &["src/outbox/backoff.rs"]),
+    ("backoff::", &["src/outbox/"]),
     (".commit(", &["src/store/", "src/engine/"]),
     ("std::env::var", &["src/config/"]),
 ];
@@ -140,7 +140,8 @@ fn files_are_short_and_finished() {
     let mut wrong = Vec::new();
     for (path, text) in sources() {
         let lines = text.lines().count();
-        if lines > MAX_LINES {
+        let is_table_of_tests = path.ends_with("tests.rs");
+        if lines > MAX_LINES && !is_table_of_tests {
             wrong.push(format!(
                 "{}: {lines} lines, more than {MAX_LINES}",
                 path.display()
