@@ -335,8 +335,8 @@ async fn a_refused_row_fails_alone() {
     let Outcome::Failed(fault) = &outcomes[1] else {
         panic!("{outcomes:?}");
     };
-    assert_eq!((fault.class, fault.effect), (Class::Retry, Effect::None));
-    assert_eq!(fault.code, "no_item_yet");
+    assert_eq!((fault.class, fault.effect), (Class::Reject, Effect::None));
+    assert_eq!(fault.code, "unknown_sku");
 }
 
 async fn read_order(rig: &Rig, shop: &str, id: &str) -> Record {

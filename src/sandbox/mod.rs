@@ -100,7 +100,7 @@ impl WorldOptions {
             erp_unique_reference: false,
             token_life: Duration::from_mins(5),
             visibility_lag: Duration::from_millis(800),
-            carry_items: false,
+            carry_items: true,
             folder,
             reach: Reach::default(),
         }

@@ -24,7 +24,7 @@ async fn day(options: WorldOptions, state: &Path, secs: u64, limit: u64) -> Stat
     let loaded = config::load(&path, &config::System, Credentials::Needed).unwrap();
     let plan = topology::plan(&loaded, &registry).unwrap();
     let store = open_store(&plan, &store_path(&plan), clock.as_ref()).unwrap();
-    let runtime = Runtime::start(Arc::new(plan), store, Arc::clone(&clock), seed).unwrap();
+    let runtime = Runtime::start(Arc::new(plan), store, &clock, seed).unwrap();
 
     let mut crew = Crew::new(seed, &Pace::default(), clock.now());
     let stop = CancellationToken::new();
