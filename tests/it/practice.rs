@@ -1,6 +1,8 @@
-//! The real daemon against the practice systems, over real HTTP: short days, calm and bad.
+//! The real daemon against the practice systems, over real HTTP: short days, calm, bad and worse.
 
+use std::fs::File;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,13 @@ use crossdock::runtime::{Runtime, SystemClock, open_store, store_path};
 use crossdock::sandbox::{Crew, Pace, Statement, World, WorldOptions};
 use crossdock::topology;
 use tokio_util::sync::CancellationToken;
+
+/// A world whose daemon promises no more than a machine under load, or one that is killed, can keep.
+fn world_in(folder: &Path) -> WorldOptions {
+    let mut options = WorldOptions::new(folder.join("acme"));
+    options.reach.write = Duration::from_secs(10);
+    options
+}
 
 /// Runs a day of `secs` seconds and lets it settle for at most `limit` seconds.
 async fn day(options: WorldOptions, state: &Path, secs: u64, limit: u64) -> Statement {
@@ -35,7 +44,11 @@ async fn day(options: WorldOptions, state: &Path, secs: u64, limit: u64) -> Stat
     let statement = world.settle(&mut crew, Duration::from_secs(limit)).await;
     println!("{}", statement.to_text());
     if !statement.holds() {
-        println!("{} of {} products", world.north.products().len(), world.erp.items().len());
+        println!(
+            "{} of {} products",
+            world.north.products().len(),
+            world.erp.items().len()
+        );
         println!("{:#?}", runtime.engine.status().await.unwrap());
         tell_why(&runtime, &statement).await;
     }
@@ -72,7 +85,7 @@ async fn tell_why(runtime: &Runtime, statement: &Statement) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_calm_day_ends_in_a_statement_that_holds() {
     let folder = tempfile::tempdir().unwrap();
-    let options = WorldOptions::new(folder.path().join("acme"));
+    let options = world_in(folder.path());
     let statement = day(options, folder.path(), 10, 60).await;
     assert!(statement.holds());
     assert!(statement.placed_in_all() > 5);
@@ -82,8 +95,68 @@ async fn a_calm_day_ends_in_a_statement_that_holds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_day_ends_in_a_statement_that_holds() {
     let folder = tempfile::tempdir().unwrap();
-    let options = WorldOptions::new(folder.path().join("acme")).with_faults(8.0, 90);
+    let options = world_in(folder.path()).with_faults(8.0, 90);
     let statement = day(options, folder.path(), 12, 90).await;
     assert!(statement.holds());
     assert!(statement.faults.values().sum::<u64>() > 10);
+}
+
+/// The daemon as a process of its own; what it says goes to `log`.
+fn start(config: &Path, log: &File) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_crossdock"))
+        .arg("--config")
+        .arg(config)
+        .arg("run")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log.try_clone().unwrap())
+        .spawn()
+        .unwrap()
+}
+
+/// Story 19 and the whole of the table of crashes: the process is killed in the middle of whatever it
+/// does, again and again, while replies get lost, in a world that would take every order twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_is_killed_again_and_again_loses_and_doubles_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let mut options = world_in(folder.path()).with_faults(4.0, 0);
+    options.seed = 11;
+    let world = World::start(&clock, options).await.unwrap();
+    let config = world.write_config(folder.path()).unwrap();
+    let log = File::create(folder.path().join("log")).unwrap();
+
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut crew = Crew::new(11, &Pace::default(), clock.now());
+    for _ in 0..6 {
+        let mut daemon = start(&config, &log);
+        let stop = CancellationToken::new();
+        let life = Duration::from_millis(random.u64(1_500..4_000));
+        tokio::join!(world.run(&mut crew, &stop), async {
+            clock.sleep(life).await;
+            stop.cancel();
+        });
+        let before = daemon.try_wait().unwrap();
+        assert!(
+            before.is_none(),
+            "it ended by itself: {before:?}\n{}",
+            last_lines(folder.path())
+        );
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+    let mut daemon = start(&config, &log);
+    let statement = world.settle(&mut crew, Duration::from_secs(90)).await;
+    println!("{}", statement.to_text());
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    world.stop().await;
+    assert!(statement.holds(), "{}", last_lines(folder.path()));
+    assert!(statement.placed_in_all() > 10);
+}
+
+fn last_lines(folder: &Path) -> String {
+    let text = std::fs::read_to_string(folder.join("log")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
 }

@@ -72,15 +72,17 @@ fn orders(out: &mut String, s: &Statement) -> std::fmt::Result {
         s.placed_in_all(),
         channels.join(", ")
     )?;
-    writeln!(out, "orders in the ERP        {:>6}", s.in_erp)?;
-    if s.called_off > 0 {
-        let (all, in_time) = (s.called_off, s.called_off_in_time);
-        let booked = all - in_time;
-        writeln!(
-            out,
-            "called off by buyers     {all:>6}   {in_time} before they were booked, {booked} after"
-        )?;
-    }
+    let in_time = s.called_off_in_time;
+    writeln!(
+        out,
+        "orders in the ERP        {:>6}   and {in_time} called off before they were booked",
+        s.in_erp
+    )?;
+    let (all, after) = (s.called_off, s.called_off - in_time);
+    writeln!(
+        out,
+        "called off by buyers     {all:>6}   {after} after they were booked"
+    )?;
     finding(out, "lost", &s.lost)?;
     let doubled = s
         .doubled
