@@ -1,5 +1,6 @@
 //! The real daemon against the practice systems, over real HTTP: short days, calm, bad and worse.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -23,7 +24,7 @@ fn world_in(folder: &Path) -> WorldOptions {
 }
 
 /// Runs a day of `secs` seconds and lets it settle for at most `limit` seconds.
-async fn day(options: WorldOptions, state: &Path, secs: u64, limit: u64) -> Statement {
+async fn day(options: WorldOptions, state: &Path, secs: u64, limit: u64) -> (Statement, String) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let seed = options.seed;
     let world = World::start(&clock, options).await.unwrap();
@@ -42,52 +43,48 @@ async fn day(options: WorldOptions, state: &Path, secs: u64, limit: u64) -> Stat
         stop.cancel();
     });
     let statement = world.settle(&mut crew, Duration::from_secs(limit)).await;
-    println!("{}", statement.to_text());
+    let mut report = statement.to_text();
     if !statement.holds() {
-        println!(
-            "{} of {} products",
-            world.north.products().len(),
-            world.erp.items().len()
-        );
-        println!("{:#?}", runtime.engine.status().await.unwrap());
-        tell_why(&runtime, &statement).await;
+        report.push_str(&why(&runtime, &statement).await);
     }
     runtime
         .stop(Duration::from_secs(5), clock.as_ref())
         .await
         .unwrap();
     world.stop().await;
-    statement
+    (statement, report)
 }
 
 /// What the daemon itself has to say about what went wrong.
-async fn tell_why(runtime: &Runtime, statement: &Statement) {
-    for row in runtime.engine.quarantine(0, 30).await.unwrap() {
-        println!("{row:?}");
+async fn why(runtime: &Runtime, statement: &Statement) -> String {
+    let engine = &runtime.engine;
+    let mut told = format!("{:#?}\n", engine.status().await.unwrap());
+    for row in engine.quarantine(0, 30).await.unwrap() {
+        writeln!(told, "{row:?}").unwrap();
     }
-    for row in runtime.engine.queue(0, 30).await.unwrap() {
-        println!(
-            "{} {} {:?} {:?}",
-            row.sink, row.reference, row.state, row.last_fault
-        );
+    for row in engine.queue(0, 30).await.unwrap() {
+        let (sink, reference) = (row.sink, row.reference);
+        writeln!(
+            told,
+            "{sink} {reference} {:?} {:?}",
+            row.state, row.last_fault
+        )
+        .unwrap();
     }
     for one in statement.stock_differences.iter().take(3) {
         let shop = Some(one.shop.as_str().into());
-        let reasons = runtime
-            .engine
-            .explain_stock(one.sku.clone(), shop)
-            .await
-            .unwrap();
-        println!("{reasons:#?}");
+        let reasons = engine.explain_stock(one.sku.clone(), shop).await.unwrap();
+        writeln!(told, "{reasons:#?}").unwrap();
     }
+    told
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_calm_day_ends_in_a_statement_that_holds() {
     let folder = tempfile::tempdir().unwrap();
     let options = world_in(folder.path());
-    let statement = day(options, folder.path(), 10, 60).await;
-    assert!(statement.holds());
+    let (statement, report) = day(options, folder.path(), 10, 60).await;
+    assert!(statement.holds(), "{report}");
     assert!(statement.placed_in_all() > 5);
 }
 
@@ -96,8 +93,8 @@ async fn a_calm_day_ends_in_a_statement_that_holds() {
 async fn a_bad_day_ends_in_a_statement_that_holds() {
     let folder = tempfile::tempdir().unwrap();
     let options = world_in(folder.path()).with_faults(8.0, 90);
-    let statement = day(options, folder.path(), 12, 90).await;
-    assert!(statement.holds());
+    let (statement, report) = day(options, folder.path(), 12, 90).await;
+    assert!(statement.holds(), "{report}");
     assert!(statement.faults.values().sum::<u64>() > 10);
 }
 
@@ -147,11 +144,11 @@ async fn a_daemon_that_is_killed_again_and_again_loses_and_doubles_nothing() {
     }
     let mut daemon = start(&config, &log);
     let statement = world.settle(&mut crew, Duration::from_secs(90)).await;
-    println!("{}", statement.to_text());
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     world.stop().await;
-    assert!(statement.holds(), "{}", last_lines(folder.path()));
+    let report = statement.to_text();
+    assert!(statement.holds(), "{report}\n{}", last_lines(folder.path()));
     assert!(statement.placed_in_all() > 10);
 }
 
