@@ -5,7 +5,9 @@
 
 pub mod feed;
 
-use crate::connector::Connector;
+use std::fmt::Write as _;
+
+use crate::connector::{Connector, Evidence};
 use crate::diagnostic::Diagnostics;
 use crate::manifest;
 
@@ -34,6 +36,35 @@ pub fn built_in() -> Result<Vec<Box<dyn Connector>>, Diagnostics> {
     Ok(connectors)
 }
 
+/// What each connector can do, and what stands behind the claim, as a Markdown table.
+///
+/// # Errors
+/// As [`built_in`].
+pub fn support_table() -> Result<String, Diagnostics> {
+    let mut table =
+        String::from("| connector | stream | read | write | evidence |\n|---|---|---|---|---|\n");
+    for connector in built_in()? {
+        let spec = connector.spec();
+        for (stream, part) in &spec.streams {
+            let mark = |there| if there { "yes" } else { "" };
+            let evidence = match part.evidence {
+                Some(Evidence::Real) => "real software",
+                Some(Evidence::Spec) => "vendor's description",
+                Some(Evidence::Sandbox) => "practice system",
+                None => "",
+            };
+            let (read, write) = (mark(part.read), mark(part.write));
+            let name = &spec.name;
+            // Writing into a text cannot fail.
+            let _ = writeln!(
+                table,
+                "| {name} | {stream} | {read} | {write} | {evidence} |"
+            );
+        }
+    }
+    Ok(table)
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -48,6 +79,16 @@ mod tests {
         for ((name, _), connector) in BUILT_IN.iter().zip(&connectors[1..]) {
             assert_eq!(connector.spec().name, *name);
         }
+    }
+
+    #[test]
+    fn the_support_table_is_fresh() {
+        let readme = include_str!("README.md");
+        let table = support_table().unwrap();
+        assert!(
+            readme.contains(&table),
+            "connectors/README.md must contain:\n{table}"
+        );
     }
 
     /// The laws S1-S9 and D1-D6, on exchanges recorded against the real software.

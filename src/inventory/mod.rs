@@ -2,7 +2,7 @@
 //!
 //! The owners of a pool's stock give snapshots. A [`Position`] is the last snapshot of one SKU at one
 //! location; a [`Reservation`] is what an order line still takes from the pool and no snapshot knows
-//! yet. [`derive`] puts both together with a channel's [`PublishRule`] and keeps every input, so that
+//! yet. [`derive()`] puts both together with a channel's [`PublishRule`] and keeps every input, so that
 //! `crossdock explain stock` can say why a number is what it is. Pure: no I/O, time is an argument.
 
 mod guard;

@@ -1,7 +1,7 @@
 //! `cursor` and `paginate`: how far a stream was read, and where its next page begins.
 //!
 //! A *run* reads from where the last one ended, less the overlap, to the end of what is there. Between
-//! its pages the cursor is a token of our own that holds a [`Position`]; after the last page it is a
+//! its pages the cursor is a token of our own that holds a `Position`; after the last page it is a
 //! watermark again. Pages begin *at the value* where the page before ended (law S4), so that rows of
 //! one tick are read again rather than skipped; only within one tick that fills whole pages is there a
 //! count. A server that ignores a filter, does not sort or gives one page for ever is found out.

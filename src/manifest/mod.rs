@@ -159,3 +159,6 @@ impl Probe for ManifestProbe {
         told.await.map_err(|trouble| run::unexpected(&trouble))
     }
 }
+
+#[cfg(test)]
+mod tests;

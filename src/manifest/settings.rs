@@ -83,6 +83,9 @@ pub(super) fn check(settings: &Settings, compiler: &mut Compiler) {
         {
             compiler.error(&path, name.span(), format!("the default {message}"), None);
         }
+        if setting.kind == SettingKind::Secret && setting.default.is_some() {
+            compiler.error(&path, name.span(), "a secret has no default", None);
+        }
         if setting.required && setting.default.is_some() {
             let message = "a required setting has no use for a default";
             compiler.error(&path, name.span(), message, None);

@@ -73,9 +73,9 @@ pub const MAX_VALUE_BYTES: usize = 256 * 1024;
 /// One row as it stands in an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Table prefix and encoded key, see [`key`](self::key).
+    /// Table prefix and encoded key, see [`key`].
     pub key: Vec<u8>,
-    /// Encoded value, see [`codec`](self::codec) and [`blocks`](self::blocks).
+    /// Encoded value, see [`codec`] and [`blocks`].
     pub value: Vec<u8>,
 }
 
@@ -259,7 +259,7 @@ pub trait Store: Send + Sync + Debug {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
-    /// [`sled`](self::sled).
+    /// [`sled`].
     #[default]
     Sled,
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Plan`] is plain data: every name in it exists, every stream can do what is asked of it,
 //! every default is settled. The runtime builds from it and looks at the configuration no more.
-//! What changes between two plans is told by [`diff`].
+//! What changes between two plans is told by [`diff()`].
 
 mod connections;
 mod diff;

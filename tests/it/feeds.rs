@@ -5,6 +5,7 @@
 //! so and pass.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -462,10 +463,11 @@ fn speed() {
     let mut text = String::from("sku,qty,price,name\n");
     for n in 0..1_000_000 {
         let (qty, cents) = (n % 97, n % 100);
-        text.push_str(&format!(
-            "SKU-{n:07},{qty},{}.{cents:02},Article number {n}\n",
+        let _ = writeln!(
+            text,
+            "SKU-{n:07},{qty},{}.{cents:02},Article number {n}",
             n % 500
-        ));
+        );
     }
     let bytes = text.as_bytes();
     let theirs = || {

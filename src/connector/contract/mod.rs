@@ -6,14 +6,6 @@
 //! its reply. After each spoiled run the laws of [`Source`](super::Source) and [`Sink`](super::Sink) must
 //! hold. `crossdock connector test NAME` and the tests of the built-in connectors run the same suite.
 
-#![allow(
-    clippy::match_bool,
-    clippy::collapsible_match,
-    clippy::needless_for_each,
-    clippy::semicolon_if_nothing_returned,
-    reason = "style of the first version; to be rewritten"
-)]
-
 mod fixture;
 mod sink;
 mod source;
@@ -102,7 +94,7 @@ pub async fn run(connector: &dyn Connector, fixtures: &Fixtures) -> Report {
         match &case.request {
             Request::Deliver { .. } => sink::check(&bench, &mut report).await,
             Request::Pull { .. } | Request::Fetch { .. } => {
-                source::check(&bench, &mut report).await
+                source::check(&bench, &mut report).await;
             }
         }
     }

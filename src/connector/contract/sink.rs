@@ -101,10 +101,10 @@ fn expected(bench: &Bench<'_>, outcomes: &[Outcome]) -> Result<(), String> {
             _ => return Err(format!("delivery {n} did not fail as it should")),
         }
     }
-    match bench.case.outcomes.len() == outcomes.len() {
-        true => Ok(()),
-        false => Err("the fixture has another number of outcomes".to_owned()),
+    if bench.case.outcomes.len() != outcomes.len() {
+        return Err("the fixture has another number of outcomes".to_owned());
     }
+    Ok(())
 }
 
 fn all_sent(played: &Played) -> Result<(), String> {
@@ -146,10 +146,10 @@ async fn forgotten(bench: &Bench<'_>, deliveries: &[Delivery]) -> Result<(), Str
     let (second, _) = attempt(bench, any_number(&bench.case.again), None, deliveries).await?;
     for (n, outcome) in second.outcomes.iter().enumerate() {
         match (outcome, bench.case.outcomes.get(n)) {
-            (Outcome::Delivered(found), Some(ExpectedOutcome::Delivered(wanted))) => {
-                if found.remote_id != wanted.remote_id {
-                    return Err(format!("delivery {n} is another thing now"));
-                }
+            (Outcome::Delivered(found), Some(ExpectedOutcome::Delivered(wanted)))
+                if found.remote_id != wanted.remote_id =>
+            {
+                return Err(format!("delivery {n} is another thing now"));
             }
             (Outcome::Failed(fault), Some(ExpectedOutcome::Delivered(_))) => {
                 return Err(format!("delivery {n}: {fault}"));
@@ -297,10 +297,10 @@ fn told(
         }
     }
     let all_failed_anyway = (0..spoiled.outcomes.len()).all(failed_anyway);
-    match found || all_failed_anyway {
-        true => Ok(()),
-        false => Err("it was delivered as if nothing had happened".to_owned()),
+    if found || all_failed_anyway {
+        return Ok(());
     }
+    Err("it was delivered as if nothing had happened".to_owned())
 }
 
 /// Looking may happen any number of times, changing only once.

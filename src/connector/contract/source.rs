@@ -232,9 +232,9 @@ async fn one_bad_record(bench: &Bench<'_>, report: &mut Report) {
     // What is asked after a page may depend on its rows: the replies come in their order, whatever is
     // asked.
     let mut exchanges = bench.case.exchanges.clone();
-    exchanges
-        .iter_mut()
-        .for_each(|exchange| exchange.request.body = None);
+    for exchange in &mut exchanges {
+        exchange.request.body = None;
+    }
     if !break_one(&mut exchanges, &bench.case.changes) {
         return;
     }
@@ -250,9 +250,10 @@ async fn one_bad_record(bench: &Bench<'_>, report: &mut Report) {
                 .changes
                 .iter()
                 .filter(|change| change.rejected.is_some());
-            match reading.changes.iter().filter(bad).count() > before.count() {
-                true => Ok(()),
-                false => Err("no change was rejected for it".to_owned()),
+            if reading.changes.iter().filter(bad).count() > before.count() {
+                Ok(())
+            } else {
+                Err("no change was rejected for it".to_owned())
             }
         }
         Err(fault) => Err(format!("the whole page failed: {fault}")),
@@ -291,12 +292,14 @@ fn find_rows<'a>(json: &'a mut Json, ids: &[&str], lists: &mut Vec<&'a mut Vec<J
                 lists.push(rows);
                 return;
             }
-            rows.iter_mut().for_each(|row| find_rows(row, ids, lists));
+            for row in rows {
+                find_rows(row, ids, lists);
+            }
         }
         Json::Object(fields) => {
-            fields
-                .values_mut()
-                .for_each(|value| find_rows(value, ids, lists));
+            for value in fields.values_mut() {
+                find_rows(value, ids, lists);
+            }
         }
         _ => {}
     }

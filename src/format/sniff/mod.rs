@@ -328,7 +328,7 @@ fn fraction_mark(cell: &str) -> Option<(char, bool)> {
     (same == 1).then(|| (mark, number.len() - at - 1 != 3 || marks > same))
 }
 
-/// The proposed field for each known column name: see [`words`].
+/// The proposed field for each known column name: see `words`.
 pub fn field_of(header: &Header) -> Vec<(&'static str, String)> {
     words::propose(header.names())
 }
