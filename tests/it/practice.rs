@@ -144,12 +144,27 @@ async fn a_daemon_that_is_killed_again_and_again_loses_and_doubles_nothing() {
     }
     let mut daemon = start(&config, &log);
     let statement = world.settle(&mut crew, Duration::from_secs(90)).await;
+    let mut report = statement.to_text();
+    for one in statement.stock_differences.iter().take(3) {
+        report.push_str(&ask(&config, &["explain", "stock", &one.sku, &one.shop]));
+    }
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     world.stop().await;
-    let report = statement.to_text();
     assert!(statement.holds(), "{report}\n{}", last_lines(folder.path()));
     assert!(statement.placed_in_all() > 10);
+}
+
+/// What a command says.
+fn ask(config: &Path, command: &[&str]) -> String {
+    let mut asked = Command::new(env!("CARGO_BIN_EXE_crossdock"));
+    let said = asked
+        .arg("--config")
+        .arg(config)
+        .args(command)
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned()
 }
 
 fn last_lines(folder: &Path) -> String {
