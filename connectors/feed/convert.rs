@@ -207,7 +207,7 @@ impl<'s> RowReader<'s> {
             }),
             Ok(None) => Reading::Nothing,
             Err(mut fault) => {
-                fault.sku = Some(self.id(&sku, self.place(row)));
+                fault.sku = Some(self.id(&sku, self.place(row)).into_owned());
                 Reading::Bad(fault)
             }
         }
@@ -236,19 +236,25 @@ impl<'s> RowReader<'s> {
                           format the column as text before saving";
             return Err(fault("scientific_sku").because(reason));
         }
-        if text.len() > Sku::MAX_CHARS && text.chars().count() > Sku::MAX_CHARS {
+        let is_ascii = text.is_ascii();
+        if text.len() > Sku::MAX_CHARS && (is_ascii || text.chars().count() > Sku::MAX_CHARS) {
             let max = Sku::MAX_CHARS;
             let reason = format!("an article number has at most {max} characters");
             return Err(fault("sku_too_long").because(reason));
         }
-        if text.chars().any(char::is_control) {
+        let has_control = if is_ascii {
+            text.bytes().any(|byte| byte.is_ascii_control())
+        } else {
+            text.chars().any(char::is_control)
+        };
+        if has_control {
             let reason = "an article number must not contain control characters";
             return Err(fault("bad_sku").because(reason));
         }
-        Ok(Some(match is_nfc_quick(text.chars()) {
-            IsNormalized::Yes => Cow::Borrowed(text),
-            _ => Cow::Owned(text.nfc().collect()),
-        }))
+        if is_ascii || is_nfc_quick(text.chars()) == IsNormalized::Yes {
+            return Ok(Some(Cow::Borrowed(text)));
+        }
+        Ok(Some(Cow::Owned(text.nfc().collect())))
     }
 
     fn says_nothing(&self, row: &Row<'_>) -> bool {
@@ -366,18 +372,18 @@ impl<'s> RowReader<'s> {
 
     /// The source's id of the thing: the article; of a price with its list, where the file tells of
     /// several. Stock goes by the article alone: its location is part of the record.
-    fn id(&self, sku: &str, place: &str) -> String {
+    fn id<'t>(&self, sku: &'t str, place: &str) -> Cow<'t, str> {
         if self.stream == Stream::Prices && self.places.of(Field::PriceList).is_some() {
-            format!("{sku}@{place}")
+            Cow::Owned(format!("{sku}@{place}"))
         } else {
-            sku.to_owned()
+            Cow::Borrowed(sku)
         }
     }
 
     /// The rejected change for a row that another one contradicts.
     pub(super) fn conflict(&self, row: &Row<'_>, said: &Said<'_>, first: u64) -> RowFault {
         let mut fault = RowFault::conflict(row.line(), self.sku_column(), said.sku(), first);
-        fault.sku = Some(self.id(said.sku(), said.place));
+        fault.sku = Some(self.id(said.sku(), said.place).into_owned());
         fault
     }
 
@@ -408,7 +414,7 @@ impl<'s> RowReader<'s> {
                 min_qty,
             } => {
                 if let Some(from) = min_qty.filter(|from| *from != Decimal::ONE) {
-                    id = format!("{id}/{}", from.normalize());
+                    id = Cow::Owned(format!("{id}/{}", from.normalize()));
                 }
                 Record::Price(Price {
                     sku,
@@ -430,7 +436,7 @@ impl<'s> RowReader<'s> {
             Numbers::Item => Record::from_json(Stream::Items, self.item(row, &sku))?,
         };
         record.check()?;
-        Ok(Change::present(id, record))
+        Ok(Change::present(&*id, record))
     }
 
     fn item(&self, row: &Row<'_>, sku: &Sku) -> Value {

@@ -1,8 +1,8 @@
 //! The first pass over a file: what is in it, and whether it may be believed.
 //!
 //! Nothing is handed over before the whole file was read once. Memory stays bounded for any number of
-//! rows: repeated articles are found with a bitmap first (which may be wrong in one direction only) and
-//! exactly, among the few candidates, in a second reading.
+//! rows: articles that may be repeated are found in the first reading (above some millions of rows with a
+//! bitmap, which may be wrong in one direction only), and what they say is compared in a second one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -20,6 +20,8 @@ use crate::record::Stream;
 const MAX_LISTED: usize = 10_000;
 /// Rows that may be repetitions, all told. More, and the file is not a list of articles.
 const MAX_CANDIDATES: usize = 4_000_000;
+/// Keys that are kept one by one, of each stream: 16 MiB.
+const MAX_EACH: usize = 2_000_000;
 /// Fewer rows than this prove nothing about shares.
 const FEW_ROWS: u64 = 20;
 /// Fewer bad rows than this never hold a file of which most is good.
@@ -62,37 +64,98 @@ pub(super) struct Judgement {
     pub(super) too_repetitive: bool,
 }
 
-/// A set that may say "seen" of a few things that were not, and never the other way round.
-struct Bitmap {
-    bits: Vec<u64>,
-    mask: u64,
+/// Keys of all rows of one stream, for finding those that come twice.
+enum Seen {
+    /// One by one, while they are few.
+    Each(Vec<u64>),
+    /// A bit for each, which may say "seen" of a few that were not; never the other way round.
+    Bits {
+        bits: Vec<u64>,
+        mask: u64,
+        candidates: Vec<u64>,
+    },
 }
 
-impl Bitmap {
-    /// For a file of so many bytes: about eight bits for each row there can be, 32 MiB at most.
-    fn for_file(bytes: u64) -> Self {
-        let bits = bytes.clamp(1 << 12, 1 << 28).next_power_of_two();
-        Self {
-            bits: vec![0; usize::try_from(bits / 64).unwrap_or(1)],
-            mask: bits - 1,
+impl Seen {
+    fn insert(&mut self, key: u64, file_bytes: u64) {
+        match self {
+            Self::Each(keys) if keys.len() < MAX_EACH => keys.push(key),
+            Self::Each(keys) => {
+                let keys = std::mem::take(keys);
+                *self = Self::bits_for(file_bytes);
+                for key in keys {
+                    self.mark(key);
+                }
+                self.mark(key);
+            }
+            Self::Bits { .. } => self.mark(key),
         }
     }
 
-    /// Whether it may have been there before.
-    fn insert(&mut self, key: u64) -> bool {
-        let bit = key & self.mask;
-        let (word, bit) = (usize::try_from(bit / 64).unwrap_or(0), 1 << (bit % 64));
-        let seen = self.bits[word] & bit != 0;
-        self.bits[word] |= bit;
-        seen
+    /// About eight bits for each row there can be, 32 MiB at most.
+    fn bits_for(file_bytes: u64) -> Self {
+        let count = file_bytes.clamp(1 << 20, 1 << 28).next_power_of_two();
+        Self::Bits {
+            bits: vec![0; usize::try_from(count / 64).unwrap_or(1)],
+            mask: count - 1,
+            candidates: Vec::new(),
+        }
+    }
+
+    fn mark(&mut self, key: u64) {
+        let Self::Bits {
+            bits,
+            mask,
+            candidates,
+        } = self
+        else {
+            return;
+        };
+        let at = key & *mask;
+        let bit = 1 << (at % 64);
+        // The mask is below the number of bits.
+        let word = &mut bits[usize::try_from(at / 64).unwrap_or(0)];
+        if *word & bit != 0 {
+            candidates.push(key);
+        }
+        *word |= bit;
+    }
+
+    /// How many may be repetitions, as far as that is known before the end.
+    fn repetitions(&self) -> usize {
+        match self {
+            Self::Each(_) => 0,
+            Self::Bits { candidates, .. } => candidates.len(),
+        }
+    }
+
+    /// Keys that may have come twice, sorted.
+    fn finish(self) -> Vec<u64> {
+        match self {
+            Self::Each(mut keys) => {
+                keys.sort_unstable();
+                let mut twice: Vec<u64> = keys
+                    .windows(2)
+                    .filter(|pair| pair[0] == pair[1])
+                    .map(|pair| pair[0])
+                    .collect();
+                twice.dedup();
+                twice
+            }
+            Self::Bits { mut candidates, .. } => {
+                candidates.sort_unstable();
+                candidates.dedup();
+                candidates
+            }
+        }
     }
 }
 
 /// The first reading. Feed it every row, then [`Judge::finish`] says whether a second one is needed.
 pub(super) struct Judge<'s> {
     readers: Vec<(Stream, RowReader<'s>)>,
-    seen: Vec<Bitmap>,
-    candidates: Vec<Vec<u64>>,
+    seen: Vec<Seen>,
+    file_bytes: u64,
     price_sum: f64,
     found: Judgement,
 }
@@ -102,7 +165,7 @@ impl<'s> Judge<'s> {
         settings: &'s Settings,
         places: &'s Places,
         header: &Header,
-        bytes: u64,
+        file_bytes: u64,
     ) -> Self {
         let streams = &settings.streams;
         let names = header.names().join("\u{1f}");
@@ -111,8 +174,8 @@ impl<'s> Judge<'s> {
                 .iter()
                 .map(|stream| (*stream, RowReader::new(settings, places, *stream)))
                 .collect(),
-            seen: streams.iter().map(|_| Bitmap::for_file(bytes)).collect(),
-            candidates: streams.iter().map(|_| Vec::new()).collect(),
+            seen: streams.iter().map(|_| Seen::Each(Vec::new())).collect(),
+            file_bytes,
             price_sum: 0.0,
             found: Judgement {
                 facts: Facts {
@@ -153,10 +216,7 @@ impl<'s> Judge<'s> {
                 }
                 Reading::Says(said) => {
                     said_something = true;
-                    let key = said.key();
-                    if self.seen[n].insert(key) {
-                        self.candidates[n].push(key);
-                    }
+                    self.seen[n].insert(said.key(), self.file_bytes);
                     count(&mut self.found.facts, &mut self.price_sum, *stream, &said);
                 }
             }
@@ -166,8 +226,8 @@ impl<'s> Judge<'s> {
             self.found.bad += 1;
             list(&mut self.found.listed, fault);
         }
-        let candidates: usize = self.candidates.iter().map(Vec::len).sum();
-        self.found.too_repetitive = candidates > MAX_CANDIDATES;
+        let repetitions: usize = self.seen.iter().map(Seen::repetitions).sum();
+        self.found.too_repetitive = repetitions > MAX_CANDIDATES;
     }
 
     /// Whether more reading makes no difference.
@@ -181,14 +241,12 @@ impl<'s> Judge<'s> {
         if facts.prices > 0 {
             facts.price_mean = self.price_sum / to_f64(facts.prices);
         }
-        if self.found.too_repetitive || self.candidates.iter().all(Vec::is_empty) {
+        let candidates: Vec<_> = self.seen.into_iter().map(Seen::finish).collect();
+        if self.found.too_repetitive || candidates.iter().all(Vec::is_empty) {
             return FirstPass::Enough(self.found);
         }
-        drop(self.seen);
         let mut readers = Vec::new();
-        for ((stream, reader), mut keys) in self.readers.into_iter().zip(self.candidates) {
-            keys.sort_unstable();
-            keys.dedup();
+        for ((stream, reader), keys) in self.readers.into_iter().zip(candidates) {
             let first = vec![None; keys.len()];
             readers.push(Repeated {
                 stream,
@@ -424,4 +482,41 @@ fn percent(share: f64) -> Decimal {
 /// Exact for any number of rows a file can have.
 fn to_f64(count: u64) -> f64 {
     count.to_f64().unwrap_or(f64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Neither way of finding repetitions may miss one.
+    #[test]
+    fn every_repeated_key_is_found_either_way() {
+        let key = |n: u64| n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let keys = (0..100_000).map(key).chain([key(7), key(99_999), key(7)]);
+        let mut each = Seen::Each(Vec::new());
+        let mut bits = Seen::bits_for(1);
+        for key in keys {
+            each.insert(key, 1);
+            bits.insert(key, 1);
+        }
+        let mut expect = vec![key(7), key(99_999)];
+        expect.sort_unstable();
+        assert_eq!(each.finish(), expect);
+        let candidates = bits.finish();
+        assert!(
+            expect
+                .iter()
+                .all(|key| candidates.binary_search(key).is_ok())
+        );
+        assert!(candidates.len() < 10_000, "{}", candidates.len());
+    }
+
+    #[test]
+    fn many_keys_move_into_bits_and_none_is_lost() {
+        let mut seen = Seen::Each((0..MAX_EACH as u64).collect());
+        seen.insert(5, 100_000_000);
+        seen.insert(MAX_EACH as u64 + 1, 100_000_000);
+        assert_eq!(seen.repetitions(), 1);
+        assert_eq!(seen.finish(), [5]);
+    }
 }

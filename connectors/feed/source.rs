@@ -186,7 +186,7 @@ impl Feed {
         let mut open = self.open_at(state, stream, name, line)?;
         let known = state.known.get(&file).ok_or_else(|| changed(name))?;
         let rows = RowReader::new(&self.settings, &known.places, stream);
-        let mut changes = Vec::new();
+        let mut changes = Vec::with_capacity(PAGE_CHANGES);
         let mut at_end = true;
         let mut read = 0;
         while let Some(next) = open

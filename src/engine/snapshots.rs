@@ -7,7 +7,7 @@ use super::EngineError;
 use super::accept::{Accepted, Unit, reject};
 use super::cells::{self, decode_position, encode_position};
 use super::index::Update;
-use super::stage::{NewQuarantine, Stage};
+use super::stage::{NewQuarantine, Stage, remote_thing};
 use super::tables::Subject;
 use crate::connector::Body;
 use crate::fault::Fault;
@@ -25,9 +25,16 @@ pub(super) fn accept(
     accepted: &mut Accepted,
 ) -> Result<(), EngineError> {
     let told = collect(stage, unit, accepted)?;
+    // What could not be understood is there all the same: it must not be taken for missing.
+    let rejected = unit
+        .changes
+        .iter()
+        .filter(|c| matches!(c.body, Body::Rejected(_)));
+    let rejected = rejected.map(|change| hash(change.id.as_str()));
     let named = told
         .values()
         .flat_map(|levels| levels.keys().map(|sku| hash(sku.as_str())));
+    let named = named.chain(rejected);
     let stream = (unit.connection.clone(), unit.stream);
     stage.updates.push(Update::Seen(stream, named.collect()));
     let mut dirty = BTreeSet::new();
@@ -56,6 +63,10 @@ fn collect(
         match &change.body {
             Body::Present(Record::Stock(level)) => match Position::of(level, unit.read_at) {
                 Some(position) => {
+                    if stage.index.quarantine_len() > 0 {
+                        let thing = remote_thing(&unit.connection, unit.stream, &change.id);
+                        stage.resolve_quarantine(&thing, "read")?;
+                    }
                     let sku = Key::new(level.sku.as_str());
                     told.entry(level.location.clone())
                         .or_default()

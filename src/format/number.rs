@@ -229,7 +229,10 @@ fn without_noise(value: Decimal) -> Result<Decimal, NumberError> {
 ///
 /// `1E5` alone does not: it is a good article number.
 pub fn is_scientific(text: &str) -> bool {
-    let text = text.trim();
+    let text = trim(text);
+    if !text.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+        return false;
+    }
     let Some(at) = text.find(['E', 'e']) else {
         return false;
     };
@@ -248,6 +251,13 @@ pub fn is_scientific(text: &str) -> bool {
 
 /// Without spaces of any kind around it.
 pub fn trim(text: &str) -> &str {
+    let bytes = text.as_bytes();
+    if let (Some(first), Some(last)) = (bytes.first(), bytes.last())
+        && first.is_ascii_graphic()
+        && last.is_ascii_graphic()
+    {
+        return text;
+    }
     text.trim_matches(|c: char| c.is_whitespace() || c == '\u{FEFF}' || c == '\u{200B}')
 }
 

@@ -1,5 +1,6 @@
 //! The small types that every record is made of.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -81,7 +82,12 @@ impl Sku {
     /// # Errors
     /// `Reject` when it is empty, too long or contains a control character.
     pub fn new(text: &str) -> Result<Self, Fault> {
-        let normal: String = text.trim().nfc().collect();
+        let text = text.trim();
+        let normal: Cow<'_, str> = if text.is_ascii() {
+            Cow::Borrowed(text)
+        } else {
+            Cow::Owned(text.nfc().collect())
+        };
         if normal.is_empty() {
             return Err(Fault::reject("empty_sku", "a SKU must not be empty"));
         }

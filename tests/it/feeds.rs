@@ -5,13 +5,12 @@
 //! so and pass.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossdock::clock::{Clock, ManualClock};
-use crossdock::connector::{Body, Connector, Context, Page};
+use crossdock::connector::{Body, Connector, Context, Page, Source};
 use crossdock::connectors::feed::FeedConnector;
 use crossdock::fault::Fault;
 use crossdock::format::csv::{Column, CsvReader, Dialect, Limits, Next};
@@ -273,8 +272,7 @@ impl Feed {
         Self { dir, settings }
     }
 
-    async fn read(&self, stream: Stream, name: &str, bytes: &[u8]) -> Result<Said, Fault> {
-        fs::write(self.dir.path().join("in").join(name), bytes).unwrap();
+    fn open(&self, stream: Stream) -> Arc<dyn Source> {
         let clock: Arc<dyn Clock> =
             Arc::new(ManualClock::at("2026-11-22T10:00:00Z".parse().unwrap()));
         let context = Context {
@@ -284,7 +282,12 @@ impl Feed {
         };
         let table = self.settings.parse().unwrap();
         let configured = FeedConnector::new().configure(&table).unwrap();
-        let source = Arc::clone(&configured.open(context).unwrap().sources[&stream]);
+        Arc::clone(&configured.open(context).unwrap().sources[&stream])
+    }
+
+    async fn read(&self, stream: Stream, name: &str, bytes: &[u8]) -> Result<Said, Fault> {
+        fs::write(self.dir.path().join("in").join(name), bytes).unwrap();
+        let source = self.open(stream);
         let mut said = Said::default();
         let mut cursor = None;
         loop {
@@ -457,16 +460,17 @@ async fn prices_in_cyrillic_and_articles_in_japanese() {
     reason = "a measurement prints, and needs a real clock"
 )]
 fn speed() {
+    use std::fmt::Write as _;
     use std::hash::{DefaultHasher, Hash, Hasher};
     use std::time::{Duration, Instant};
 
     let mut text = String::from("sku,qty,price,name\n");
     for n in 0..1_000_000 {
         let (qty, cents) = (n % 97, n % 100);
+        let euros = n % 500;
         let _ = writeln!(
             text,
-            "SKU-{n:07},{qty},{}.{cents:02},Article number {n}",
-            n % 500
+            "SKU-{n:07},{qty},{euros}.{cents:02},Article number {n}"
         );
     }
     let bytes = text.as_bytes();
@@ -510,4 +514,48 @@ fn speed() {
         "1M rows, {} bytes: csv {a:?}, ours {b:?}, ratio {ratio:.2}",
         bytes.len()
     );
+}
+
+/// Not a test, as `speed`: a whole feed, identified, judged and handed over, without an engine. Rows from
+/// `FEED_ROWS` millions; memory is what `/usr/bin/time` says of the process.
+#[tokio::test]
+#[ignore = "a measurement, for a quiet machine and a release build"]
+#[expect(
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a measurement prints, reads its size from outside and needs a real clock"
+)]
+async fn speed_of_a_whole_feed() {
+    use std::io::Write as _;
+
+    let millions: usize = std::env::var("FEED_ROWS").map_or(1, |text| text.parse().unwrap());
+    let rows = millions * 1_000_000;
+    let feed = Feed::new("kind = \"full\"\ncolumns = { sku = \"sku\", on_hand = \"qty\" }\n");
+    let path = feed.dir.path().join("in/big.csv");
+    let mut file = std::io::BufWriter::new(fs::File::create(path).unwrap());
+    writeln!(file, "sku,qty,price,name").unwrap();
+    for n in 0..rows {
+        writeln!(
+            file,
+            "SKU-{n:08},{},{}.99,Article number {n}",
+            n % 97,
+            n % 500
+        )
+        .unwrap();
+    }
+    file.into_inner().unwrap();
+    let source = feed.open(Stream::Stock);
+    let start = std::time::Instant::now();
+    let (mut cursor, mut told) = (None, 0);
+    loop {
+        let page = source.pull(cursor.as_ref()).await.unwrap();
+        told += page.changes.len();
+        if !page.more {
+            assert!(page.complete);
+            break;
+        }
+        cursor = Some(page.cursor);
+    }
+    assert_eq!(told, rows);
+    eprintln!("{millions}M rows: {:?}", start.elapsed());
 }

@@ -307,3 +307,31 @@ fn a_stale_owner_may_only_lower() {
     bench.accept("erp", Stream::Stock, vec![level("A", 2)]);
     assert_eq!(told(&mut bench, "A"), "7/7", "but less");
 }
+
+/// Story 39: a row that could not be read is there all the same; mended, it leaves the quarantine.
+#[test]
+fn a_row_that_could_not_be_read_is_not_missing() {
+    let mut bench = Bench::new();
+    bench.accept("acme", Stream::Stock, vec![level("A", 5), level("B", 5)]);
+    bench.tick(60);
+    let bad = Change::rejected("A", Fault::reject("bad_number", "column on_hand"));
+    bench.accept_at(
+        "acme",
+        Stream::Stock,
+        vec![bad, level("B", 5)],
+        bench.clock.now(),
+        true,
+    );
+    let unit = Unit {
+        connection: "acme".into(),
+        stream: Stream::Stock,
+        changes: vec![],
+        read_at: bench.clock.now(),
+        reached: None,
+    };
+    while bench.engine.absence(unit.clone()).unwrap() {}
+    assert_eq!(told(&mut bench, "A"), "5/5");
+    assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 1);
+    bench.accept("acme", Stream::Stock, vec![level("A", 4)]);
+    assert!(bench.engine.quarantine(0, 9).unwrap().is_empty());
+}

@@ -158,6 +158,8 @@ pub struct CsvReader<R> {
     buffer: Vec<u8>,
     at: usize,
     end_of_file: bool,
+    /// Whether a NUL stands somewhere in the buffer.
+    holds_nul: bool,
     /// The line that begins at `at`.
     line: u64,
     rows: u64,
@@ -207,6 +209,7 @@ impl<R: Read> CsvReader<R> {
             buffer: Vec::new(),
             at: 0,
             end_of_file: false,
+            holds_nul: false,
             line: 1,
             rows: 0,
             broken_quotes: 0,
@@ -325,7 +328,7 @@ impl<R: Read> CsvReader<R> {
     /// The row's text, if its characters are what they should be.
     fn text(&self, place: Place) -> Result<&str, Problem> {
         let bytes = self.bytes(place);
-        if memchr::memchr(0, bytes).is_some() {
+        if self.holds_nul && memchr::memchr(0, bytes).is_some() {
             return Err(Problem::NulByte);
         }
         let charset = self.dialect.charset;
@@ -481,6 +484,7 @@ impl<R: Read> CsvReader<R> {
         self.buffer.drain(..self.at);
         self.at = 0;
         self.end_of_file = !self.source.fill(&mut self.buffer).map_err(CsvError::Io)?;
+        self.holds_nul = memchr::memchr(0, &self.buffer).is_some();
         if self.source.bytes_read > self.limits.bytes {
             return Err(CsvError::TooManyBytes {
                 limit: self.limits.bytes,

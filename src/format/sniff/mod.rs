@@ -6,7 +6,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::csv::{CsvReader, Dialect, Header, Limits, Next, Problem};
+use super::csv::{CsvReader, Dialect, Limits, Next, Problem};
 use super::encoding::{Charset, Probe};
 use super::number::trim;
 
@@ -326,11 +326,6 @@ fn fraction_mark(cell: &str) -> Option<(char, bool)> {
     let same = number.matches(mark).count();
     // 1.234,50: two kinds; 28.01.2018: a date.
     (same == 1).then(|| (mark, number.len() - at - 1 != 3 || marks > same))
-}
-
-/// The proposed field for each known column name: see `words`.
-pub fn field_of(header: &Header) -> Vec<(&'static str, String)> {
-    words::propose(header.names())
 }
 
 #[cfg(test)]
