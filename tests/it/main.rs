@@ -6,6 +6,7 @@
     reason = "a test may panic"
 )]
 
+mod bad_input;
 mod cli;
 mod config;
 mod feeds;
