@@ -6,7 +6,7 @@
 //! wanted; everything else about a cell is the same for both and is here, in `claim.rs` and in
 //! `settle.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 use std::str::FromStr;
 
@@ -522,5 +522,46 @@ fn forget_attempt(stage: &mut Stage<'_, '_>, feed: &Feed, key: &Key) -> Result<(
             stage.updates.push(freed);
         }
     }
+    Ok(())
+}
+
+/// Nobody knows what stands there: what was told is forgotten, and told again.
+pub(super) fn forget_published(
+    stage: &mut Stage<'_, '_>,
+    feed: &Feed,
+    keys: &BTreeSet<Key>,
+) -> Result<(), EngineError> {
+    let target = &feed.target;
+    let cells = blocks(target);
+    let sorted: Vec<&str> = keys.iter().map(Key::as_str).collect();
+    let known = cells.get_many(stage.txn, &sorted)?;
+    let mut writes = Vec::new();
+    for (key, bytes) in keys.iter().zip(known) {
+        let Some(cell) = bytes.as_deref().and_then(Cell::decode) else {
+            continue;
+        };
+        let cell = Cell {
+            published: None,
+            ..cell
+        };
+        writes.push((key.as_str(), Some(cell.encode())));
+        let place = (target.clone(), key.clone());
+        if stage.index.in_flight.contains(&place) {
+            let shaken = Update::CellShaken(target.clone(), key.clone());
+            stage.updates.push(shaken);
+            continue; // settling it will look at the difference
+        }
+        let attempt = ATTEMPT.get(stage.txn, &(target.0.clone(), target.1, key.clone()))?;
+        let due = match &attempt {
+            _ if feed.mode == Mode::Observe => None,
+            Some(attempt) if attempt.quarantine.is_some() => None,
+            Some(attempt) => Some(attempt.due.unwrap_or(stage.now)),
+            None => Some(stage.now),
+        };
+        let pending = cell.is_pending().then(|| (cell.lane(), due));
+        let update = Update::Cell(target.clone(), key.clone(), pending);
+        stage.updates.push(update);
+    }
+    cells.merge(stage.txn, &mut writes.into_iter().peekable(), usize::MAX)?;
     Ok(())
 }

@@ -42,6 +42,8 @@ pub(super) enum Update {
     FirstTold((ConnectionName, Stream)),
     /// An item was taken off sale by somebody, or is on sale.
     Withdrawn(Key, Option<ConnectionName>),
+    /// The channel changed the number itself while it was being written.
+    CellShaken((ConnectionName, Stream), Key),
     /// A row of the quarantine stands for this thing and stage, or is gone.
     Quarantine(u64, Option<(String, String)>),
     /// These keys were named in the present run of a stream.
@@ -69,6 +71,8 @@ pub(super) struct Index {
     told: BTreeMap<(ConnectionName, Stream), u64>,
     /// Those that the guard holds.
     held: BTreeMap<(ConnectionName, Stream), BTreeSet<Key>>,
+    /// Those of them of which nobody knows what stands there once they are written.
+    pub shaken: BTreeSet<((ConnectionName, Stream), Key)>,
     reserved: BTreeSet<Key>,
     quarantine: BTreeMap<u64, (String, String)>,
     quarantine_by_thing: BTreeMap<(String, String), u64>,
@@ -90,6 +94,7 @@ impl Index {
             withdrawn: BTreeMap::new(),
             told: BTreeMap::new(),
             held: BTreeMap::new(),
+            shaken: BTreeSet::new(),
             reserved: BTreeSet::new(),
             quarantine: BTreeMap::new(),
             quarantine_by_thing: BTreeMap::new(),
@@ -252,7 +257,12 @@ impl Index {
                 self.in_flight.insert((target, key));
             }
             Update::CellInFlight(target, key, false) => {
-                self.in_flight.remove(&(target, key));
+                let cell = (target, key);
+                self.shaken.remove(&cell);
+                self.in_flight.remove(&cell);
+            }
+            Update::CellShaken(target, key) => {
+                self.shaken.insert((target, key));
             }
             Update::Quarantine(number, Some(thing)) => {
                 self.quarantine_by_thing.insert(thing.clone(), number);

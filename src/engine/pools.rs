@@ -190,6 +190,22 @@ fn rule_for<'a>(publish: &'a Publish, sku: &Key) -> &'a PublishRule {
     publish.items.get(sku).unwrap_or(&publish.rule)
 }
 
+/// A channel with allocations apart lowers its number on hand by itself when it is told of a shipment,
+/// before or after what else is being written there: nobody knows what stands there, so it is written
+/// again.
+pub(super) fn forget_published(
+    stage: &mut Stage<'_, '_>,
+    channel: &ConnectionName,
+    skus: &BTreeSet<Key>,
+) -> Result<(), EngineError> {
+    let apart = stage.rules.facts(channel).stock_basis == StockBasis::AllocatedApart;
+    let target = (channel.clone(), Stream::Stock);
+    match stage.rules.feed_of(&target).filter(|_| apart) {
+        Some(feed) => cell::forget_published(stage, &feed, skus),
+        None => Ok(()),
+    }
+}
+
 /// The reservations of a SKU, by order and line.
 pub(super) fn reservations(
     txn: &Txn<'_>,

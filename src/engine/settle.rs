@@ -1,6 +1,6 @@
 //! SETTLE: what went out, and what became of it, in one commit. Only then is a delivery gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,11 +12,11 @@ use super::index::Update;
 use super::items;
 use super::orders::{change_reservations, release_cancelled};
 use super::policy::{Consequence, Next, consequence};
-use super::prices;
 use super::stage::{NewQuarantine, Stage};
 use super::tables::{
     ATTEMPT, CellAttempt, ENTITY, EVENT, Fact, GROUP, GroupAt, LINK, LinkTo, META, Subject,
 };
+use super::{pools, prices};
 use crate::clock::{later, since};
 use crate::connector::{Confirmation, Operation, Outcome};
 use crate::fault::{Effect, Fault};
@@ -215,9 +215,15 @@ fn settle_stock(
                 return Ok(());
             };
             let cause = format!("{} was told of a shipment of order {}", row.sink, order.key);
+            let mut told = BTreeSet::new();
             change_reservations(stage, &order, &cause, |r| {
-                r.tell_channel(entity.id.as_str())
-            })
+                let news = r.tell_channel(entity.id.as_str());
+                if news {
+                    told.insert(Key::new(r.sku.as_str()));
+                }
+                news
+            })?;
+            pools::forget_published(stage, &row.sink, &told)
         }
         _ => Ok(()),
     }
@@ -362,7 +368,8 @@ fn settle_cells(
             if cell.published.is_none() {
                 stage.updates.push(Update::FirstTold(target.clone()));
             }
-            cell.published = sent(claimed);
+            let shaken = stage.index.shaken.contains(&(target.clone(), key.clone()));
+            cell.published = sent(claimed).filter(|_| !shaken);
             cell.published_at = Some(stage.now);
             writes.push((key.clone(), cell.encode()));
             delivered += 1;
