@@ -200,7 +200,7 @@ class Story:
         if not died:
             self._wrong.append(f"{code}: {say(point)}: {kill.problem or 'never came up'}")
             return
-        rows = [row for row in self._daemon.ask("queue") if row["reference"] == code]
+        rows = [row for row in self._daemon.ask("queue") if row["record"]["number"] == code]
         row = rows[0] if rows else None
         problem = judge(point, row, self._count(point.call) - before)
         if problem:
@@ -298,7 +298,7 @@ def say(point):
 
 
 def print_table(hits):
-    """Each kind of point once: how often, what the store said, what the ERP was sent next."""
+    """Each kind of point: how often, what the store said then, what the ERP was sent afterwards."""
     groups = collections.defaultdict(list)
     for hit in hits:
         groups[hit.point.row, say(hit.point)].append(hit)
@@ -306,10 +306,9 @@ def print_table(hits):
         print(f"        {row}")
         for (of, what), found in groups.items():
             if of == row:
-                store = " | ".join(sorted({hit.store for hit in found}))
-                then = " | ".join(sorted({", ".join(hit.then) or "-" for hit in found}))
-                print(f"          {len(found)} x {what}")
-                print(f"              in the store: {store}; the ERP was sent then: {then}", flush=True)
+                store = " / ".join(sorted({hit.store for hit in found}))
+                then = " / ".join(sorted({", ".join(hit.then) or "nothing" for hit in found}))
+                print(f"          {len(found)} x {what}: {store}; then sent: {then}", flush=True)
 
 
 def new_customers():

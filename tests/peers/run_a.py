@@ -17,6 +17,7 @@ import compare
 import crashes
 import harness
 import shopper
+import tryton as tryton_client
 from daemon import Daemon, Killer, orders_route, tryton, vendure, write_config
 from setup import settings, stack
 
@@ -31,6 +32,8 @@ def run(program, folder, arguments):
     """(text, whether it holds) for every check; the folder keeps configuration, state and log."""
     orders, kills = (40, 20) if arguments.long else (12, 6)
     stack.reset()
+    erp = tryton_client.Client(settings.tryton_url())
+    seeded = compare.made(erp)
     daemon = Daemon(program, None, folder / "daemon.log")
     try:
         yield from crashes.every_row(daemon, folder, LISTEN)
@@ -47,10 +50,23 @@ def run(program, folder, arguments):
         for one in found:
             print(f"        {compare.story(one)}", flush=True)
         yield f"each of the {orders} orders exactly once, to the cent", (total, found) == (orders, [])
+        made = {model: count - seeded[model] for model, count in compare.made(erp).items()}
+        wanted = compare.should_make(SHOPS)
+        yield f"the ERP has {told(made)}: nothing twice" + differs(made, wanted), made == wanted
+        held = daemon.ask("quarantine", "list") + daemon.ask("queue")
+        yield f"nothing waits or is held ({len(held)})", not held
         yield "the daemon never ended by itself", killer.found_dead == 0 and daemon.runs()
         yield f"SIGTERM ends it within {STOP_SECS} s with exit code 0", daemon.stop() == 0
     finally:
         daemon.kill()
+
+
+def told(counts):
+    return ", ".join(f"{count} {model}" for model, count in counts.items())
+
+
+def differs(made, wanted):
+    return "" if made == wanted else f" (wanted: {told(wanted)})"
 
 
 def direct_config(folder):
