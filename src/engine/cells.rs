@@ -276,6 +276,49 @@ fn update_cells(
     Ok(())
 }
 
+/// A channel with allocations apart lowers its number on hand by itself when it is told of a shipment,
+/// before or after what else is being written there: nobody knows what stands there, so it is written
+/// again.
+pub(super) fn forget_published(
+    stage: &mut Stage<'_, '_>,
+    channel: &ConnectionName,
+    skus: &BTreeSet<Key>,
+) -> Result<(), EngineError> {
+    let rules = stage.rules;
+    let publish = rules.publishes.iter().find(|it| it.to == *channel);
+    let apart = rules.facts(channel).stock_basis == StockBasis::AllocatedApart;
+    let Some(publish) = publish.filter(|_| apart) else {
+        return Ok(());
+    };
+    let target: Target = (channel.clone(), Stream::Stock);
+    let cells = blocks(&target);
+    let keys: Vec<&str> = skus.iter().map(Key::as_str).collect();
+    let known = cells.get_many(stage.txn, &keys)?;
+    let mut writes = Vec::new();
+    for (sku, bytes) in skus.iter().zip(known) {
+        let Some(cell) = bytes.as_deref().and_then(Cell::decode) else {
+            continue;
+        };
+        let cell = Cell {
+            published: None,
+            ..cell
+        };
+        if stage
+            .index
+            .in_flight
+            .contains(&(target.clone(), sku.clone()))
+        {
+            stage
+                .updates
+                .push(Update::CellShaken(target.clone(), sku.clone()));
+        }
+        refresh_pending(stage, &target, sku, &cell, publish.mode, false)?;
+        writes.push((sku.as_str(), Some(cell.encode())));
+    }
+    cells.merge(stage.txn, &mut writes.into_iter().peekable(), usize::MAX)?;
+    Ok(())
+}
+
 fn note_change(
     stage: &mut Stage<'_, '_>,
     publish: &Publish,

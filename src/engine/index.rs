@@ -32,6 +32,8 @@ pub(super) enum Update {
     ),
     /// A cell is being written by this process, or no longer.
     CellInFlight((ConnectionName, Stream), Key, bool),
+    /// The channel changed the number itself while it was being written.
+    CellShaken((ConnectionName, Stream), Key),
     /// A row of the quarantine stands for this thing and stage, or is gone.
     Quarantine(u64, Option<(String, String)>),
     /// These keys were named in the present run of a stream.
@@ -53,6 +55,8 @@ pub(super) struct Index {
     pub cells: Differences,
     /// Cells that are being written by this process right now.
     pub in_flight: BTreeSet<((ConnectionName, Stream), Key)>,
+    /// Those of them of which nobody knows what stands there once they are written.
+    pub shaken: BTreeSet<((ConnectionName, Stream), Key)>,
     reserved: BTreeSet<Key>,
     quarantine: BTreeMap<u64, (String, String)>,
     quarantine_by_thing: BTreeMap<(String, String), u64>,
@@ -71,6 +75,7 @@ impl Index {
             queue: Queue::default(),
             cells: Differences::default(),
             in_flight: BTreeSet::new(),
+            shaken: BTreeSet::new(),
             reserved: BTreeSet::new(),
             quarantine: BTreeMap::new(),
             quarantine_by_thing: BTreeMap::new(),
@@ -182,7 +187,12 @@ impl Index {
                 self.in_flight.insert((target, key));
             }
             Update::CellInFlight(target, key, false) => {
-                self.in_flight.remove(&(target, key));
+                let cell = (target, key);
+                self.shaken.remove(&cell);
+                self.in_flight.remove(&cell);
+            }
+            Update::CellShaken(target, key) => {
+                self.shaken.insert((target, key));
             }
             Update::Quarantine(number, Some(thing)) => {
                 self.quarantine_by_thing.insert(thing.clone(), number);

@@ -268,10 +268,15 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
         let row = match known {
             Some(known) => {
                 let released = release(stage, entity, owner.as_ref(), &known, cancelled);
-                if released == known.released {
+                let called_off = cancelled.max(known.called_off);
+                if (released, called_off) == (known.released, known.called_off) {
                     continue;
                 }
-                Reservation { released, ..known }
+                Reservation {
+                    released,
+                    called_off,
+                    ..known
+                }
             }
             // What had left or was called off before we saw it takes nothing.
             None if line.qty_open() == Quantity::ZERO || cancelled == line.quantity => continue,
@@ -283,6 +288,7 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
                 channel: entity.origin.clone(),
                 quantity: line.quantity,
                 released: Quantity(line.quantity.0 - line.qty_open().0),
+                called_off: cancelled,
                 issues: Vec::new(),
                 confirmed_at: None,
                 known_to_owner: false,
