@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::EngineError;
-use super::accept::hint;
+use super::accept::{STOPPED, hint};
 use super::cells;
 use super::index::Update;
 use super::orders;
@@ -91,6 +91,13 @@ pub(super) fn retry(stage: &mut Stage<'_, '_>, number: u64) -> Result<(), Engine
                 .unwrap_or_default();
             let due = Some((cell.lane(), Some(stage.now)));
             stage.updates.push(Update::Cell(target, key.clone(), due));
+            Ok(())
+        }
+        // A whole file or feed: the next one is judged anew.
+        Subject::Change { record: None, .. }
+            if [STOPPED, "guard"].contains(&row.stage.as_str()) =>
+        {
+            stage.end_quarantine(number);
             Ok(())
         }
         Subject::Change { id, record: None } => {

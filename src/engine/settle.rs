@@ -364,6 +364,8 @@ fn settle_cells(
             let shaken = stage.index.shaken.contains(&(target.clone(), key.clone()));
             cell.published = sent(claimed).filter(|_| !shaken);
             cell.published_at = Some(stage.now);
+            let known = Update::CellKnown(target.clone(), key.clone());
+            stage.updates.push(known);
             ATTEMPT.delete(stage.txn, &(target.0.clone(), target.1, key.clone()));
             writes.push((key.clone(), cell.encode()));
             delivered += 1;
