@@ -322,7 +322,7 @@ pub(super) fn quarantine(
                 text(&row["number"]),
                 text(&row["connection"]),
                 text(&row["stream"]),
-                text(&row["thing"]),
+                text(&row["name"]),
                 text(&row["stage"]),
                 text(&row["fault"]["message"]),
                 text(&row["since"]),
