@@ -99,16 +99,25 @@ enum ExplainCommand {
     Order {
         /// Which
         name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// The life of a shipment: our id, or CONNECTION:ID
     Shipment {
         /// Which
         name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// The life of an item: its SKU, our id, or CONNECTION:ID
     Item {
         /// Which
         name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Why a channel is told its price of a SKU
     Price {
@@ -116,6 +125,9 @@ enum ExplainCommand {
         sku: String,
         /// Only this channel
         connection: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Why a channel is told its number of a SKU
     Stock {
@@ -123,6 +135,9 @@ enum ExplainCommand {
         sku: String,
         /// Only this channel
         connection: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -357,29 +372,33 @@ pub(super) fn explain(
     global: &Global,
     shell: &mut Shell<'_>,
 ) -> io::Result<Exit> {
-    let request = match &command.command {
-        ExplainCommand::Order { name } => Request::Explain {
-            stream: Stream::Orders,
-            name: name.clone(),
-        },
-        ExplainCommand::Shipment { name } => Request::Explain {
-            stream: Stream::Shipments,
-            name: name.clone(),
-        },
-        ExplainCommand::Item { name } => Request::Explain {
-            stream: Stream::Items,
-            name: name.clone(),
-        },
-        ExplainCommand::Price { sku, connection } => Request::ExplainPrice {
-            sku: sku.clone(),
-            connection: connection.as_deref().map(ConnectionName::from),
-        },
-        ExplainCommand::Stock { sku, connection } => Request::ExplainStock {
-            sku: sku.clone(),
-            connection: connection.as_deref().map(ConnectionName::from),
-        },
+    let life = |stream, name: &String| Request::Explain {
+        stream,
+        name: name.clone(),
+    };
+    let (request, as_json) = match &command.command {
+        ExplainCommand::Order { name, json } => (life(Stream::Orders, name), *json),
+        ExplainCommand::Shipment { name, json } => (life(Stream::Shipments, name), *json),
+        ExplainCommand::Item { name, json } => (life(Stream::Items, name), *json),
+        ExplainCommand::Price {
+            sku,
+            connection,
+            json,
+        } => {
+            let (sku, connection) = (sku.clone(), connection.as_deref().map(ConnectionName::from));
+            (Request::ExplainPrice { sku, connection }, *json)
+        }
+        ExplainCommand::Stock {
+            sku,
+            connection,
+            json,
+        } => {
+            let (sku, connection) = (sku.clone(), connection.as_deref().map(ConnectionName::from));
+            (Request::ExplainStock { sku, connection }, *json)
+        }
     };
     ask(&request, global, shell, |value, shell| match &request {
+        _ if as_json => json(value, shell),
         Request::ExplainStock { .. } => stock(value, shell),
         Request::ExplainPrice { .. } => explain::price(value, shell),
         _ => lives(value, shell),

@@ -81,16 +81,21 @@ pub(super) struct Cell {
     pub desired: Option<Figure>,
     pub published: Option<Figure>,
     pub published_at: Option<Timestamp>,
+    /// Something else was on its way when this became desired: nobody knows what stands there.
+    pub unsure: bool,
 }
 
 impl Cell {
-    /// `7|5|…`: seven desired, five published at so many microseconds; `-` for none.
+    /// `7|5|…`: seven desired, five published at so many microseconds; `-` for none; `?` at the end for
+    /// unsure.
     pub(super) fn encode(&self) -> Vec<u8> {
         let text = |value: Option<Figure>| value.map_or("-".to_owned(), Figure::encode);
         let at = self
             .published_at
             .map_or("-".to_owned(), |at| at.as_microsecond().to_string());
-        format!("{}|{}|{at}", text(self.desired), text(self.published)).into_bytes()
+        let unsure = if self.unsure { "|?" } else { "" };
+        let (desired, published) = (text(self.desired), text(self.published));
+        format!("{desired}|{published}|{at}{unsure}").into_bytes()
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
@@ -109,11 +114,12 @@ impl Cell {
             desired,
             published,
             published_at,
+            unsure: parts.next() == Some("?"),
         })
     }
 
     pub(super) fn is_pending(&self) -> bool {
-        self.desired.is_some() && self.desired != self.published
+        self.desired.is_some() && (self.desired != self.published || self.unsure)
     }
 
     /// Less stock than the channel was told goes first; a channel never told anything may be showing
@@ -250,26 +256,29 @@ impl Wanted {
 }
 
 /// Notes what differs from now on, and holds what the guard does not let pass. `cause` goes to the
-/// journal; a bulk change of snapshots has none.
+/// journal; a bulk change of snapshots has none. Answers which keys are told less than is there.
 pub(super) fn want(
     stage: &mut Stage<'_, '_>,
     feed: &Feed,
     wanted: &BTreeMap<Key, Wanted>,
     cause: Option<&str>,
-) -> Result<(), EngineError> {
+) -> Result<Vec<Key>, EngineError> {
     let cells = blocks(&feed.target);
     let keys: Vec<&str> = wanted.keys().map(Key::as_str).collect();
     let known = cells.get_many(stage.txn, &keys)?;
-    let mut writes = Vec::new();
+    let (mut writes, mut kept_back) = (Vec::new(), Vec::new());
     let (mut changed, mut superseded) = (0, 0);
     let mut guard = GuardRun::begin(stage, feed);
     for ((key, wanted), bytes) in wanted.iter().zip(known) {
         let before = bytes.as_deref().and_then(Cell::decode).unwrap_or_default();
         let desired = wanted.after(&before);
+        if desired != wanted.figure {
+            kept_back.push(key.clone());
+        }
         if desired == before.desired {
             continue;
         }
-        let cell = Cell { desired, ..before };
+        let cell = on_top(stage, feed, key, before, desired);
         changed += 1;
         superseded += u64::from(before.is_pending());
         note_change(stage, &feed.target, key, (&before, &cell), cause)?;
@@ -290,7 +299,28 @@ pub(super) fn want(
             counts.superseded += superseded;
         })?;
     }
-    Ok(())
+    Ok(kept_back)
+}
+
+/// What is on its way may arrive, also after a crash: until it is settled nobody knows what stands
+/// there, not even when what is desired is back at what was told before. Of a price it is remembered
+/// what was told, for the guard; of stock nothing is believed.
+fn on_top(
+    stage: &Stage<'_, '_>,
+    feed: &Feed,
+    key: &Key,
+    before: Cell,
+    desired: Option<Figure>,
+) -> Cell {
+    let place = (feed.target.clone(), key.clone());
+    let unsure = stage.index.in_flight.contains(&place) || stage.index.doubtful.contains(&place);
+    let is_price = matches!(desired, Some(Figure::Price(_)));
+    Cell {
+        desired,
+        published: before.published.filter(|_| is_price || !unsure),
+        unsure: before.unsure || (is_price && unsure),
+        ..before
+    }
 }
 
 fn note_change(

@@ -1,6 +1,9 @@
 //! What may be sent next: an intent for each event is durable before anybody may send it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::EngineError;
@@ -9,7 +12,7 @@ use super::index::{Update, unread_items};
 use super::stage::Stage;
 use super::tables::{ATTEMPT, BY_KEY, CHECKPOINT, ENTITY, EVENT, GROUP, GroupAt, META};
 use super::{items, pools, prices};
-use crate::connector::{Captured, Delivery, Operation, Token};
+use crate::connector::{Captured, Delivery, Operation, StockBasis, Token};
 use crate::id::{ConnectionName, DeliveryId, EntityId, Key};
 use crate::outbox::{OutboxRow, State};
 use crate::record::{Lane, Record, Sku, StockLevel, Stream};
@@ -89,8 +92,13 @@ fn claim_event(
     stage: &mut Stage<'_, '_>,
     mut row: OutboxRow,
 ) -> Result<Option<Claimed>, EngineError> {
-    if row.stream == Stream::Shipments && !name_order(stage, &mut row)? {
-        return Ok(None);
+    if row.stream == Stream::Shipments {
+        if !name_order(stage, &mut row)? {
+            return Ok(None);
+        }
+        if is_being_counted(stage, &row) {
+            return Ok(None); // a moment later, when the number has arrived
+        }
     }
     let action = match &row.state {
         State::Submitted { token, .. } => Action::Check(token.clone()),
@@ -135,6 +143,46 @@ fn claim_event(
         place: Place::Event(row.seq),
         lane,
     }))
+}
+
+/// Whether the number of something in this shipment is being written to the channel right now. A channel
+/// with allocations apart lowers it when it is told of the shipment: never both at a time, or nobody knows
+/// which came last.
+fn is_being_counted(stage: &Stage<'_, '_>, row: &OutboxRow) -> bool {
+    if stage.rules.facts(&row.sink).stock_basis != StockBasis::AllocatedApart {
+        return false;
+    }
+    let Ok(Record::Shipment(shipment)) = Record::from_json(row.stream, row.record.clone()) else {
+        return false;
+    };
+    let target = (row.sink.clone(), Stream::Stock);
+    let being_written = |sku: &Sku| {
+        let place = (target.clone(), Key::new(sku.as_str()));
+        stage.index.in_flight.contains(&place)
+    };
+    shipment.lines.iter().any(|line| being_written(&line.sku))
+}
+
+/// What shipments that this channel may or may not have been told of take away there, by SKU.
+fn on_the_way(stage: &Stage<'_, '_>, target: &Target) -> BTreeMap<Key, Decimal> {
+    let apart = stage.rules.facts(&target.0).stock_basis == StockBasis::AllocatedApart;
+    if apart && target.1 == Stream::Stock {
+        stage.index.queue.on_the_way(&target.0)
+    } else {
+        BTreeMap::new()
+    }
+}
+
+/// The value to send now. While nobody knows whether the channel was told of a shipment, it may have
+/// lowered its own number or not: it is told less only, and so little that it is right in both cases.
+fn figure_now(cell: &Cell, on_the_way: Option<&Decimal>) -> Option<Figure> {
+    match (cell.desired?, on_the_way) {
+        (Figure::Quantity(_), Some(_)) if cell.lane() == Lane::StockUp => None,
+        (Figure::Quantity(desired), Some(quantity)) => {
+            Some(Figure::Quantity((desired - quantity).max(Decimal::ZERO)))
+        }
+        (desired, _) => Some(desired),
+    }
 }
 
 /// A shipment names its order as the sink knows it; without a link it waits for one.
@@ -182,18 +230,20 @@ fn claim_cells(
     let mut keys: Vec<&Key> = due.iter().map(|(key, _)| key).collect();
     keys.sort();
     let cells = cell::blocks(target).get_many(stage.txn, &keys_of(&keys))?;
-    let cells: std::collections::BTreeMap<&Key, Cell> = keys
+    let cells: BTreeMap<&Key, Cell> = keys
         .iter()
         .copied()
         .zip(cells)
         .filter_map(|(key, bytes)| Some((key, bytes.as_deref().and_then(Cell::decode)?)))
         .collect();
     let first = claimed.len();
+    let on_the_way = on_the_way(stage, target);
     for (key, lane) in &due {
         if claimed.len() - first >= limit {
             break;
         }
-        let Some(desired) = cells.get(key).and_then(|cell| cell.desired) else {
+        let cell = cells.get(key);
+        let Some(desired) = cell.and_then(|cell| figure_now(cell, on_the_way.get(key))) else {
             continue;
         };
         if let Some(on) = dependence.waits(stage, cell::sku_of(key))? {

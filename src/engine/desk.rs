@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::EngineError;
-use super::accept::hint;
+use super::accept::{STOPPED, hint};
 use super::cell;
 use super::orders;
 use super::prices;
@@ -135,6 +135,13 @@ pub(super) fn retry(stage: &mut Stage<'_, '_>, number: u64) -> Result<(), Engine
             }
         }
         Subject::Stream {} => {
+            stage.end_quarantine(number);
+            Ok(())
+        }
+        // A whole file or feed: the next one is judged anew.
+        Subject::Change { record: None, .. }
+            if [STOPPED, "guard"].contains(&row.stage.as_str()) =>
+        {
             stage.end_quarantine(number);
             Ok(())
         }

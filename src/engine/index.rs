@@ -44,6 +44,8 @@ pub(super) enum Update {
     Withdrawn(Key, Option<ConnectionName>),
     /// The channel changed the number itself while it was being written.
     CellShaken((ConnectionName, Stream), Key),
+    /// The cell was written by this process: what stands there is known.
+    CellKnown((ConnectionName, Stream), Key),
     /// A row of the quarantine stands for this thing and stage, or is gone.
     Quarantine(u64, Option<(String, String)>),
     /// These keys were named in the present run of a stream.
@@ -73,6 +75,9 @@ pub(super) struct Index {
     held: BTreeMap<(ConnectionName, Stream), BTreeSet<Key>>,
     /// Those of them of which nobody knows what stands there once they are written.
     pub shaken: BTreeSet<((ConnectionName, Stream), Key)>,
+    /// Cells that differed when this process opened the store: one before may have written them and not
+    /// lived to settle it.
+    pub doubtful: BTreeSet<((ConnectionName, Stream), Key)>,
     reserved: BTreeSet<Key>,
     quarantine: BTreeMap<u64, (String, String)>,
     quarantine_by_thing: BTreeMap<(String, String), u64>,
@@ -95,6 +100,7 @@ impl Index {
             told: BTreeMap::new(),
             held: BTreeMap::new(),
             shaken: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
             reserved: BTreeSet::new(),
             quarantine: BTreeMap::new(),
             quarantine_by_thing: BTreeMap::new(),
@@ -191,12 +197,12 @@ impl Index {
             };
             told += u64::from(cell.published.is_some());
             if cell.is_pending() {
-                pending.push((Key::from(key), cell.lane()));
+                pending.push((Key::from(key), cell.lane(), cell.published.is_some()));
             }
             ControlFlow::Continue(())
         })?;
         self.told.insert(target.clone(), told);
-        for (key, lane) in pending {
+        for (key, lane, was_told) in pending {
             let attempt = ATTEMPT.get(txn, &(target.0.clone(), target.1, key.clone()))?;
             if attempt.as_ref().is_some_and(|attempt| attempt.held) {
                 self.apply(Update::Held(target.clone(), key.clone(), true));
@@ -208,6 +214,9 @@ impl Index {
                 (Mode::Apply, Some(attempt)) => Some(attempt.due.unwrap_or(now)),
             };
             self.cells.put(target, &key, lane, due);
+            if was_told {
+                self.doubtful.insert((target.clone(), key));
+            }
         }
         Ok(())
     }
@@ -263,6 +272,9 @@ impl Index {
             }
             Update::CellShaken(target, key) => {
                 self.shaken.insert((target, key));
+            }
+            Update::CellKnown(target, key) => {
+                self.doubtful.remove(&(target, key));
             }
             Update::Quarantine(number, Some(thing)) => {
                 self.quarantine_by_thing.insert(thing.clone(), number);

@@ -8,10 +8,11 @@ use rust_decimal::Decimal;
 
 use super::EngineError;
 use super::cell::{self, Feed, Figure, Wanted};
+use super::freshness;
 use super::index::Update;
 use super::rules::{Publish, Rules};
 use super::stage::Stage;
-use super::tables::{CHECKPOINT, Fact, META, RESERVATION, ReservationRow};
+use super::tables::{Fact, META, RESERVATION, ReservationRow};
 use crate::connector::StockBasis;
 use crate::id::{ConnectionName, EntityId, Key};
 use crate::inventory::{Derivation, Member, Position, PublishRule, Reservation, derive};
@@ -107,7 +108,13 @@ pub(super) fn recompute(
             target: (publish.to.clone(), Stream::Stock),
             mode: publish.mode,
         };
-        cell::want(stage, &feed, &wanted.collect(), cause)?;
+        let kept_back = cell::want(stage, &feed, &wanted.collect(), cause)?;
+        for sku in kept_back {
+            let members = derived.get(&sku).into_iter().flat_map(|it| &it.members);
+            for member in members.filter(|member| member.stale) {
+                freshness::note_stale(stage, &publish.pool, &member.connection)?;
+            }
+        }
     }
     Ok(())
 }
@@ -132,8 +139,7 @@ fn derive_all(
     let sorted: Vec<&str> = skus.iter().map(Key::as_str).collect();
     let mut members: BTreeMap<&str, Vec<Member>> = BTreeMap::new();
     for member in &pool.members {
-        let checkpoint = CHECKPOINT.get(stage.txn, &(member.connection.clone(), Stream::Stock))?;
-        let confirmed_at = checkpoint.and_then(|c| c.drained_at).unwrap_or(stage.now);
+        let confirmed_at = freshness::confirmed_at(stage, &member.connection)?;
         for location in known_locations(stage.txn, &member.connection)? {
             if !member.locations.is_empty() && !member.locations.contains(&location) {
                 continue;

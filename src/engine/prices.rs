@@ -338,7 +338,7 @@ fn tell(
     cause: &str,
 ) -> Result<(), EngineError> {
     match stage.rules.feed_of(&route.to) {
-        Some(feed) if !wanted.is_empty() => cell::want(stage, &feed, wanted, Some(cause)),
+        Some(feed) if !wanted.is_empty() => cell::want(stage, &feed, wanted, Some(cause)).map(drop),
         _ => Ok(()),
     }
 }

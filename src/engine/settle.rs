@@ -371,6 +371,9 @@ fn settle_cells(
             let shaken = stage.index.shaken.contains(&(target.clone(), key.clone()));
             cell.published = sent(claimed).filter(|_| !shaken);
             cell.published_at = Some(stage.now);
+            cell.unsure = false;
+            let known = Update::CellKnown(target.clone(), key.clone());
+            stage.updates.push(known);
             writes.push((key.clone(), cell.encode()));
             delivered += 1;
         }

@@ -72,6 +72,8 @@ pub(super) struct Stage<'a, 's> {
     pub updates: Vec<Update>,
     /// Items that were withdrawn in this unit, or are on sale again; the index learns it afterwards.
     pub withdrawn: BTreeMap<Key, Option<ConnectionName>>,
+    /// The owner whose levels are being accepted, and when it confirmed them.
+    pub reading: Option<(ConnectionName, Timestamp)>,
     counts: BTreeMap<RouteName, Counts>,
 }
 
@@ -91,6 +93,7 @@ impl<'a, 's> Stage<'a, 's> {
             numbers,
             updates: Vec::new(),
             withdrawn: BTreeMap::new(),
+            reading: None,
             counts: BTreeMap::new(),
         }
     }

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 
 use super::{OutboxRow, State, Waiting, lane};
+use crate::connector::Operation;
+use crate::fault::Effect;
 use crate::id::{ConnectionName, EntityId, Key};
-use crate::record::{Lane, Stream};
+use crate::record::{Lane, Record, Stream};
 
 /// What the index knows of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Entry {
     pub group: Option<Key>,
     /// It is under way, or nobody knows what became of it: no other of its group may begin.
     pub holds_group: bool,
+    /// Goods of a shipment of which nobody knows yet whether its sink has been told.
+    pub on_the_way: Vec<(Key, Decimal)>,
 }
 
 impl Entry {
@@ -48,7 +53,31 @@ impl Entry {
             waits_on,
             group: row.group.clone(),
             holds_group: matches!(row.state, State::InFlight { .. } | State::Uncertain { .. }),
+            on_the_way: on_the_way(row),
         }
+    }
+}
+
+/// The goods of a new shipment that is being told, or was told without an answer.
+fn on_the_way(row: &OutboxRow) -> Vec<(Key, Decimal)> {
+    let unanswered = match &row.state {
+        State::InFlight { .. } | State::Uncertain { .. } | State::Submitted { .. } => true,
+        State::Quarantined { .. } => {
+            let fault = row.last_fault.as_ref();
+            fault.is_some_and(|fault| fault.effect == Effect::Unknown)
+        }
+        State::Pending { .. } | State::Waiting { .. } => false,
+    };
+    if !unanswered || row.stream != Stream::Shipments || row.operation != Operation::Create {
+        return Vec::new();
+    }
+    match Record::from_json(row.stream, row.record.clone()) {
+        Ok(Record::Shipment(shipment)) => shipment
+            .lines
+            .iter()
+            .map(|line| (Key::new(line.sku.as_str()), line.quantity.0))
+            .collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -66,6 +95,8 @@ pub struct Queue {
     /// Rows that hold their group.
     held: BTreeMap<(ConnectionName, Key), BTreeSet<u64>>,
     sizes: BTreeMap<Target, usize>,
+    /// Rows of each sink with goods on the way.
+    on_the_way: BTreeMap<ConnectionName, BTreeSet<u64>>,
 }
 
 impl Queue {
@@ -82,6 +113,10 @@ impl Queue {
         }
         let target = (entry.sink.clone(), entry.stream);
         *self.sizes.entry(target).or_default() += 1;
+        if !entry.on_the_way.is_empty() {
+            let rows = self.on_the_way.entry(entry.sink.clone()).or_default();
+            rows.insert(seq);
+        }
         self.unready_head(&thing);
         self.entries.insert(seq, entry);
         self.by_thing.entry(thing.clone()).or_default().insert(seq);
@@ -97,6 +132,7 @@ impl Queue {
         self.unready_head(&thing);
         self.entries.remove(&seq);
         remove_from(&mut self.by_thing, &thing, seq);
+        remove_from(&mut self.on_the_way, &entry.sink, seq);
         if let Some((on, _)) = &entry.waits_on {
             remove_from(&mut self.waiting, on, seq);
         }
@@ -208,6 +244,23 @@ impl Queue {
         found
     }
 
+    /// What shipments take of which a sink may have been told, by SKU: it may have lowered its own
+    /// number by so many.
+    pub fn on_the_way(&self, sink: &ConnectionName) -> BTreeMap<Key, Decimal> {
+        let mut goods = BTreeMap::new();
+        for seq in self.on_the_way.get(sink).into_iter().flatten() {
+            for (sku, quantity) in self
+                .entries
+                .get(seq)
+                .into_iter()
+                .flat_map(|it| &it.on_the_way)
+            {
+                *goods.entry(sku.clone()).or_default() += quantity;
+            }
+        }
+        goods
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -281,6 +334,7 @@ mod tests {
             waits_on: None,
             group: None,
             holds_group: false,
+            on_the_way: Vec::new(),
         }
     }
 
