@@ -334,6 +334,13 @@ impl Index {
             .copied()
     }
 
+    /// The things that stand in quarantine at this stage.
+    pub(super) fn quarantined_at(&self, stage: &str) -> impl Iterator<Item = &str> {
+        let rows = self.quarantine.values();
+        rows.filter(move |(_, at)| at == stage)
+            .map(|(thing, _)| thing.as_str())
+    }
+
     /// How many rows are in quarantine.
     pub(super) fn quarantine_len(&self) -> usize {
         self.quarantine.len()

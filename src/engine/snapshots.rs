@@ -194,7 +194,26 @@ pub(super) fn apply_absence(
         return Ok(false);
     }
     stage.resolve_quarantine(&thing, "guard")?;
+    resolve_gone_rows(stage, &thing, seen)?;
     zero(stage, unit, missing, limit)
+}
+
+/// Rows of an earlier run that could not be read, and are not in this one: nothing is left to mend.
+fn resolve_gone_rows(
+    stage: &mut Stage<'_, '_>,
+    stream: &str,
+    seen: &BTreeSet<u64>,
+) -> Result<(), EngineError> {
+    let is_gone = |thing: &&str| {
+        let row = thing.strip_prefix(stream);
+        let id = row.and_then(|row| row.strip_prefix('/'));
+        id.is_some_and(|id| !seen.contains(&hash(id)))
+    };
+    let gone = stage.index.quarantined_at("read").filter(is_gone);
+    for thing in gone.map(str::to_owned).collect::<Vec<_>>() {
+        stage.resolve_quarantine(&thing, "read")?;
+    }
+    Ok(())
 }
 
 fn zero(
