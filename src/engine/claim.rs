@@ -218,8 +218,9 @@ fn claim_cells(
     limit: usize,
     claimed: &mut Vec<Claimed>,
 ) -> Result<(), EngineError> {
-    if stage.index.is_stopped(target) {
-        return end_stop(stage, target);
+    let stopped = stage.index.is_stopped(target);
+    if stopped {
+        end_stop(stage, target)?;
     }
     let dependence = Dependence::of(stage, target)?;
     let room = if dependence.is_none() { 0 } else { ASIDE };
@@ -243,6 +244,10 @@ fn claim_cells(
             break;
         }
         let cell = cells.get(key);
+        // What it was told before may be said again: of that alone nobody is sure.
+        if stopped && cell.is_none_or(|cell| cell.desired != cell.published) {
+            continue;
+        }
         let Some(desired) = cell.and_then(|cell| figure_now(cell, on_the_way.get(key))) else {
             continue;
         };

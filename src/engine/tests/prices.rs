@@ -201,6 +201,7 @@ fn too_many_jumps_stop_the_stream() {
     assert!(bench.engine.quarantine_dismiss(stop, "no".into()).is_err());
     bench.tick(60);
     bench.accept("erp", Stream::Prices, list(1));
+    told(&mut bench, "S10"); // what nobody was sure of after the crash is said again
     told(&mut bench, "S10");
     assert!(
         held(&mut bench).iter().all(|row| row.1 != "too_many_jumps"),
