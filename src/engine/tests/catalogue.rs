@@ -167,6 +167,8 @@ impl Story {
             let fate = if calm { 9 } else { self.rng.u8(..10) };
             let lost = || Outcome::Failed(Fault::retry("http_timeout", "").after_sending());
             let outcome = match fate {
+                // Whoever cannot look knows no more than before (dispatch says so).
+                0 if claim.action == Action::FindFirst => lost(),
                 0 => Outcome::Failed(Fault::retry("refused", "")),
                 1 => {
                     self.channel.carry_out(&claim);
