@@ -58,7 +58,7 @@ def run(program, folder, arguments):
         yield "the daemon never ended by itself", killer.found_dead == 0 and daemon.runs()
         yield f"SIGTERM ends it within {STOP_SECS} s with exit code 0", daemon.stop() == 0
     finally:
-        daemon.kill()
+        daemon.end()
 
 
 def told(counts):
