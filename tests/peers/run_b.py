@@ -125,7 +125,7 @@ class World:
         """What the next start reads; `stock_secs` is how often Tryton's stock is asked for."""
         often = "\n".join(
             f"[connection.{{name}}.stream.{stream}]\npoll_secs = {secs}\n"
-            for stream, secs in (("shipments", 2), ("stock", stock_secs))
+            for stream, secs in (("shipments", 3), ("stock", stock_secs))
         )
         parts = [erp_connection(url=self.gates["erp"].url, more=often.format(name="erp"))]
         for shop in SHOPS:
@@ -254,7 +254,7 @@ def one_order(world):
     yield "explain: the order is in Tryton", "erp" in life["entity"]["links"] and {
         "seen", "queued", "delivered"
     } <= {entry[1]["what"] for entry in life["entries"]}  # fmt: skip
-    world.restart(stock_secs=2)
+    world.restart(stock_secs=3)
     again = until(lambda: world.snapshots() >= before + 3)
     yield "and stays lowered in Tryton's next snapshots", again and not books.wrong()
     _, taken = world.explained("CD-001", "south")
@@ -266,7 +266,7 @@ def one_order(world):
     yield "the goods have left: no number rises before Tryton says so", all(
         [world.never_more(since, shop, skus) for shop in SHOPS]
     )
-    world.restart(stock_secs=2)
+    world.restart(stock_secs=3)
     yield "and every number is right after Tryton's next snapshot", world.becomes_right()
     yield "explain: nothing is taken any more", until(lambda: not world.explained("CD-001", "south")[1], 20)
     yield "no number was too high for a moment", all(
