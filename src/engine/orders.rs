@@ -2,7 +2,8 @@
 
 use super::EngineError;
 use super::accept::{Accepted, Unit};
-use super::cells;
+use super::items;
+use super::pools;
 use super::rules::Mapped;
 use super::stage::{NewQuarantine, Stage};
 use super::tables::{EVENT, OPEN, Open, RESERVATION, Subject};
@@ -160,7 +161,7 @@ pub(super) fn enqueue(
     operation: Operation,
 ) -> Result<bool, EngineError> {
     let thing = entity.id.to_string();
-    let mapped = match stage.map(&route.name, &record.to_json()) {
+    let mut mapped = match stage.map(&route.name, &record.to_json()) {
         Ok(Mapped::Kept(mapped)) => mapped,
         Ok(Mapped::Filtered(rule)) => {
             stage.filtered(&route.name, &rule, &thing)?;
@@ -168,6 +169,9 @@ pub(super) fn enqueue(
         }
         Err(fault) => return quarantine_mapping(stage, entity, record, route, fault),
     };
+    if route.to.1 == Stream::Items {
+        items::leave_out_empty_price(&mut mapped);
+    }
     if let Err(fault) = Record::from_json(route.to.1, mapped.clone()) {
         return quarantine_mapping(stage, entity, record, route, fault.at("after the mapping"));
     }
@@ -200,6 +204,7 @@ pub(super) fn new_row(
         stream: route.to.1,
         entity: entity.id.clone(),
         line: line.clone(),
+        group: items::group_of(entity, operation, &record),
         operation,
         route: route.name.clone(),
         origin: entity.origin.clone(),
@@ -297,11 +302,11 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
                 placed_at: order.placed_at,
             },
         };
-        cells::put_reservation(stage, &key, row)?;
+        pools::put_reservation(stage, &key, row)?;
         dirty.insert(sku);
     }
     let cause = format!("order {} on {}", entity.key, entity.origin);
-    cells::recompute(stage, &dirty, Some(&cause))
+    pools::recompute(stage, &dirty, Some(&cause))
 }
 
 /// What the owner's shipments took of a line.
@@ -371,9 +376,9 @@ pub(super) fn change_reservations(
             continue;
         };
         if change(&mut row) {
-            cells::put_reservation(stage, &key, row)?;
+            pools::put_reservation(stage, &key, row)?;
             dirty.insert(sku);
         }
     }
-    cells::recompute(stage, &dirty, Some(cause))
+    pools::recompute(stage, &dirty, Some(cause))
 }

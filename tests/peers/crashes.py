@@ -290,7 +290,8 @@ def brief(row):
     """What the store of the dead daemon says of the order."""
     if row is None:
         return "not in the queue"
-    return " ".join((row["state"]["is"], *sorted(row.get("captured", {}))))
+    kept = sorted({name.partition(".")[0] for name in row.get("captured", {})})
+    return row["state"]["is"] + (f", kept {' '.join(kept)}" if kept else "")
 
 
 def say(point):
