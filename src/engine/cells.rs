@@ -5,12 +5,13 @@
 //! positions stand in blocks, a few hundred neighbouring SKUs to a row.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::EngineError;
+use super::figures;
 use super::index::Update;
 use super::rules::{Publish, Rules};
 use super::stage::Stage;
@@ -44,19 +45,26 @@ pub(super) struct Cell {
 impl Cell {
     /// `7|5|…`: seven desired, five published at so many microseconds; `-` for none.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let text =
-            |value: Option<Decimal>| value.map_or("-".to_owned(), |n| n.normalize().to_string());
-        let at = self
-            .published_at
-            .map_or("-".to_owned(), |at| at.as_microsecond().to_string());
-        format!("{}|{}|{at}", text(self.desired), text(self.published)).into_bytes()
+        let mut text = Vec::with_capacity(32);
+        for number in [self.desired, self.published] {
+            match number {
+                Some(number) => figures::write(number.normalize(), &mut text),
+                None => text.push(b'-'),
+            }
+            text.push(b'|');
+        }
+        match self.published_at {
+            Some(at) => figures::write_whole(at.as_microsecond(), &mut text),
+            None => text.push(b'-'),
+        }
+        text
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut parts = std::str::from_utf8(bytes).ok()?.split('|');
         let number = |text: &str| match text {
             "-" => Some(None),
-            text => Decimal::from_str(text).ok().map(Some),
+            text => figures::read(text).map(Some),
         };
         let desired = number(parts.next()?)?;
         let published = number(parts.next()?)?;
@@ -96,18 +104,19 @@ pub(super) fn positions(connection: &ConnectionName, location: &str) -> Blocks {
 
 /// `on hand|unavailable|read began, in microseconds`.
 pub(super) fn encode_position(position: &Position) -> Vec<u8> {
-    let (on_hand, unavailable) = (position.on_hand, position.unavailable);
-    format!(
-        "{on_hand}|{unavailable}|{}",
-        position.read_at.as_microsecond()
-    )
-    .into_bytes()
+    let mut text = Vec::with_capacity(32);
+    for number in [position.on_hand, position.unavailable] {
+        figures::write(number.0, &mut text);
+        text.push(b'|');
+    }
+    figures::write_whole(position.read_at.as_microsecond(), &mut text);
+    text
 }
 
 pub(super) fn decode_position(bytes: &[u8]) -> Option<Position> {
     let mut parts = std::str::from_utf8(bytes).ok()?.split('|');
-    let on_hand = parts.next()?.parse().ok()?;
-    let unavailable = parts.next()?.parse().ok()?;
+    let on_hand = Quantity(figures::read(parts.next()?)?);
+    let unavailable = Quantity(figures::read(parts.next()?)?);
     let read_at = Timestamp::from_microsecond(parts.next()?.parse().ok()?).ok()?;
     Some(Position {
         on_hand,
@@ -180,7 +189,8 @@ fn derive_all(
         return Ok(BTreeMap::new());
     };
     let sorted: Vec<&str> = skus.iter().map(Key::as_str).collect();
-    let mut members: BTreeMap<&str, Vec<Member>> = BTreeMap::new();
+    // In the order of `skus`: a full list of stock brings thousands at a time.
+    let mut members: Vec<Vec<Member>> = vec![Vec::new(); sorted.len()];
     for member in &pool.members {
         let checkpoint = CHECKPOINT.get(stage.txn, &(member.connection.clone(), Stream::Stock))?;
         let confirmed_at = checkpoint.and_then(|c| c.drained_at).unwrap_or(stage.now);
@@ -189,13 +199,14 @@ fn derive_all(
                 continue;
             }
             let rows = positions(&member.connection, &location).get_many(stage.txn, &sorted)?;
-            for (sku, bytes) in sorted.iter().zip(rows) {
+            let location: Arc<str> = location.into();
+            for (of_sku, bytes) in members.iter_mut().zip(rows) {
                 let Some(position) = bytes.as_deref().and_then(decode_position) else {
                     continue;
                 };
-                members.entry(sku).or_default().push(Member::new(
+                of_sku.push(Member::new(
                     member.connection.clone(),
-                    location.clone(),
+                    Arc::clone(&location),
                     position,
                     confirmed_at,
                     (stage.now, member.freshness),
@@ -205,22 +216,20 @@ fn derive_all(
     }
     let apart = stage.rules.facts(&publish.to).stock_basis == StockBasis::AllocatedApart;
     let own_channel = apart.then_some(&publish.to);
-    let mut derived = BTreeMap::new();
-    for sku in skus {
-        let Some(members) = members.remove(sku.as_str()) else {
+    let mut derived = Vec::with_capacity(sorted.len());
+    for (sku, members) in skus.iter().zip(members) {
+        if members.is_empty() {
             continue;
-        };
+        }
         let reservations = reservations(stage.txn, sku)?
             .into_iter()
             .map(|(_, row)| row)
             .collect();
         let rule = rule_for(publish, sku);
-        derived.insert(
-            sku.clone(),
-            derive(members, reservations, rule, own_channel),
-        );
+        let derivation = derive(members, reservations, rule, own_channel);
+        derived.push((sku.clone(), derivation));
     }
-    Ok(derived)
+    Ok(derived.into_iter().collect())
 }
 
 fn rule_for<'a>(publish: &'a Publish, sku: &Key) -> &'a PublishRule {

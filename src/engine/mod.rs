@@ -18,6 +18,7 @@ mod accept;
 mod cells;
 mod claim;
 mod desk;
+mod figures;
 mod index;
 mod items;
 mod orders;

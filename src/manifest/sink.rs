@@ -90,6 +90,7 @@ impl ManifestSink {
             delivery: &delivery.id,
             captured: &delivery.captured,
             progress,
+            last: plan.steps.last().map_or("", |step| &step.name),
         };
         let lane = self.lane(delivery.operation);
         let mut run = Run::new(&self.wire, lane, Purpose::Write(resume));

@@ -23,7 +23,10 @@ pub fn own_connectors(
         };
         let told = &connector.spec().name;
         if *told != found.name {
-            let message = format!("the connector calls itself `{told}`, its folder `{}`", found.name);
+            let message = format!(
+                "the connector calls itself `{told}`, its folder `{}`",
+                found.name
+            );
             let help = format!("write `name = \"{}\"`, or rename the folder", found.name);
             findings.push(found.named_wrongly(told, message, help));
         } else if built_in.iter().any(|known| known.spec().name == *told) {
