@@ -95,8 +95,7 @@ async fn play(
     let mut options = WorldOptions::new(folder.join("acme")).with_faults(command.faults, 0);
     options.seed = command.seed;
     let world = World::start(&clock, options).await?;
-    let file = folder.join("crossdock.toml");
-    std::fs::write(&file, world.config_toml(folder))?;
+    let file = world.write_config(folder)?;
     let plan = match plan(&file, global, shell)? {
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),

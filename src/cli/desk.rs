@@ -99,11 +99,17 @@ enum ExplainCommand {
     Order {
         /// Which
         name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// The life of a shipment: our id, or CONNECTION:ID
     Shipment {
         /// Which
         name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Why a channel is told its number of a SKU
     Stock {
@@ -111,6 +117,9 @@ enum ExplainCommand {
         sku: String,
         /// Only this channel
         connection: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -313,7 +322,7 @@ pub(super) fn quarantine(
                 text(&row["number"]),
                 text(&row["connection"]),
                 text(&row["stream"]),
-                text(&row["thing"]),
+                text(&row["name"]),
                 text(&row["stage"]),
                 text(&row["fault"]["message"]),
                 text(&row["since"]),
@@ -339,21 +348,24 @@ pub(super) fn explain(
     global: &Global,
     shell: &mut Shell<'_>,
 ) -> io::Result<Exit> {
-    let request = match &command.command {
-        ExplainCommand::Order { name } => Request::Explain {
-            stream: Stream::Orders,
-            name: name.clone(),
-        },
-        ExplainCommand::Shipment { name } => Request::Explain {
-            stream: Stream::Shipments,
-            name: name.clone(),
-        },
-        ExplainCommand::Stock { sku, connection } => Request::ExplainStock {
-            sku: sku.clone(),
-            connection: connection.as_deref().map(ConnectionName::from),
-        },
+    let life = |stream, name: &String| Request::Explain {
+        stream,
+        name: name.clone(),
+    };
+    let (request, as_json) = match &command.command {
+        ExplainCommand::Order { name, json } => (life(Stream::Orders, name), *json),
+        ExplainCommand::Shipment { name, json } => (life(Stream::Shipments, name), *json),
+        ExplainCommand::Stock {
+            sku,
+            connection,
+            json,
+        } => {
+            let (sku, connection) = (sku.clone(), connection.as_deref().map(ConnectionName::from));
+            (Request::ExplainStock { sku, connection }, *json)
+        }
     };
     ask(&request, global, shell, |value, shell| match &request {
+        _ if as_json => json(value, shell),
         Request::ExplainStock { .. } => stock(value, shell),
         _ => lives(value, shell),
     })

@@ -7,6 +7,7 @@
 //! settle.rs     what became of it: link, confirmation, position, or the policy table (policy.rs)
 //! desk.rs       quarantine: list, show, edit, retry, dismiss
 //! query.rs      status, explain
+//! freshness.rs  owners that are silent for too long
 //! cells.rs      from snapshots and reservations to what a channel is told
 //! ```
 //!
@@ -19,6 +20,7 @@ mod cells;
 mod claim;
 mod desk;
 mod figures;
+mod freshness;
 mod index;
 mod items;
 mod orders;
@@ -50,7 +52,7 @@ pub use tables::{Checkpoint, Counts, Entry, Quarantined, Subject, row_checks};
 use crate::clock::{Clock, Timestamp};
 use crate::connector::{Cursor, Outcome};
 use crate::fault::{Class, Fault};
-use crate::id::{ConnectionName, RemoteId};
+use crate::id::{ConnectionName, Key, RemoteId};
 use crate::outbox::OutboxRow;
 use crate::record::Stream;
 use crate::store::{Store, StoreError, Txn};
@@ -171,11 +173,13 @@ impl Engine {
         let now = self.clock.now();
         let in_flight = std::mem::take(&mut self.index.in_flight);
         let seen = std::mem::take(&mut self.index.seen);
+        let shaken = std::mem::take(&mut self.index.shaken);
         let opened_at = self.index.opened_at;
         let txn = Txn::new(self.store.as_ref());
         self.index = Index::rebuild(&txn, &rules, now)?;
         self.index.in_flight = in_flight;
         self.index.seen = seen;
+        self.index.shaken = shaken;
         self.index.opened_at = opened_at;
         self.rules = rules;
         Ok(())
@@ -361,6 +365,12 @@ requests! {
         limit: usize,
     ) -> Vec<RemoteId> =
         |stage| query::open_things(stage, &connection, stream, not_before, limit);
+    /// Computes numbers anew where an owner turned silent or speaks again; where to go on.
+    fn refresh(after: Option<Key>) -> Option<Key> =
+        |stage| freshness::refresh(stage, after.as_ref(), UNIT_LEVELS);
+    /// Notes that a source refused what it was given as a whole, such as a file: a person must look.
+    fn stopped_reading(connection: ConnectionName, stream: Stream, fault: Fault) -> () =
+        |stage| accept::stopped(stage, &connection, stream, &fault);
     /// Removes payloads whose time is over; whether more are left.
     fn expire_payloads() -> bool = |stage| accept::expire_payloads(stage, GROUP_ROWS);
 }

@@ -6,8 +6,10 @@
     reason = "a test may panic"
 )]
 
+mod bad_input;
 mod cli;
 mod config;
 mod feeds;
+mod practice;
 mod store_crash;
 mod tidy;
