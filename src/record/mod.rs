@@ -278,6 +278,10 @@ impl Record {
     /// # Errors
     /// `Reject` with the code `bad_record`; the message names the field, never its content, since
     /// the content may be personal data.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "for those who have no more use for the document"
+    )]
     pub fn from_json(stream: Stream, json: Value) -> Result<Self, Fault> {
         Self::read(stream, &json)
     }

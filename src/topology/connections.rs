@@ -1,6 +1,6 @@
 //! Connections: their connector exists, their settings are accepted, their numbers make sense.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Draft, PlannedConnection, PlannedPool, PlannedPublish, PlannedRoute, PlannedStream};
@@ -90,10 +90,14 @@ fn unknown_connector(
     settings: &ConnectionSettings,
     registry: &[&dyn Connector],
 ) {
-    let known: Vec<&str> = registry
+    let built = registry
         .iter()
-        .map(|connector| connector.spec().name.as_str())
+        .map(|connector| connector.spec().name.as_str());
+    let own = &draft.config.own_connectors;
+    let known: BTreeSet<&str> = built
+        .chain(own.iter().map(|own| own.name.as_str()))
         .collect();
+    let known: Vec<&str> = known.into_iter().collect();
     let message = format!("there is no connector `{}`", settings.connector);
     let help = suggest(Some(&settings.connector), &known);
     let path = ["connection", name.as_str(), "connector"];

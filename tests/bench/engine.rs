@@ -123,7 +123,14 @@ fn orders(dir: &Path, alone: &Alone) {
                 engine.accept(unit(some, at)).unwrap();
             }
         });
-        report("accept", together, changes.len(), time, cpu_seconds() - cpu, alone[&together]);
+        report(
+            "accept",
+            together,
+            changes.len(),
+            time,
+            cpu_seconds() - cpu,
+            alone[&together],
+        );
     }
     let cpu = cpu_seconds();
     let (count, time) = timed(|| {
@@ -147,10 +154,19 @@ fn orders(dir: &Path, alone: &Alone) {
                     (claimed, outcome)
                 })
                 .collect();
-            engine.settle("erp".into(), Stream::Orders, results).unwrap();
+            engine
+                .settle("erp".into(), Stream::Orders, results)
+                .unwrap();
         }
     });
-    report("claim and settle", 64, count, time, cpu_seconds() - cpu, alone[&64]);
+    report(
+        "claim and settle",
+        64,
+        count,
+        time,
+        cpu_seconds() - cpu,
+        alone[&64],
+    );
 }
 
 fn report(what: &str, together: usize, count: usize, time: Duration, cpu: f64, alone: f64) {
@@ -224,7 +240,9 @@ fn stock(dir: &Path) {
             }
         });
         let cpu = (cpu_seconds() - cpu) / SKUS as f64 * 1e6;
-        println!("{what} of {SKUS} SKUs: {time:.1?}, {cpu:.2} us of CPU each, making the rows included");
+        println!(
+            "{what} of {SKUS} SKUs: {time:.1?}, {cpu:.2} us of CPU each, making the rows included"
+        );
     }
     drop(engine);
     let (store, time) = timed(|| SledStore::open_existing(dir).unwrap());
@@ -257,7 +275,9 @@ fn rules_cost() {
         _ => Value::Null,
     };
     let cost = |fields: &str| {
-        let table: toml::Table = format!("rest = \"drop\"\n[field]\n{fields}").parse().unwrap();
+        let table: toml::Table = format!("rest = \"drop\"\n[field]\n{fields}")
+            .parse()
+            .unwrap();
         let table = MappingTable(Node::from(&toml::Value::Table(table)));
         let mapping = mapping::compile("bench", &table, Stream::Orders, Stream::Orders).unwrap();
         let ((), time) = timed(|| {
@@ -268,7 +288,9 @@ fn rules_cost() {
         time.as_secs_f64() / 200_000.0 * 1e9
     };
     let none = cost("");
-    let copies = cost("id = \"id\"\nnumber = \"number\"\nplaced_at = \"placed_at\"\ncurrency = \"currency\"");
+    let copies = cost(
+        "id = \"id\"\nnumber = \"number\"\nplaced_at = \"placed_at\"\ncurrency = \"currency\"",
+    );
     let expression = cost("number = { expr = \"order.number + '-' + order.currency\" }");
     println!(
         "mapping without rules {none:.0} ns; a copy {:.0} ns; an expression {:.0} ns",
