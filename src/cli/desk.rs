@@ -7,7 +7,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use super::ask::ask;
-use super::{Exit, Global, Shell};
+use super::{Exit, Global, Shell, explain};
 use crate::id::ConnectionName;
 use crate::record::Stream;
 use crate::server::admin::Request;
@@ -111,6 +111,24 @@ enum ExplainCommand {
         #[arg(long)]
         json: bool,
     },
+    /// The life of an item: its SKU, our id, or CONNECTION:ID
+    Item {
+        /// Which
+        name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Why a channel is told its price of a SKU
+    Price {
+        /// Which SKU
+        sku: String,
+        /// Only this channel
+        connection: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Why a channel is told its number of a SKU
     Stock {
         /// Which SKU
@@ -164,6 +182,12 @@ pub(super) fn status(command: &Status, global: &Global, shell: &mut Shell<'_>) -
         )?;
         let differences = rows(&value["differences"], &["sink", "stream", "count"]);
         table(shell, &["to", "stream", "not told yet"], differences)?;
+        let waiting = rows(&value["waiting"], &["sink", "stream", "count", "oldest"]);
+        table(
+            shell,
+            &["to", "stream", "wait for items or orders", "since"],
+            waiting,
+        )?;
         table(
             shell,
             &[
@@ -355,6 +379,15 @@ pub(super) fn explain(
     let (request, as_json) = match &command.command {
         ExplainCommand::Order { name, json } => (life(Stream::Orders, name), *json),
         ExplainCommand::Shipment { name, json } => (life(Stream::Shipments, name), *json),
+        ExplainCommand::Item { name, json } => (life(Stream::Items, name), *json),
+        ExplainCommand::Price {
+            sku,
+            connection,
+            json,
+        } => {
+            let (sku, connection) = (sku.clone(), connection.as_deref().map(ConnectionName::from));
+            (Request::ExplainPrice { sku, connection }, *json)
+        }
         ExplainCommand::Stock {
             sku,
             connection,
@@ -367,6 +400,7 @@ pub(super) fn explain(
     ask(&request, global, shell, |value, shell| match &request {
         _ if as_json => json(value, shell),
         Request::ExplainStock { .. } => stock(value, shell),
+        Request::ExplainPrice { .. } => explain::price(value, shell),
         _ => lives(value, shell),
     })
 }
@@ -443,8 +477,13 @@ fn stock(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
         )?;
         writeln!(
             shell.out,
-            "    {:>8}  by the publish rule",
-            text(&derivation["published"])
+            "    {:>8}  {}",
+            text(&derivation["published"]),
+            if derivation["withdrawn"] == true {
+                "because it is off sale at its owner"
+            } else {
+                "by the publish rule"
+            }
         )?;
         writeln!(
             shell.out,
@@ -463,15 +502,7 @@ fn stock(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
             text(&told[0]),
             text(&told[1])
         )?;
-        for entry in reason["entries"].as_array().into_iter().flatten() {
-            let (before, after) = (text(&entry[1]["before"]), text(&entry[1]["after"]));
-            writeln!(
-                shell.out,
-                "  {}  {before} -> {after}: {}",
-                text(&entry[0]),
-                text(&entry[1]["detail"])
-            )?;
-        }
+        explain::history(reason, shell)?;
     }
     Ok(Exit::Ok)
 }
@@ -521,7 +552,7 @@ fn table(shell: &mut Shell<'_>, head: &[&str], rows: Vec<Vec<String>>) -> io::Re
     writeln!(shell.out, "{table}\n")
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),

@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod demo;
 mod desk;
+mod explain;
 mod log;
 mod run;
 mod store;

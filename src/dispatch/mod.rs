@@ -184,6 +184,12 @@ impl Dispatcher {
                     // Nothing is known yet: the next try looks again.
                     Err(fault) => return vec![Outcome::Failed(fault.after_sending())],
                 },
+                Action::FindOnly => {
+                    return vec![match self.find(&claimed.delivery, &claimed.place).await {
+                        Ok(found) => Outcome::Delivered(found.unwrap_or_default()),
+                        Err(fault) => Outcome::Failed(fault),
+                    }];
+                }
                 Action::Send => {}
             }
         }

@@ -2,7 +2,8 @@
 
 use super::EngineError;
 use super::accept::{Accepted, Unit};
-use super::cells;
+use super::items;
+use super::pools;
 use super::rules::Mapped;
 use super::stage::{NewQuarantine, Stage};
 use super::tables::{EVENT, OPEN, Open, RESERVATION, Subject};
@@ -171,7 +172,7 @@ fn enqueue_json(
     operation: Operation,
 ) -> Result<bool, EngineError> {
     let thing = entity.id.to_string();
-    let mapped = match stage.map(&route.name, json) {
+    let mut mapped = match stage.map(&route.name, json) {
         Ok(Mapped::Kept(mapped)) => mapped,
         Ok(Mapped::Filtered(rule)) => {
             stage.filtered(&route.name, &rule, &thing)?;
@@ -179,6 +180,9 @@ fn enqueue_json(
         }
         Err(fault) => return quarantine_mapping(stage, entity, record, route, fault),
     };
+    if route.to.1 == Stream::Items {
+        items::leave_out_empty_price(&mut mapped);
+    }
     if let Err(fault) = Record::read(route.to.1, &mapped) {
         return quarantine_mapping(stage, entity, record, route, fault.at("after the mapping"));
     }
@@ -211,6 +215,7 @@ pub(super) fn new_row(
         stream: route.to.1,
         entity: entity.id.clone(),
         line: line.clone(),
+        group: items::group_of(entity, operation, &record),
         operation,
         route: route.name.clone(),
         origin: entity.origin.clone(),
@@ -308,11 +313,11 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
                 placed_at: order.placed_at,
             },
         };
-        cells::put_reservation(stage, &key, row)?;
+        pools::put_reservation(stage, &key, row)?;
         dirty.insert(sku);
     }
     let cause = format!("order {} on {}", entity.key, entity.origin);
-    cells::recompute(stage, &dirty, Some(&cause))
+    pools::recompute(stage, &dirty, Some(&cause))
 }
 
 /// What the owner's shipments took of a line.
@@ -386,9 +391,9 @@ pub(super) fn change_reservations(
             continue;
         };
         if change(&mut row) {
-            cells::put_reservation(stage, &key, row)?;
+            pools::put_reservation(stage, &key, row)?;
             dirty.insert(sku);
         }
     }
-    cells::recompute(stage, &dirty, Some(cause))
+    pools::recompute(stage, &dirty, Some(cause))
 }

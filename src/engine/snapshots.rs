@@ -6,8 +6,8 @@ use std::ops::{Bound, ControlFlow};
 
 use super::EngineError;
 use super::accept::{Accepted, Unit, reject, stream_thing};
-use super::cells::{self, decode_position, encode_position};
 use super::index::Update;
+use super::pools::{self, decode_position, encode_position};
 use super::stage::{NewQuarantine, Stage, remote_thing};
 use super::tables::Subject;
 use crate::connector::Body;
@@ -42,18 +42,18 @@ pub(super) fn accept(
     stage.updates.push(Update::Seen(stream, named.collect()));
     let mut dirty = BTreeSet::new();
     for (location, levels) in told {
-        cells::add_location(stage.txn, &unit.connection, &location)?;
+        pools::add_location(stage.txn, &unit.connection, &location)?;
         let changed = store(stage, unit, &location, &levels)?;
         accepted.news += changed.len();
         accepted.duplicates += levels.len() - changed.len();
         for sku in levels.keys().filter(|sku| stage.index.is_reserved(sku)) {
-            if cells::absorb(stage, &unit.connection, sku, unit.read_at)? {
+            if pools::absorb(stage, &unit.connection, sku, unit.read_at)? {
                 dirty.insert(sku.clone());
             }
         }
         dirty.extend(changed);
     }
-    cells::recompute(stage, &dirty, None)?;
+    pools::recompute(stage, &dirty, None)?;
     stage.reading = None;
     Ok(())
 }
@@ -85,7 +85,7 @@ fn collect(
             Body::Rejected(fault) => reject(stage, unit, change, fault, accepted)?,
             // "Gone" is said of one SKU at all locations of its owner.
             Body::Absent => {
-                for location in cells::known_locations(stage.txn, &unit.connection)? {
+                for location in pools::known_locations(stage.txn, &unit.connection)? {
                     let none = gone(unit);
                     told.entry(location)
                         .or_default()
@@ -117,7 +117,7 @@ fn store(
     location: &str,
     levels: &BTreeMap<Key, Position>,
 ) -> Result<Vec<Key>, EngineError> {
-    let blocks = cells::positions(&unit.connection, location);
+    let blocks = pools::positions(&unit.connection, location);
     let keys: Vec<&str> = levels.keys().map(Key::as_str).collect();
     let known = blocks.get_many(stage.txn, &keys)?;
     let mut changed = Vec::new();
@@ -163,8 +163,8 @@ pub(super) fn apply_absence(
         rows: seen.len() as u64,
         ..Facts::default()
     };
-    for location in cells::known_locations(stage.txn, &unit.connection)? {
-        let blocks = cells::positions(&unit.connection, &location);
+    for location in pools::known_locations(stage.txn, &unit.connection)? {
+        let blocks = pools::positions(&unit.connection, &location);
         blocks.visit(stage.txn, Bound::Unbounded, |sku, bytes| {
             let stocked = decode_position(bytes).is_some_and(|p| p.on_hand.is_positive());
             let named = is_seen(sku);
@@ -221,7 +221,7 @@ fn zero(
             .collect();
         dirty.extend(store(stage, unit, &location, &levels)?);
     }
-    cells::recompute(stage, &dirty, Some("missing in a complete feed"))?;
+    pools::recompute(stage, &dirty, Some("missing in a complete feed"))?;
     Ok(more)
 }
 

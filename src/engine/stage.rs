@@ -13,7 +13,7 @@ use super::tables::{
     RESERVATION, Subject,
 };
 use crate::fault::Fault;
-use crate::id::{ConnectionName, EntityId, RemoteId, RouteName, uuid_at};
+use crate::id::{ConnectionName, EntityId, Key, RemoteId, RouteName, uuid_at};
 use crate::ledger::Entity;
 use crate::outbox::{Entry as QueueEntry, OutboxRow};
 use crate::record::Stream;
@@ -71,6 +71,8 @@ pub(super) struct Stage<'a, 's> {
     pub now: Timestamp,
     pub numbers: &'a mut Numbers,
     pub updates: Vec<Update>,
+    /// Items that were withdrawn in this unit, or are on sale again; the index learns it afterwards.
+    pub withdrawn: BTreeMap<Key, Option<ConnectionName>>,
     /// The owner whose levels are being accepted, and when it confirmed them.
     pub reading: Option<(ConnectionName, Timestamp)>,
     counts: BTreeMap<RouteName, Counts>,
@@ -91,6 +93,7 @@ impl<'a, 's> Stage<'a, 's> {
             now,
             numbers,
             updates: Vec::new(),
+            withdrawn: BTreeMap::new(),
             reading: None,
             counts: BTreeMap::new(),
         }
@@ -219,6 +222,14 @@ impl<'a, 's> Stage<'a, 's> {
     pub(super) fn remove_event(&mut self, seq: u64) {
         EVENT.delete(self.txn, &seq);
         self.updates.push(Update::Event(seq, None));
+    }
+
+    /// Who took an item off sale, if somebody did.
+    pub(super) fn withdrawn_by(&self, sku: &Key) -> Option<&ConnectionName> {
+        match self.withdrawn.get(sku) {
+            Some(now) => now.as_ref(),
+            None => self.index.withdrawn.get(sku),
+        }
     }
 
     /// Whether a route writes; one that is not configured any more does not.

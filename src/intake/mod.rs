@@ -128,10 +128,9 @@ impl Poller {
             as_of,
         };
         run.changes += changes.len();
-        let unit_size = if self.stream == Stream::Stock {
-            UNIT_LEVELS
-        } else {
-            UNIT_CHANGES
+        let unit_size = match self.stream {
+            Stream::Stock | Stream::Prices => UNIT_LEVELS,
+            _ => UNIT_CHANGES,
         };
         while changes.len() > unit_size {
             let rest = changes.split_off(unit_size);

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-pub use guard::{Facts, Guard, Held};
+pub use guard::{Facts, Guard, Held, PRICE_JUMP, PriceGuard};
 pub use publish::PublishRule;
 pub use reservation::{Issue, Reservation};
 
@@ -106,6 +106,23 @@ pub struct Derivation {
     pub to_write: Option<Decimal>,
     /// Some owner's number is too old: the channel may be told less, never more.
     pub only_decrease: bool,
+    /// The item is off sale at its owner: the channel is told that none is left.
+    #[serde(default)]
+    pub withdrawn: bool,
+}
+
+impl Derivation {
+    /// The same for an item that is off sale at its owner.
+    #[must_use]
+    pub fn withdrawn(self) -> Self {
+        Self {
+            published: Some(Decimal::ZERO),
+            to_write: Some(self.own_open),
+            only_decrease: false,
+            withdrawn: true,
+            ..self
+        }
+    }
 }
 
 /// Puts snapshots, reservations and the channel's rule together.
@@ -149,6 +166,7 @@ pub fn derive(
         own_open,
         to_write,
         only_decrease,
+        withdrawn: false,
     }
 }
 

@@ -49,6 +49,7 @@ impl ManifestSink {
             "key": delivery.key.as_str(),
             "operation": operation_name(delivery.operation),
             "target": delivery.target.as_ref().map(RemoteId::as_str),
+            "group": delivery.group.as_ref().map(RemoteId::as_str),
             "attempts": delivery.attempts,
             "idempotency_key": delivery.id.as_str(),
             "origin": delivery.origin,
@@ -234,7 +235,7 @@ fn operation_name(operation: Operation) -> &'static str {
     }
 }
 
-/// `{ remote_id, number, lines, stored }` as a confirmation.
+/// `{ remote_id, number, group, lines, stored }` as a confirmation.
 fn read_confirmation(stream: Stream, json: &Json) -> Result<Confirmation, Fault> {
     let text = |name: &str| match json.get(name) {
         Some(Json::String(text)) if !text.is_empty() => Some(text.clone()),
@@ -271,6 +272,7 @@ fn read_confirmation(stream: Stream, json: &Json) -> Result<Confirmation, Fault>
     Ok(Confirmation {
         remote_id: text("remote_id").map(RemoteId::from),
         number: text("number"),
+        group: text("group").map(RemoteId::from),
         stored,
         lines: lines.filter_map(link).collect(),
         existed: false,

@@ -57,7 +57,9 @@ pub fn of(plan: &Plan) -> Result<Rules, Fault> {
                 (name.clone(), facts)
             })
             .collect(),
+        owners: plan.owners.clone(),
         guard: plan.stock_guard.clone(),
+        price_guard: plan.price_guard.clone(),
         limits: limits(plan),
     })
 }

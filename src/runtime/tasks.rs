@@ -73,6 +73,7 @@ impl Runtime {
             self.engine.clone(),
             Arc::clone(&self.connections),
             Arc::clone(clock),
+            Duration::from_secs(self.plan.limits.waiting_alert_secs),
             self.reading.clone(),
         ));
     }
@@ -202,15 +203,33 @@ async fn care_loop(
     engine: Handle,
     connections: Arc<std::collections::BTreeMap<ConnectionName, crate::connector::Connection>>,
     clock: Arc<dyn Clock>,
+    patience: Duration,
     stop: CancellationToken,
 ) {
+    let mut told = clock.monotonic();
     loop {
+        if let Err(error) = care(&engine, &connections).await {
+            tracing::error!(%error, "care failed");
+        }
+        if clock.monotonic() > told + patience {
+            told = clock.monotonic();
+            tell_waiting(&engine, clock.as_ref(), patience).await;
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = clock.sleep(CARE) => {}
         }
-        if let Err(error) = care(&engine, &connections).await {
-            tracing::error!(%error, "care failed");
+    }
+}
+
+/// What waits for longer than it should: its item cannot be created, or its order is not imported.
+async fn tell_waiting(engine: &Handle, clock: &dyn Clock, patience: Duration) {
+    let waiting = engine.waiting().await.unwrap_or_default();
+    for row in waiting {
+        let age = crate::clock::since(row.oldest, clock.now());
+        if age > patience {
+            let (sink, stream) = (row.sink.into(), row.stream);
+            telemetry::waiting(&sink, stream, row.count, age);
         }
     }
 }
@@ -220,6 +239,7 @@ async fn care(
     connections: &std::collections::BTreeMap<ConnectionName, crate::connector::Connection>,
 ) -> Result<(), EngineError> {
     while engine.expire_payloads().await? {}
+    while engine.derive_prices().await? {}
     let mut done = None;
     loop {
         done = engine.refresh(done).await?;

@@ -40,10 +40,13 @@ pub const TABLES: &[TableInfo] = &[
     LINK,
     BY_KEY,
     OPEN,
+    WITHDRAWN,
+    GROUP,
     EVENT,
     CELL,
     ATTEMPT,
     POSITION,
+    PRICE,
     RESERVATION,
     QUARANTINE,
     JOURNAL,
@@ -93,6 +96,10 @@ pub const OPEN: TableInfo = rows(
     "open",
     "(connection, stream, remote id) -> since when",
 );
+/// Items that are no longer on sale at their owner.
+pub const WITHDRAWN: TableInfo = rows(0x14, "withdrawn", "(SKU) -> by whom, since when");
+/// The group of a thing over there: the product of a variant.
+pub const GROUP: TableInfo = rows(0x15, "group", "(sink, group) -> its id there");
 /// The event queue.
 pub const EVENT: TableInfo = rows(0x20, "event", "(sequence) -> delivery");
 /// State streams: desired and published value of each key.
@@ -113,6 +120,8 @@ pub const POSITION: TableInfo = blocks(
     "position",
     "(connection, location, first SKU) -> packed positions",
 );
+/// What the owners of prices said last.
+pub const PRICE: TableInfo = blocks(0x42, "price", "(connection, first key) -> packed prices");
 /// Reservations by order line.
 pub const RESERVATION: TableInfo = rows(0x41, "reservation", "(SKU, order, line) -> reservation");
 /// What cannot succeed as it is.

@@ -7,6 +7,8 @@ mod pulse;
 
 pub use pulse::{Pulse, Pulses, StreamHealth, Vitals};
 
+use std::time::Duration;
+
 use crate::fault::Fault;
 use crate::id::ConnectionName;
 use crate::record::Stream;
@@ -70,6 +72,15 @@ pub fn sent(connection: &ConnectionName, stream: Stream, settled: usize, deliver
 pub fn send_failed(connection: &ConnectionName, stream: Stream, fault: &Fault) {
     count(SENDS_FAILED, connection, stream, 1);
     tracing::error!(%connection, %stream, %fault, "sending stopped");
+}
+
+/// Some of what a sink should be told waits for longer than it should for a thing to exist there.
+pub fn waiting(connection: &ConnectionName, stream: Stream, count: usize, age: Duration) {
+    let hours = age.as_secs() / 3600;
+    tracing::warn!(
+        %connection, %stream, count, hours,
+        "still waiting for items to be created or orders to be imported; see `crossdock queue`"
+    );
 }
 
 fn count(name: &'static str, connection: &ConnectionName, stream: Stream, by: usize) {

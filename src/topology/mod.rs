@@ -25,7 +25,7 @@ use crate::config::{
 use crate::connector::{Configured, Connector, Spec, StockBasis};
 use crate::diagnostic::Diagnostics;
 use crate::id::{ConnectionName, Key, RouteName};
-use crate::inventory::{Guard, PublishRule};
+use crate::inventory::{Guard, PriceGuard, PublishRule};
 use crate::record::Stream;
 use crate::router::Mode;
 use rust_decimal::Decimal;
@@ -159,17 +159,6 @@ pub struct PlannedPublish {
     pub rule: PublishRule,
     /// The whole rule for single items.
     pub items: BTreeMap<Key, PublishRule>,
-}
-
-/// How much movement of prices is too much, as shares: 0.5 is 50 %.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PriceGuard {
-    /// A price that moves by more than this share of itself is a jump.
-    pub max_jump_share: Decimal,
-    /// The share of prices that may jump at once.
-    pub max_jumps_share: Decimal,
-    /// With fewer known prices nothing is judged.
-    pub min_rows: u64,
 }
 
 /// Makes a plan of a configuration, with the connectors that there are.

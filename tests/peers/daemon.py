@@ -86,12 +86,12 @@ class Daemon:
             raise RuntimeError(f"crossdock {' '.join(command)}: {done.stderr.decode()}")
         return json.loads(done.stdout)
 
-    def kill_in_next(self, calls):
-        """Lets the kernel kill the daemon when it enters the next of these system calls, which is
-        then not carried out. Returns once that is armed; answers None where it cannot be done.
+    def kill_in_next(self, calls, nth=1):
+        """Lets the kernel kill the daemon when a thread enters its nth of these system calls, which
+        is then not carried out. Returns once that is armed; answers None where it cannot be done.
         """
         command = ["strace", "-f", "-p", str(self._process.pid), "-o", os.devnull]
-        command += ["-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when=1"]
+        command += ["-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when={nth}"]
         try:
             tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         except FileNotFoundError:
