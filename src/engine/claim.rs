@@ -107,13 +107,17 @@ fn claim_event(
         _ if row.operation == Operation::Create && may_exist(stage, &row) => Action::FindFirst,
         _ => Action::Send,
     };
-    let Ok(record) = Record::from_json(row.stream, row.record.clone()) else {
+    let Ok(record) = Record::read(row.stream, &row.record) else {
         return Ok(None); // checked when it was queued or edited; a defect shows as an idle row
     };
     if !matches!(action, Action::Check(_)) {
         row.state = State::InFlight { since: stage.now };
     }
-    let entity = ENTITY.get(stage.txn, &row.entity)?;
+    // A create that was never tried is not linked yet: its thing need not be read.
+    let entity = match (row.operation, row.attempts) {
+        (Operation::Create, 0) => None,
+        _ => ENTITY.get(stage.txn, &row.entity)?,
+    };
     let group = match &row.group {
         Some(group) => GROUP.get(stage.txn, &(row.sink.clone(), group.clone()))?,
         None => None,

@@ -62,7 +62,7 @@ pub(super) struct Index {
     /// When this process opened the store.
     pub opened_at: Timestamp,
     /// Hashes of the keys that the present run of a stream named, for what a complete run leaves out.
-    pub seen: BTreeMap<(ConnectionName, Stream), BTreeSet<u64>>,
+    pub seen: BTreeMap<(ConnectionName, Stream), Vec<u64>>,
     pub queue: Queue,
     pub cells: Differences,
     /// Cells that are being written by this process right now.

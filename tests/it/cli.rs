@@ -132,7 +132,7 @@ fn a_held_file_is_released_by_hand() {
         "version = 1\n[connection.acme]\nconnector = \"feed\"\nsettings.path = \"{path}\"\n\
          [connection.north]\nconnector = \"shop\"\nsettings = {{ url = \"u\", token = \"t\" }}\n"
     );
-    let world = World::of(&text);
+    let world = World::of(text.as_str());
     let release = |connection: &str, file: &str| {
         run(&world, &["release", connection, file, "--config", "c.toml"])
     };
@@ -157,7 +157,11 @@ fn a_file_is_looked_at_and_settings_proposed() {
     let file = file.to_str().unwrap();
     let (exit, out, _) = run(&World::default(), &["feed", "sniff", file]);
     assert_eq!(exit, Exit::Ok);
-    for line in ["delimiter = \";\"", "decimal_mark = \",\"", "sku = \"Artikelnr\""] {
+    for line in [
+        "delimiter = \";\"",
+        "decimal_mark = \",\"",
+        "sku = \"Artikelnr\"",
+    ] {
         assert!(out.contains(line), "{out}");
     }
     let (exit, _, err) = run(&World::default(), &["feed", "sniff", "/nowhere.csv"]);
