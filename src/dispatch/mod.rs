@@ -266,3 +266,6 @@ impl Progress for EngineProgress {
             .map_err(EngineError::into_fault)
     }
 }
+
+#[cfg(test)]
+mod tests;
