@@ -489,8 +489,8 @@ fn refresh_pending(
     let quarantined = attempt.as_ref().and_then(|attempt| attempt.quarantine);
     if let Some(number) = quarantined {
         stage.end_quarantine(number);
-        let freed = Update::Held(target.clone(), key.clone(), false);
-        stage.updates.push(freed);
+        let released = Update::Held(target.clone(), key.clone(), false);
+        stage.updates.push(released);
     }
     if !cell.is_pending() && !uncertain {
         ATTEMPT.delete(stage.txn, &place);
@@ -556,8 +556,8 @@ fn forget_attempt(stage: &mut Stage<'_, '_>, feed: &Feed, key: &Key) -> Result<(
         }
         ATTEMPT.delete(stage.txn, &place);
         if attempt.held {
-            let freed = Update::Held(target.clone(), key.clone(), false);
-            stage.updates.push(freed);
+            let released = Update::Held(target.clone(), key.clone(), false);
+            stage.updates.push(released);
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
-"""Every row of the table of crashes, and every gap between two calls of writing an order, once each.
+"""Every row of the table of crashes, and every gap between two calls of writing an order, once.
 
-The daemon reads the north store and writes the ERP through two gates, one delivery at a time, so that
-"the next call" and "the next commit" belong to the order in hand. Each point is proved twice: by what
-the dead daemon's store says of the order, and by what the ERP has of it.
+The daemon reads the north store and writes the ERP through two gates, one delivery at a time, so
+that "the next call" and "the next commit" belong to the order in hand. Each point is proved twice:
+by what the dead daemon's store says of the order, and by what the ERP has of it.
 """
 
 import collections
@@ -32,8 +32,8 @@ BEFORE_SETTLE = "after sending, before settle"
 DURING_FLUSH = "during the flush"
 ROWS = (BEFORE_ACCEPT, BEFORE_SENDING, BETWEEN, BEFORE_SETTLE, DURING_FLUSH)
 
-# The calls of writing one order, in their order. Those that change something: what proves in the ERP
-# that it was done, and the name under which the daemon keeps that it was.
+# The calls of writing one order, in their order. Of those that change something: what proves in the
+# ERP that it was done, and the name under which the daemon keeps that it was.
 LOOKUPS = ("web.shop.search_read", "currency.currency.search_read", "product.product.search_read")
 LOOKUPS += ("account.tax.search_read", "country.country.search_read")
 PARTY, ADDRESS, SALE = "party.party.create", "party.address.create", "sale.sale.create"
@@ -58,8 +58,8 @@ NAMED = {
 Point = collections.namedtuple("Point", "row call when nth", defaults=(1,))
 Hit = collections.namedtuple("Hit", "point store sent_until then")
 
-# Each inner list is one order, in the order in which its points come up. Whatever dies after `confirm`
-# was done is settled by `find` alone, so an order has at most one such point, and it stands last.
+# Each inner list is one order, in the order in which its points come up. Whatever dies after
+# `confirm` was done is settled by `find` alone: an order has one such point at most, its last.
 NEW_CUSTOMER = (
     [
         Point(BEFORE_ACCEPT, ORDERS_PAGE, UNANSWERED),
@@ -89,8 +89,8 @@ NEW_CUSTOMER = (
     [Point(DURING_FLUSH, call, FLUSH) for call in (PARTY, SALE, QUOTE, CONFIRM)],
     [Point(DURING_FLUSH, call, WRITE) for call in (PARTY, SALE, QUOTE, LAST)],
 )
-# The same customers again, with addresses that the ERP does not have. Where `process` is a call of its
-# own, the ERP has died between confirming and processing.
+# The same customers again, with addresses that the ERP does not have. Where `process` is a call of
+# its own, the ERP has died between confirming and processing.
 KNOWN_CUSTOMER = (
     [
         Point(BETWEEN, ADDRESS, BEFORE),
@@ -255,8 +255,8 @@ class Story:
 
 
 def judge(point, row, effects):
-    """What is wrong with a death: `row` is the order in the dead daemon's queue, `effects` how often
-    the ERP carried the call out meanwhile. Empty when it was as planned.
+    """What is wrong with a death: `row` is the order in the dead daemon's queue, `effects` how
+    often the ERP carried the call out meanwhile. Empty when it was as planned.
     """
     if point.call == ORDERS_PAGE:
         return judge_accept(point, row)
@@ -323,6 +323,4 @@ def known_customers():
     for story, _ in zip(shopper.STORIES, KNOWN_CUSTOMER, strict=False):
         address = {**story.person.address, "streetLine1": "Neuer Weg 5", "streetLine2": ""}
         person = dataclasses.replace(story.person, address=address)
-        yield dataclasses.replace(
-            story, person=person, coupon="", billing=shopper.INVOICE_OFFICE
-        )
+        yield dataclasses.replace(story, person=person, coupon="", billing=shopper.INVOICE_OFFICE)

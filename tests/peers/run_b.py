@@ -70,7 +70,7 @@ def run(program, folder, arguments):
         yield from at_random(world, arguments)
         yield from at_the_end(world)
     finally:
-        world.daemon.kill()
+        world.daemon.end()
 
 
 class World:
