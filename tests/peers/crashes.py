@@ -262,8 +262,8 @@ def is_call(call, text):
 
 def judge(point, row, effects, sent):
     """What is wrong with a death; empty when it was as planned. `row` is the order in the dead
-    daemon's queue, `effects` how often the ERP carried the call out since the last death, `sent` how
-    often it was given the call for this order.
+    daemon's queue, `effects` how often the ERP carried the call out since the last death, `sent`
+    how often it was given the call for this order.
     """
     if point.call == ORDERS_PAGE:
         return judge_accept(point, row)
