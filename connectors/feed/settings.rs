@@ -93,6 +93,9 @@ pub(super) struct Raw {
     /// The largest file.
     #[serde(default = "default_max_bytes")]
     max_bytes: u64,
+    /// How many files `archive/` and `reply/` keep each; the oldest go first.
+    #[serde(default = "default_keep_files")]
+    keep_files: usize,
     /// When a whole file is held back.
     #[serde(default)]
     guard: GuardLimits,
@@ -224,6 +227,10 @@ fn default_zone() -> String {
 fn default_age() -> u64 {
     3600
 }
+fn default_keep_files() -> usize {
+    1000
+}
+
 fn default_max_bytes() -> u64 {
     1 << 30
 }
@@ -251,6 +258,8 @@ pub(super) struct Settings {
     pub(super) time_zone: TimeZone,
     pub(super) snapshot_age: Duration,
     pub(super) max_bytes: u64,
+    /// How many files `archive/` and `reply/` keep each.
+    pub(super) keep_files: usize,
     pub(super) guard: GuardLimits,
 }
 
@@ -311,6 +320,7 @@ impl Reader {
             name_time: raw.name_time.map(|format| format.replace(' ', "_")),
             snapshot_age: Duration::from_secs(raw.snapshot_age_secs),
             max_bytes: raw.max_bytes,
+            keep_files: raw.keep_files,
         };
         self.findings.into_result(settings)
     }

@@ -9,6 +9,7 @@ mod config;
 mod demo;
 mod desk;
 mod explain;
+mod feed;
 mod log;
 mod run;
 mod store;
@@ -117,6 +118,8 @@ enum Command {
     Quarantine(desk::Quarantine),
     Explain(desk::Explain),
     Connection(desk::Connection),
+    Feed(feed::Feed),
+    Release(feed::Release),
     Config(config::Config),
     Store(store::Store),
 }
@@ -161,6 +164,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Command::Quarantine(command) => desk::quarantine(command, &cli.global, shell),
         Command::Explain(command) => desk::explain(command, &cli.global, shell),
         Command::Connection(command) => desk::connection(command, &cli.global, shell),
+        Command::Feed(command) => feed::feed(command, shell),
+        Command::Release(command) => feed::release(command, &cli.global, shell),
         Command::Config(command) => config::run(command, &cli.global, shell),
         Command::Store(command) => store::run(command, &cli.global, shell),
     };

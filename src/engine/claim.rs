@@ -102,7 +102,11 @@ fn claim_event(
             return Ok(None); // a moment later, when the number has arrived
         }
     }
-    let entity = ENTITY.get(stage.txn, &row.entity)?;
+    // A create that was never tried is not linked yet: its thing need not be read.
+    let entity = match (row.operation, row.attempts) {
+        (Operation::Create, 0) => None,
+        _ => ENTITY.get(stage.txn, &row.entity)?,
+    };
     items::create_what_is_not_there(&mut row, entity.as_ref());
     let action = match &row.state {
         State::Submitted { token, .. } => Action::Check(token.clone()),
@@ -111,7 +115,7 @@ fn claim_event(
         _ if row.operation == Operation::Create && may_exist(stage, &row) => Action::FindFirst,
         _ => Action::Send,
     };
-    let Ok(record) = Record::from_json(row.stream, row.record.clone()) else {
+    let Ok(record) = Record::read(row.stream, &row.record) else {
         return Ok(None); // checked when it was queued or edited; a defect shows as an idle row
     };
     if !matches!(action, Action::Check(_)) {
@@ -221,8 +225,9 @@ fn claim_cells(
     limit: usize,
     claimed: &mut Vec<Claimed>,
 ) -> Result<(), EngineError> {
-    if stage.index.is_stopped(target) {
-        return end_stop(stage, target);
+    let stopped = stage.index.is_stopped(target);
+    if stopped {
+        end_stop(stage, target)?;
     }
     let dependence = Dependence::of(stage, target)?;
     let room = if dependence.is_none() { 0 } else { ASIDE };
@@ -246,6 +251,10 @@ fn claim_cells(
             break;
         }
         let cell = cells.get(key);
+        // What it was told before may be said again: of that alone nobody is sure.
+        if stopped && cell.is_none_or(|cell| cell.desired != cell.published) {
+            continue;
+        }
         let Some(desired) = cell.and_then(|cell| figure_now(cell, on_the_way.get(key))) else {
             continue;
         };

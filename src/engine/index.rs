@@ -62,7 +62,7 @@ pub(super) struct Index {
     /// When this process opened the store.
     pub opened_at: Timestamp,
     /// Hashes of the keys that the present run of a stream named, for what a complete run leaves out.
-    pub seen: BTreeMap<(ConnectionName, Stream), BTreeSet<u64>>,
+    pub seen: BTreeMap<(ConnectionName, Stream), Vec<u64>>,
     pub queue: Queue,
     pub cells: Differences,
     /// Cells that are being written by this process right now.
@@ -332,6 +332,13 @@ impl Index {
         self.quarantine_by_thing
             .get(&(thing.to_owned(), stage.to_owned()))
             .copied()
+    }
+
+    /// The things that stand in quarantine at this stage.
+    pub(super) fn quarantined_at(&self, stage: &str) -> impl Iterator<Item = &str> {
+        let rows = self.quarantine.values();
+        rows.filter(move |(_, at)| at == stage)
+            .map(|(thing, _)| thing.as_str())
     }
 
     /// How many rows are in quarantine.

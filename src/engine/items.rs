@@ -207,6 +207,22 @@ pub(super) fn not_there(
 ) -> Result<(), EngineError> {
     stage.remove_event(row.seq);
     entity.queued_to.remove(&row.sink);
+    // What its owner said meanwhile was queued as a change of what turned out not to be there.
+    let waiting: Vec<u64> = stage.index.queue.of_line(&row.sink, &entity.id).collect();
+    for seq in waiting.into_iter().filter(|seq| *seq != row.seq) {
+        let Some(mut next) = EVENT.get(stage.txn, &seq)? else {
+            continue;
+        };
+        if next.operation == Operation::Cancel {
+            stage.remove_event(seq);
+            stage.filtered(&next.route, "gone_before_import", entity.id.as_str())?;
+            continue;
+        }
+        next.operation = Operation::Create;
+        next.group = group_of(entity, next.operation, &next.record);
+        entity.queued_to.insert(row.sink.clone());
+        stage.put_event(&next)?;
+    }
     ENTITY.put(stage.txn, &entity.id.clone(), entity)?;
     stage.resolve_quarantine(entity.id.as_str(), "deliver")?;
     stage.filtered(&row.route, "archived_before_import", entity.id.as_str())

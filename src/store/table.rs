@@ -46,8 +46,8 @@ pub const TABLES: &[TableInfo] = &[
     CELL,
     ATTEMPT,
     POSITION,
-    PRICE,
     RESERVATION,
+    PRICE,
     QUARANTINE,
     JOURNAL,
     PAYLOAD,
@@ -120,10 +120,10 @@ pub const POSITION: TableInfo = blocks(
     "position",
     "(connection, location, first SKU) -> packed positions",
 );
-/// What the owners of prices said last.
-pub const PRICE: TableInfo = blocks(0x42, "price", "(connection, first key) -> packed prices");
 /// Reservations by order line.
 pub const RESERVATION: TableInfo = rows(0x41, "reservation", "(SKU, order, line) -> reservation");
+/// What the owners of prices said last.
+pub const PRICE: TableInfo = blocks(0x42, "price", "(connection, first key) -> packed prices");
 /// What cannot succeed as it is.
 pub const QUARANTINE: TableInfo = rows(0x51, "quarantine", "(number) -> what, why, where");
 /// What happened to each thing and why.

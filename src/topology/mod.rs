@@ -6,6 +6,7 @@
 
 mod connections;
 mod diff;
+mod own;
 mod routes;
 mod stock;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use diff::{SectionChange, Verdict, diff};
+pub use own::own_connectors;
 
 use crate::config::{
     Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings, MappingTable,
@@ -168,14 +170,18 @@ pub struct PlannedPublish {
 /// All findings, those about connectors' settings included.
 pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagnostics> {
     let config = &loaded.config;
+    let mut findings = loaded.findings.clone();
+    let own = own_connectors(config, registry, &mut findings);
+    let own = own.iter().map(|connector| connector as &dyn Connector);
+    let registry: Vec<&dyn Connector> = registry.iter().copied().chain(own).collect();
     let mut draft = Draft {
         config,
         loaded,
         document: &loaded.document,
         specs: BTreeMap::new(),
-        findings: loaded.findings.clone(),
+        findings,
     };
-    let mut connections = connections::plan(&mut draft, registry);
+    let mut connections = connections::plan(&mut draft, &registry);
     let routes = routes::plan(&mut draft);
     let (pools, publishes) = stock::plan(&mut draft);
     routes::check_graph(&mut draft);

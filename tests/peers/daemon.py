@@ -27,7 +27,7 @@ class Daemon:
 
     def __init__(self, program, config, log):
         self._program, self._config, self._log = str(program), str(config), log
-        self._process, self._lock = None, threading.RLock()
+        self._process, self._ended, self._lock = None, False, threading.RLock()
 
     def configure(self, config):
         """The next start reads this file."""
@@ -35,6 +35,8 @@ class Daemon:
 
     def start(self):
         with self._lock, open(self._log, "ab") as log:
+            if self._ended:
+                return
             self._process = subprocess.Popen(
                 [self._program, "run", "--config", self._config],
                 stdin=subprocess.DEVNULL,
@@ -54,6 +56,12 @@ class Daemon:
                 self._process.kill()
                 self._process.wait(timeout=STOP_SECS)
             return ran
+
+    def end(self):
+        """Kills it for good: a thread that would start it again finds that it is over."""
+        with self._lock:
+            self._ended = True
+            self.kill()
 
     def stop(self):
         """SIGTERM; answers the exit code, or None when it had to be killed."""
@@ -150,7 +158,10 @@ class Killer(threading.Thread):
 
 def write_config(folder, listen, *parts, name="crossdock.toml"):
     """A configuration of these parts, whose state is in `folder`; answers the file."""
-    head = f'version = 1\n\n[store]\npath = "{folder}/state"\n\n[server]\nlisten = "{settings.HOST}:{listen}"\n'
+    head = (
+        f'version = 1\n\n[store]\npath = "{folder}/state"\n\n'
+        f'[server]\nlisten = "{settings.HOST}:{listen}"\n'
+    )
     path = folder / name
     path.write_text("\n".join((head, *parts)))
     return path
@@ -158,9 +169,8 @@ def write_config(folder, listen, *parts, name="crossdock.toml"):
 
 def vendure(name, url="", more=""):
     """A connection to a webstore; `more` is further TOML of its table."""
-    return _connection(
-        name, "vendure", more, url=url or settings.vendure_url(name), **_login("username", settings.VENDURE_LOGIN)
-    )
+    login = _login("username", settings.VENDURE_LOGIN)
+    return _connection(name, "vendure", more, url=url or settings.vendure_url(name), **login)
 
 
 def tryton(name="erp", url="", more=""):

@@ -201,6 +201,7 @@ fn too_many_jumps_stop_the_stream() {
     assert!(bench.engine.quarantine_dismiss(stop, "no".into()).is_err());
     bench.tick(60);
     bench.accept("erp", Stream::Prices, list(1));
+    told(&mut bench, "S10"); // what nobody was sure of after the crash is said again
     told(&mut bench, "S10");
     assert!(
         held(&mut bench).iter().all(|row| row.1 != "too_many_jumps"),
@@ -291,7 +292,7 @@ fn sale_prices_lists_and_quantities_are_kept_apart() {
             let before = price
                 .compare_at
                 .value()
-                .map_or("-".into(), |it| it.to_string());
+                .map_or("-".into(), ToString::to_string);
             format!(
                 "{} from {}: {} was {before}",
                 price.list, price.min_qty, price.price
