@@ -116,7 +116,7 @@ def _launch_vendure(shop, create_schema=False):
 
 
 def _wait_for_vendure(shop):
-    wait_until_ready(f"vendure-{shop}", settings.vendure_url(shop) + "/health", 90)
+    wait_until_ready(f"vendure-{shop}", settings.vendure_url(shop) + "/health", 300)
 
 
 def _stop_vendure():
@@ -235,7 +235,7 @@ def _start_tryton():
             settings.TRYTON_DATABASE,
         ],
     )
-    wait_until_ready("tryton", settings.tryton_url() + f"/{settings.TRYTON_DATABASE}/rpc/", 90)
+    wait_until_ready("tryton", settings.tryton_url() + f"/{settings.TRYTON_DATABASE}/rpc/", 300)
 
 
 def _stop_tryton():
