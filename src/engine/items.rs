@@ -65,7 +65,9 @@ fn accept_for_route(
     }
     let operation = match before {
         Some(operation) => operation,
-        None if entity.queued_to.contains(sink) => Operation::Update,
+        None if entity.queued_to.contains(sink) || entity.links.contains_key(sink) => {
+            Operation::Update
+        }
         None => Operation::Create,
     };
     let queued = enqueue(stage, entity, record, route, operation)?;
@@ -187,6 +189,14 @@ pub(super) fn is_withdrawn_create(row: &OutboxRow) -> bool {
     row.stream == Stream::Items
         && row.operation == Operation::Create
         && matches!(status, Some("archived" | "deleted"))
+}
+
+/// A change of what turned out not to be there (what came before it only looked) creates it.
+pub(super) fn create_what_is_not_there(row: &mut OutboxRow, entity: Option<&Entity>) {
+    let linked = entity.is_none_or(|entity| entity.links.contains_key(&row.sink));
+    if row.stream == Stream::Items && row.operation != Operation::Create && !linked {
+        row.operation = Operation::Create;
+    }
 }
 
 /// An item that was to be withdrawn is not on the channel.
