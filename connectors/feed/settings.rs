@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::codes::{BAD_VALUE, CONTRADICTION, MISSING, OUT_OF_RANGE, WRONG_TYPE};
+use crate::connector::FileLimits;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::format::cell::Words;
 use crate::format::csv::{Column, Dialect};
@@ -252,6 +253,8 @@ pub(super) struct Settings {
     pub(super) snapshot_age: Duration,
     pub(super) max_bytes: u64,
     pub(super) guard: GuardLimits,
+    /// What a file may be at most, whatever is configured here.
+    pub(super) files: FileLimits,
 }
 
 impl Settings {
@@ -311,6 +314,7 @@ impl Reader {
             name_time: raw.name_time.map(|format| format.replace(' ', "_")),
             snapshot_age: Duration::from_secs(raw.snapshot_age_secs),
             max_bytes: raw.max_bytes,
+            files: FileLimits::default(),
         };
         self.findings.into_result(settings)
     }

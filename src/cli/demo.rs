@@ -67,10 +67,11 @@ pub(super) fn run(command: &Demo, global: &Global, shell: &mut Shell<'_>) -> io:
     } else {
         LogLevel::Error
     };
-    log::start(LogSettings {
+    let settings = LogSettings {
         level,
         format: LogFormat::Text,
-    });
+    };
+    drop(log::start(settings, global.log_colour(shell)));
     let own = std::env::temp_dir().join(format!("crossdock-demo-{}", std::process::id()));
     let folder = command.folder.clone().unwrap_or_else(|| own.clone());
     std::fs::create_dir_all(&folder)?;
@@ -116,7 +117,7 @@ async fn play(
         }
     };
     work(command, &world, clock.as_ref(), shell).await?;
-    let stopped = runtime.stop(Duration::from_secs(10), clock.as_ref()).await;
+    let stopped = runtime.stop(Duration::from_secs(10)).await;
     world.stop().await;
     if let Err(error) = stopped {
         writeln!(shell.err, "crossdock: {error}")?;

@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Surroundings, System, render};
+use crate::config::{Credentials, Surroundings, System, render};
 use crate::connector::Connector;
 use crate::diagnostic::Diagnostics;
-use crate::topology;
+use crate::topology::{self, Plan};
 
 /// What a command tells the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +185,18 @@ fn usage(error: &clap::Error, shell: &mut Shell<'_>) -> Exit {
     exit
 }
 
+/// See <https://no-color.org>.
+fn no_color(around: &dyn Surroundings) -> bool {
+    let told = around.var("NO_COLOR");
+    told.is_some_and(|value| !value.is_empty())
+}
+
+/// Reads the configuration at `path` and plans it.
+fn read_plan(path: &Path, shell: &Shell<'_>) -> Result<Plan, Diagnostics> {
+    let loaded = crate::config::read(path, shell.around, Credentials::Needed)?;
+    topology::plan(&loaded, shell.registry)
+}
+
 impl Global {
     /// Where the configuration is.
     fn path(&self, around: &dyn Surroundings) -> PathBuf {
@@ -201,27 +213,35 @@ impl Global {
     }
 
     /// The plan; what is wrong with it is told, and how to end then.
-    fn plan(&self, shell: &mut Shell<'_>) -> io::Result<Result<topology::Plan, Exit>> {
-        let path = self.path(shell.around);
-        let read = crate::config::read(&path, shell.around, crate::config::Credentials::Needed);
-        match read.and_then(|loaded| topology::plan(&loaded, shell.registry)) {
+    fn plan(&self, shell: &mut Shell<'_>) -> io::Result<Result<Plan, Exit>> {
+        match read_plan(&self.path(shell.around), shell) {
             Ok(plan) => Ok(Ok(plan)),
             Err(findings) => {
-                let style = self.style(shell);
-                write!(shell.err, "{}", render::text(&findings, style))?;
+                self.tell(&findings, shell)?;
                 Ok(Err(Exit::Config))
             }
         }
     }
 
+    /// Tells findings where complaints go.
+    fn tell(&self, findings: &Diagnostics, shell: &mut Shell<'_>) -> io::Result<()> {
+        let style = self.style(shell);
+        write!(shell.err, "{}", render::text(findings, style))
+    }
+
+    /// Whether the log has colours: it goes to another stream than results do.
+    fn log_colour(&self, shell: &Shell<'_>) -> bool {
+        match self.color {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => io::stderr().is_terminal() && !no_color(shell.around),
+        }
+    }
+
     fn style(&self, shell: &Shell<'_>) -> render::Style {
-        let plain = shell
-            .around
-            .var("NO_COLOR")
-            .is_some_and(|value| !value.is_empty());
         match self.color {
             Colour::Always => render::Style::Colour,
-            Colour::Auto if shell.is_terminal && !plain => render::Style::Colour,
+            Colour::Auto if shell.is_terminal && !no_color(shell.around) => render::Style::Colour,
             _ => render::Style::Plain,
         }
     }

@@ -30,6 +30,8 @@ pub(super) enum Update {
         Key,
         Option<(Lane, Option<Timestamp>)>,
     ),
+    /// An outbox row is being sent by this process, until the next [`Update::Event`] about it.
+    Sending(u64),
     /// A cell is being written by this process, or no longer.
     CellInFlight((ConnectionName, Stream), Key, bool),
     /// A row of the quarantine stands for this thing and stage, or is gone.
@@ -51,6 +53,8 @@ pub(super) struct Index {
     pub seen: BTreeMap<(ConnectionName, Stream), BTreeSet<u64>>,
     pub queue: Queue,
     pub cells: Differences,
+    /// Events that are being sent by this process right now.
+    pub sending: BTreeSet<u64>,
     /// Cells that are being written by this process right now.
     pub in_flight: BTreeSet<((ConnectionName, Stream), Key)>,
     reserved: BTreeSet<Key>,
@@ -70,6 +74,7 @@ impl Index {
             seen: BTreeMap::new(),
             queue: Queue::default(),
             cells: Differences::default(),
+            sending: BTreeSet::new(),
             in_flight: BTreeSet::new(),
             reserved: BTreeSet::new(),
             quarantine: BTreeMap::new(),
@@ -165,11 +170,34 @@ impl Index {
         Ok(())
     }
 
+    /// Takes over what only this process knows from the index before a reload: what is being sent right
+    /// now must not be claimed a second time, whatever its row says.
+    pub(super) fn carry_on(&mut self, before: Self) {
+        for seq in &before.sending {
+            self.queue.hold(*seq);
+        }
+        for (target, key) in &before.in_flight {
+            self.cells.hold(target, key);
+        }
+        self.sending = before.sending;
+        self.in_flight = before.in_flight;
+        self.seen = before.seen;
+        self.opened_at = before.opened_at;
+    }
+
     /// Learns what a committed unit changed.
     pub(super) fn apply(&mut self, update: Update) {
         match update {
-            Update::Event(seq, Some(entry)) => self.queue.put(seq, entry),
-            Update::Event(seq, None) => self.queue.remove(seq),
+            Update::Event(seq, entry) => {
+                self.sending.remove(&seq);
+                match entry {
+                    Some(entry) => self.queue.put(seq, entry),
+                    None => self.queue.remove(seq),
+                }
+            }
+            Update::Sending(seq) => {
+                self.sending.insert(seq);
+            }
             Update::Cell(target, key, Some((lane, due))) => {
                 self.cells.put(&target, &key, lane, due);
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp, earlier};
 use crate::connector::{Change, Cursor, Page, Source};
+use crate::connector::Body;
 use crate::engine::{Accepted, EngineError, Handle, Reached, UNIT_CHANGES, UNIT_LEVELS, Unit};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, RemoteId};
@@ -26,6 +27,12 @@ pub struct Schedule {
     pub every: Duration,
     /// After so many pages a run ends; the next goes on where it ended.
     pub max_pages: usize,
+    /// A page with more changes is a defect of its source.
+    pub max_changes: usize,
+    /// So many changes are accepted at a time at most.
+    pub unit_changes: usize,
+    /// A larger record is put into quarantine.
+    pub max_record_bytes: u64,
     /// Things that are not settled and at most this old are read again by id; none when absent.
     pub reread_open: Option<Duration>,
 }
@@ -63,14 +70,16 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Reads until the source is drained or the run is long enough.
+    /// Reads until the source is drained or the run is long enough; `on_page` is told that it gets on.
     ///
     /// # Errors
     /// What the source or the engine said; everything accepted before stays accepted.
-    pub async fn run(&self) -> Result<Run, Fault> {
+    pub async fn run(&self, on_page: &(dyn Fn() + Sync)) -> Result<Run, Fault> {
         let mut run = Run::default();
         self.fetch_hints(&mut run).await?;
+        on_page();
         self.reread_open(&mut run).await?;
+        on_page();
         let (connection, stream) = (self.connection.clone(), self.stream);
         let mut cursor = self
             .engine
@@ -84,6 +93,7 @@ impl Poller {
             run.drained = !page.more;
             cursor = Some(page.cursor.clone());
             self.accept_page(page, &mut run).await?;
+            on_page();
         }
         Ok(run)
     }
@@ -97,6 +107,15 @@ impl Poller {
             );
             return Err(Fault::bug("endless_paging", message));
         }
+        if page.changes.len() > self.schedule.max_changes {
+            let message = format!(
+                "{} of {}: a page holds {} changes, more than limits.page_max_changes",
+                self.stream,
+                self.connection,
+                page.changes.len()
+            );
+            return Err(Fault::bug("page_too_large", message));
+        }
         Ok(())
     }
 
@@ -109,11 +128,12 @@ impl Poller {
             complete,
         } = page;
         run.changes += changes.len();
-        let unit_size = if self.stream == Stream::Stock {
+        let most = if self.stream == Stream::Stock {
             UNIT_LEVELS
         } else {
             UNIT_CHANGES
         };
+        let unit_size = most.min(self.schedule.unit_changes).max(1);
         while changes.len() > unit_size {
             let rest = changes.split_off(unit_size);
             self.accept(std::mem::replace(&mut changes, rest), read_at, None, run)
@@ -135,7 +155,8 @@ impl Poller {
         reached: Option<Reached>,
         run: &mut Run,
     ) -> Result<(), Fault> {
-        let unit = self.unit(changes, read_at, reached);
+        let changes = changes.into_iter().map(|change| self.bounded(change));
+        let unit = self.unit(changes.collect(), read_at, reached);
         let accepted: Accepted = self
             .engine
             .accept(unit)
@@ -144,6 +165,24 @@ impl Poller {
         run.news += accepted.news;
         run.rejected += accepted.rejected;
         Ok(())
+    }
+
+    /// A record beyond the limit is rejected alone, and the page goes on (law S8). A level of stock is a
+    /// few numbers and not looked at.
+    fn bounded(&self, change: Change) -> Change {
+        let Body::Present(record) = &change.body else {
+            return change;
+        };
+        let limit = self.schedule.max_record_bytes;
+        if self.stream == Stream::Stock || record.json_bytes() <= limit {
+            return change;
+        }
+        let message = format!("it is larger than {limit} bytes (limits.record_max_bytes)");
+        Change {
+            body: Body::Rejected(Fault::reject("record_too_large", message)),
+            raw: None,
+            ..change
+        }
     }
 
     fn unit(&self, changes: Vec<Change>, read_at: Timestamp, reached: Option<Reached>) -> Unit {

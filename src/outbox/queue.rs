@@ -141,6 +141,18 @@ impl Queue {
             .collect()
     }
 
+    /// All rows that wait for a thing.
+    pub fn all_waiting(&self) -> impl Iterator<Item = u64> {
+        self.waiting.values().flatten().copied()
+    }
+
+    /// A row is not to be sent, for as long as nothing else is said of it.
+    pub fn hold(&mut self, seq: u64) {
+        if let Some(entry) = self.entries.get(&seq).cloned() {
+            self.put(seq, Entry { due: None, ..entry });
+        }
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -6,10 +6,12 @@
 
 mod connections;
 mod diff;
+mod mappings;
 mod routes;
 mod stock;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,13 +19,14 @@ use jiff::Timestamp;
 pub use diff::{SectionChange, Verdict, diff};
 
 use crate::config::{
-    Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings, MappingTable,
-    ServerSettings, StoreSettings,
+    Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings, ServerSettings,
+    StoreSettings,
 };
 use crate::connector::{Configured, Connector, Spec, StockBasis};
 use crate::diagnostic::Diagnostics;
 use crate::id::{ConnectionName, Key, RouteName};
 use crate::inventory::{Guard, PublishRule};
+use crate::mapping::Mapping;
 use crate::record::Stream;
 use crate::router::Mode;
 use rust_decimal::Decimal;
@@ -37,8 +40,8 @@ pub struct Plan {
     pub connections: BTreeMap<ConnectionName, PlannedConnection>,
     /// In the order of their names.
     pub routes: Vec<PlannedRoute>,
-    /// As they were written; a route names the one that it needs.
-    pub mappings: BTreeMap<String, MappingTable>,
+    /// The compiled mapping of each route that has one.
+    pub compiled: BTreeMap<RouteName, Arc<Mapping>>,
     /// By name.
     pub pools: BTreeMap<String, PlannedPool>,
     /// In the order of their names.
@@ -190,6 +193,7 @@ pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagno
     let routes = routes::plan(&mut draft);
     let (pools, publishes) = stock::plan(&mut draft);
     routes::check_graph(&mut draft);
+    let compiled = mappings::compile(&mut draft);
     if loaded.is_whole {
         unused(&mut draft);
         stock::check_sales(&mut draft);
@@ -204,7 +208,7 @@ pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagno
     Ok(Plan {
         connections,
         routes,
-        mappings: config.mapping.clone(),
+        compiled,
         pools,
         publishes,
         owners: config.owner.clone(),

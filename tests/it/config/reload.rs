@@ -73,7 +73,22 @@ fn each_section_gets_its_verdict() {
         (
             format!("{BEFORE}[limits]\ndrain_secs = 3\n"),
             "one",
+            vec![("limits", Changed)],
+        ),
+        (
+            format!("{BEFORE}[limits]\nserver_max_connections = 3\n"),
+            "one",
             vec![("limits", RestartNeeded)],
+        ),
+        (
+            format!("{BEFORE}[store]\njournal_ttl_secs = 3600\n[log]\nlevel = \"debug\"\n"),
+            "one",
+            vec![("log", Changed), ("store", Changed)],
+        ),
+        (
+            format!("{BEFORE}[log]\nformat = \"json\"\n"),
+            "one",
+            vec![("log", RestartNeeded)],
         ),
         (
             format!("{BEFORE}[store]\npath = \"/x\"\n"),
