@@ -12,9 +12,7 @@ pub(super) type SetLevel = Box<dyn Fn(LogLevel)>;
 /// Starts the log of this process. A second start changes nothing.
 pub(super) fn start(settings: LogSettings, colour: bool) -> SetLevel {
     let (filtered, level) = reload::Layer::new(filter(settings.level));
-    let lines = fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(colour);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
     let registry = tracing_subscriber::registry().with(filtered);
     let started = match settings.format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),

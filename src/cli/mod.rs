@@ -6,10 +6,12 @@
 mod ask;
 mod check;
 mod config;
+mod connector;
 mod demo;
 mod desk;
 mod log;
 mod run;
+mod show;
 mod store;
 
 use std::ffi::OsString;
@@ -76,6 +78,7 @@ impl std::fmt::Debug for Shell<'_> {
     name = "crossdock",
     version,
     about = "Keeps a merchant's systems in step",
+    after_help = EXITS,
     max_term_width = 100
 )]
 struct Cli {
@@ -84,6 +87,10 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXITS: &str = "Exit codes: 0 done and everything holds; 1 done, and something does not hold; \
+                     2 wrong command line; 3 configuration refused; 4 store refused or in use; \
+                     5 nobody to ask; 6 could not be done for another reason.";
 
 const CONFIG_HELP: &str = "Configuration: a file, or a folder of *.toml [default: \
                            $CROSSDOCK_CONFIG, ./crossdock.toml, /etc/crossdock]";
@@ -95,6 +102,9 @@ struct Global {
     /// Whether to use colours
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
     color: Colour,
+    /// Results as JSON, for machines
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -116,6 +126,7 @@ enum Command {
     Quarantine(desk::Quarantine),
     Explain(desk::Explain),
     Connection(desk::Connection),
+    Connector(connector::Connector),
     Config(config::Config),
     Store(store::Store),
 }
@@ -160,6 +171,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Command::Quarantine(command) => desk::quarantine(command, &cli.global, shell),
         Command::Explain(command) => desk::explain(command, &cli.global, shell),
         Command::Connection(command) => desk::connection(command, &cli.global, shell),
+        Command::Connector(command) => connector::run(command, &cli.global, shell),
         Command::Config(command) => config::run(command, &cli.global, shell),
         Command::Store(command) => store::run(command, &cli.global, shell),
     };

@@ -52,6 +52,8 @@ pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::
             return Ok(Exit::Store);
         }
     };
+    // Before anything is counted.
+    let metrics = recorder()?;
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -62,10 +64,12 @@ pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::
         match Runtime::start(Arc::new(plan), opened, &clock, fastrand::u64(..)) {
             Ok(runtime) => {
                 let daemon = Daemon {
+                    manager: Arc::new(notify::Manager::of(shell.around)),
                     path,
                     shell,
                     clock,
                     set_level,
+                    metrics,
                 };
                 daemon
                     .serve(runtime, signals, &store, command.until_quiet)
@@ -126,10 +130,12 @@ impl Signals {
 
 /// The daemon around its runtime.
 struct Daemon<'a, 's> {
+    manager: Arc<notify::Manager>,
     path: PathBuf,
     shell: &'a Shell<'s>,
     clock: Arc<dyn Clock>,
     set_level: log::SetLevel,
+    metrics: PrometheusHandle,
 }
 
 impl Daemon<'_, '_> {
@@ -143,12 +149,13 @@ impl Daemon<'_, '_> {
         let live = runtime.live();
         let socket = socket_path(&live.plan, store);
         serve_admin(&runtime, &socket)?;
-        serve_pages(&runtime, &live.plan).await?;
+        serve_pages(&runtime, &live.plan, self.metrics.clone()).await?;
         runtime.beside(notify::feed(
+            Arc::clone(&self.manager),
             runtime.vitals.clone(),
             Arc::clone(&self.clock),
         ));
-        notify::ready(&summary(&live));
+        self.manager.ready(&summary(&live));
         tracing::info!(
             connections = live.connections.len(),
             routes = live.plan.routes.len(),
@@ -160,7 +167,7 @@ impl Daemon<'_, '_> {
             .wait_for_end(&mut runtime, &mut signals, until_quiet)
             .await?;
         let drain = Duration::from_secs(runtime.live().plan.limits.drain_secs);
-        notify::stopping(drain);
+        self.manager.stopping(drain);
         tracing::info!(
             drain_secs = drain.as_secs(),
             "stopping: what is under way may finish"
@@ -223,7 +230,7 @@ impl Daemon<'_, '_> {
     /// Reads the configuration again and carries it out if it can be; whether the daemon must end. A bad
     /// file never ends it: everything goes on as before, and why is told everywhere.
     async fn reload(&self, runtime: &mut Runtime) -> bool {
-        notify::reloading();
+        self.manager.reloading();
         let done = match super::read_plan(&self.path, self.shell) {
             Ok(plan) => {
                 warn(&plan);
@@ -251,10 +258,11 @@ impl Daemon<'_, '_> {
         telemetry::reloaded(&outcome);
         let summary = summary(&runtime.live());
         if applied {
-            notify::ready(&summary);
+            self.manager.ready(&summary);
         } else {
             let first = outcome.told.first().map_or("", String::as_str);
-            notify::ready(&format!("{summary}; last reload refused: {first}"));
+            self.manager
+                .ready(&format!("{summary}; last reload refused: {first}"));
         }
         runtime.vitals.reloaded(outcome);
         broken
@@ -308,7 +316,7 @@ pub(super) fn serve_admin(runtime: &Runtime, socket: &Path) -> io::Result<()> {
     Ok(())
 }
 
-async fn serve_pages(runtime: &Runtime, plan: &Plan) -> io::Result<()> {
+async fn serve_pages(runtime: &Runtime, plan: &Plan, metrics: PrometheusHandle) -> io::Result<()> {
     let listen = plan.server.listen;
     let listener = tokio::net::TcpListener::bind(listen)
         .await
@@ -319,7 +327,7 @@ async fn serve_pages(runtime: &Runtime, plan: &Plan) -> io::Result<()> {
     let pages = web::Pages {
         vitals: runtime.vitals.clone(),
         engine: runtime.engine.clone(),
-        metrics: recorder()?,
+        metrics,
     };
     let most = plan.limits.server_max_connections;
     runtime.beside(async move {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp, earlier};
-use crate::connector::{Change, Cursor, Page, Source};
 use crate::connector::Body;
+use crate::connector::{Change, Cursor, Page, Source};
 use crate::engine::{Accepted, EngineError, Handle, Reached, UNIT_CHANGES, UNIT_LEVELS, Unit};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, RemoteId};

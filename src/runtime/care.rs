@@ -47,9 +47,8 @@ impl Caring {
     /// A condition of the whole process began, goes on in other words, or ended.
     fn condition(&self, condition: Condition, what: Option<String>) {
         let told = what.clone();
-        if self.vitals.condition(condition, what) {
-            telemetry::condition(condition, told.as_deref());
-        }
+        let is_new = self.vitals.condition(condition, what);
+        telemetry::condition(condition, told.as_deref(), is_new);
     }
 }
 
@@ -133,32 +132,51 @@ async fn alert_waiting(caring: &Caring) -> Result<(), EngineError> {
 }
 
 /// Closes the gate while the disk is full or too much waits, and opens it again by itself.
-pub(super) async fn watch_loop(caring: Caring, folder: Option<PathBuf>, gate: watch::Sender<Closed>) {
-    let mut disk = folder.map(|folder| Disk {
-        ballast: Ballast::of(&folder),
-        folder,
-        room: None,
-    });
-    loop {
+pub(super) struct Watch {
+    caring: Caring,
+    disk: Option<Disk>,
+    gate: watch::Sender<Closed>,
+}
+
+impl Watch {
+    /// Looks at the disk once, so that nothing is read before anybody looked.
+    pub fn new(caring: Caring, folder: Option<PathBuf>, gate: watch::Sender<Closed>) -> Self {
+        let mut disk = folder.map(|folder| Disk {
+            ballast: Ballast::of(&folder),
+            folder,
+            room: None,
+        });
         let mut closed = Closed::default();
         if let Some(disk) = &mut disk {
             disk.look(&caring, &mut closed);
         }
-        match caring.engine.pressure().await {
-            Ok(pressure) => {
-                caring.vitals.beat_engine();
-                look_at_queues(&caring, pressure, &mut closed);
+        gate.send_replace(closed);
+        Self { caring, disk, gate }
+    }
+
+    /// Goes on looking until the daemon stops.
+    pub async fn run(mut self) {
+        loop {
+            let mut closed = Closed::default();
+            if let Some(disk) = &mut self.disk {
+                disk.look(&self.caring, &mut closed);
             }
-            // The engine has stopped; whoever runs us sees it and ends the process.
-            Err(_) => return,
-        }
-        gate.send_if_modified(|now| {
-            let changed = *now != closed;
-            *now = closed;
-            changed
-        });
-        if caring.rest(WATCH).await {
-            return;
+            match self.caring.engine.pressure().await {
+                Ok(pressure) => {
+                    self.caring.vitals.beat_engine();
+                    look_at_queues(&self.caring, pressure, &mut closed);
+                }
+                // The engine has stopped; whoever runs us sees it and ends the process.
+                Err(_) => return,
+            }
+            self.gate.send_if_modified(|now| {
+                let changed = *now != closed;
+                *now = closed;
+                changed
+            });
+            if self.caring.rest(WATCH).await {
+                return;
+            }
         }
     }
 }
@@ -215,7 +233,11 @@ impl Disk {
         let mut room = before.next(free, needs);
         self.keep_ballast(&mut room, needs.ballast);
         self.room = Some(room);
-        let missing = if room.ballast_given_up { needs.ballast } else { 0 };
+        let missing = if room.ballast_given_up {
+            needs.ballast
+        } else {
+            0
+        };
         let needed = megabytes(needs.min_free.saturating_add(missing));
         let has = megabytes(free);
         let what = room.reading_stops.then(|| {
@@ -231,9 +253,9 @@ impl Disk {
             )
         });
         closed.reading.clone_from(&what);
-        closed.sending = room.sending_stops.then(|| {
-            format!("{} has {has} free: nothing is sent", self.folder.display())
-        });
+        closed.sending = room
+            .sending_stops
+            .then(|| format!("{} has {has} free: nothing is sent", self.folder.display()));
         caring.condition(Condition::Disk, what);
     }
 

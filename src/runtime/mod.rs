@@ -18,6 +18,7 @@ mod gate;
 mod loops;
 pub mod notify;
 mod open;
+pub mod probe;
 mod reload;
 mod rules;
 
@@ -143,17 +144,17 @@ impl Runtime {
 
     fn start_all(&mut self, closing: watch::Sender<Closed>) {
         let live = self.live();
+        let on_disk = live.plan.store.engine != StoreEngine::Memory;
+        let folder = on_disk.then(|| store_path(&live.plan));
+        let watch = care::Watch::new(self.caring(), folder, closing);
         for (place, work) in loops::wanted(&live.plan) {
             if let Some(connection) = live.connections.get(&place.0) {
                 let running = self.start_loop(&place, work, Arc::clone(connection));
                 self.loops.extend(running.map(|running| (place, running)));
             }
         }
-        let on_disk = live.plan.store.engine != StoreEngine::Memory;
-        let folder = on_disk.then(|| store_path(&live.plan));
         self.tasks.spawn(care::care_loop(self.caring()));
-        self.tasks
-            .spawn(care::watch_loop(self.caring(), folder, closing));
+        self.tasks.spawn(watch.run());
     }
 
     fn caring(&self) -> Caring {

@@ -111,7 +111,9 @@ impl Ballast {
             let block: Vec<u8> = (0..1 << 16).map(|n: u32| (n * 31 % 251) as u8).collect();
             let mut left = bytes;
             while left > 0 {
-                let part = usize::try_from(left).unwrap_or(block.len()).min(block.len());
+                let part = usize::try_from(left)
+                    .unwrap_or(block.len())
+                    .min(block.len());
                 file.write_all(&block[..part])?;
                 left -= part as u64;
             }

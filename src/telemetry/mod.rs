@@ -80,7 +80,11 @@ pub fn send_failed(connection: &ConnectionName, stream: Stream, fault: &Fault) {
 
 /// A new configuration was read and is in force, or is not.
 pub fn reloaded(outcome: &Reloaded) {
-    let result = if outcome.applied { "applied" } else { "refused" };
+    let result = if outcome.applied {
+        "applied"
+    } else {
+        "refused"
+    };
     metrics::counter!(RELOADS, "outcome" => result).increment(1);
     if !outcome.applied {
         tracing::error!("reload refused: the daemon goes on as before");
@@ -98,15 +102,22 @@ pub fn reloaded(outcome: &Reloaded) {
 }
 
 /// How much room the store's file system has.
-#[expect(clippy::cast_precision_loss, reason = "a gauge, and nobody counts single bytes")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge, and nobody counts single bytes"
+)]
 pub fn disk(free: u64) {
     metrics::gauge!(DISK_FREE).set(free as f64);
 }
 
-/// A condition of the whole process began (with its words) or ended.
-pub fn condition(condition: Condition, what: Option<&str>) {
+/// A condition of the whole process holds (with its words) or does not; said in the log when that `is_new`.
+pub fn condition(condition: Condition, what: Option<&str>, is_new: bool) {
     let name = format!("{condition:?}").to_lowercase();
-    metrics::gauge!(CONDITION, "condition" => name.clone()).set(f64::from(u8::from(what.is_some())));
+    metrics::gauge!(CONDITION, "condition" => name.clone())
+        .set(f64::from(u8::from(what.is_some())));
+    if !is_new {
+        return;
+    }
     match what {
         Some(what) => tracing::error!(condition = name, "{what}"),
         None => tracing::info!(condition = name, "over"),

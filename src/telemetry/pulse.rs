@@ -239,7 +239,11 @@ impl Vitals {
     /// Whether every stream that is read has been read once, and nothing holds reading up.
     pub fn ready(&self) -> bool {
         self.with(|inner| {
-            if inner.conditions.keys().any(|condition| condition.holds_up()) {
+            if inner
+                .conditions
+                .keys()
+                .any(|condition| condition.holds_up())
+            {
                 return false;
             }
             let mut read = inner
@@ -301,7 +305,10 @@ mod tests {
         assert!(vitals.condition(Condition::Waiting, Some("3 wait".into())));
         assert!(vitals.ready());
         assert!(vitals.condition(Condition::Disk, Some("full".into())));
-        assert!(!vitals.condition(Condition::Disk, Some("fuller".into())), "known already");
+        assert!(
+            !vitals.condition(Condition::Disk, Some("fuller".into())),
+            "known already"
+        );
         assert!(!vitals.ready());
         assert!(vitals.condition(Condition::Disk, None));
         assert!(vitals.ready());

@@ -8,6 +8,7 @@
 
 mod cli;
 mod config;
+mod daemon;
 mod feeds;
 mod store_crash;
 mod tidy;

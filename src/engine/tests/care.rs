@@ -46,9 +46,7 @@ fn the_journal_forgets_what_is_too_old_in_bounded_steps() {
     let mut bench = Bench::new();
     let orders = |from: u32, to: u32| -> Vec<Change> {
         let orders = from..to;
-        orders
-            .map(|n| order(&n.to_string(), &[("A", 1)]))
-            .collect()
+        orders.map(|n| order(&n.to_string(), &[("A", 1)])).collect()
     };
     let sweep = |bench: &mut Bench| {
         let (mut steps, mut at) = (0, Some(Sweep::default()));

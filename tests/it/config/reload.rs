@@ -20,7 +20,7 @@ mapping = "items"
 from = "drop.prices"
 to = "north.prices"
 [mapping.items]
-sku = "sku"
+field.sku = "sku"
 "#;
 
 fn plan(text: &str, token: &str) -> Plan {
@@ -61,7 +61,7 @@ fn each_section_gets_its_verdict() {
             vec![("connection.drop", Changed)],
         ),
         (
-            BEFORE.replace("sku = \"sku\"", "sku = \"code\""),
+            BEFORE.replace("sku = \"sku\"", "sku = \"name\""),
             "one",
             vec![("mapping.items", Changed), ("route.items", Changed)],
         ),
