@@ -50,6 +50,9 @@ pub(super) struct Progress {
     /// Until when the last good file knew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) read_at: Option<Timestamp>,
+    /// When the file that is read, or was read last, was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) as_of: Option<Timestamp>,
 }
 
 /// What tells a file from every other, and sorts files by their time.

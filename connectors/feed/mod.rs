@@ -48,6 +48,8 @@ use crate::transport::dir::{Completeness, DropFolder, SpoolName};
 
 /// How often a folder is looked at when the configuration does not say.
 const POLL: Duration = Duration::from_secs(10);
+/// How old a file may be when the configuration does not say: one a day, and some slack.
+const FRESH_FOR: Duration = Duration::from_hours(26);
 
 /// The connector `feed`.
 #[derive(Debug)]
@@ -70,6 +72,7 @@ impl FeedConnector {
             evidence: Some(Evidence::Sandbox),
             max_batch: 1,
             poll: POLL,
+            fresh_for: Some(FRESH_FOR),
             settle_lag: Duration::ZERO,
             reread_open: false,
         };

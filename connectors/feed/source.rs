@@ -208,6 +208,7 @@ impl Feed {
             }
         }
         let read_at = self.read_at(name, &known.stat);
+        progress.as_of = Some(self.made_at(name, &known.stat));
         let proves = known.judged.unproven == 0 && stream == Stream::Stock;
         let complete = at_end && proves && self.settings.kind == Kind::Full;
         if at_end {
@@ -227,6 +228,7 @@ impl Feed {
             cursor: progress.to_cursor()?,
             more,
             read_at,
+            as_of: progress.as_of,
             complete,
         })
     }
@@ -269,6 +271,8 @@ impl Feed {
             more: false,
             // Nothing is known that was not known before.
             read_at: progress.read_at.unwrap_or(Timestamp::UNIX_EPOCH),
+            // An empty folder does not make the last file any younger.
+            as_of: Some(progress.as_of.unwrap_or(Timestamp::UNIX_EPOCH)),
             complete: false,
         })
     }
@@ -276,10 +280,17 @@ impl Feed {
     /// Until when a file knows: its export time, else its own time less the age that its numbers may
     /// have had when it was written.
     fn read_at(&self, name: &SpoolName, stat: &Stat) -> Timestamp {
-        let exported = self.export_time(&name.display);
-        exported
-            .and_then(|at| self.in_zone(at))
-            .unwrap_or_else(|| earlier(stat.modified_at(), self.settings.snapshot_age))
+        let exported = self.exported_at(name);
+        exported.unwrap_or_else(|| earlier(stat.modified_at(), self.settings.snapshot_age))
+    }
+
+    /// When a file was made, for how fresh it is.
+    fn made_at(&self, name: &SpoolName, stat: &Stat) -> Timestamp {
+        self.exported_at(name).unwrap_or_else(|| stat.modified_at())
+    }
+
+    fn exported_at(&self, name: &SpoolName) -> Option<Timestamp> {
+        self.in_zone(self.export_time(&name.display)?)
     }
 
     /// What the file's name tells about its export.

@@ -94,8 +94,7 @@ async fn play(
     let mut options = WorldOptions::new(folder.join("acme")).with_faults(command.faults, 0);
     options.seed = command.seed;
     let world = World::start(&clock, options).await?;
-    let file = folder.join("crossdock.toml");
-    std::fs::write(&file, world.config_toml(folder))?;
+    let file = world.write_config(folder)?;
     let plan = match plan(&file, global, shell)? {
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
@@ -123,7 +122,7 @@ async fn play(
         config: &file,
     };
     work(&played, &world, clock.as_ref(), shell).await?;
-    let stopped = runtime.stop(Duration::from_secs(10)).await;
+    let stopped = runtime.stop(Duration::from_secs(10), clock.as_ref()).await;
     world.stop().await;
     if let Err(error) = stopped {
         writeln!(shell.err, "crossdock: {error}")?;

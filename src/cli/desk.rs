@@ -355,7 +355,7 @@ fn quarantined(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
             text(&row["number"]),
             text(&row["connection"]),
             text(&row["stream"]),
-            text(&row["thing"]),
+            text(&row["name"]),
             text(&row["stage"]),
             text(&row["fault"]["message"]),
             text(&row["since"]),
@@ -406,15 +406,13 @@ pub(super) fn explain(
     global: &Global,
     shell: &mut Shell<'_>,
 ) -> io::Result<Exit> {
+    let life = |stream, name: &String| Request::Explain {
+        stream,
+        name: name.clone(),
+    };
     let request = match &command.command {
-        ExplainCommand::Order { name } => Request::Explain {
-            stream: Stream::Orders,
-            name: name.clone(),
-        },
-        ExplainCommand::Shipment { name } => Request::Explain {
-            stream: Stream::Shipments,
-            name: name.clone(),
-        },
+        ExplainCommand::Order { name } => life(Stream::Orders, name),
+        ExplainCommand::Shipment { name } => life(Stream::Shipments, name),
         ExplainCommand::Stock { sku, connection } => Request::ExplainStock {
             sku: sku.clone(),
             connection: connection.as_deref().map(ConnectionName::from),

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, Global, Shell, log};
 use crate::clock::Clock;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::engine::Handle;
 use crate::runtime::{Live, Refused, Runtime, SystemClock, notify, open_store, store_path};
 use crate::server::{admin, web};
@@ -100,7 +100,18 @@ fn one_line(finding: &Diagnostic) -> String {
         (Some(file), Some(line)) => format!("{file}:{line}: "),
         _ => String::new(),
     };
-    format!("{place}{}: {}", finding.path, finding.message)
+    let path = match finding.path.as_str() {
+        "" => String::new(),
+        path => format!("{path}: "),
+    };
+    format!("{place}{path}{}", finding.message)
+}
+
+/// Why a configuration is refused: its warnings did not do it.
+fn reasons(findings: &Diagnostics) -> Vec<String> {
+    let errors = findings.0.iter();
+    let errors = errors.filter(|finding| finding.severity == Severity::Error);
+    errors.map(one_line).collect()
 }
 
 /// What a person or systemd may tell the process.
@@ -173,7 +184,7 @@ impl Daemon<'_, '_> {
             "stopping: what is under way may finish"
         );
         let stopped = tokio::select! {
-            stopped = runtime.stop(drain) => stopped,
+            stopped = runtime.stop(drain, self.clock.as_ref()) => stopped,
             () = signals.stop() => {
                 tracing::warn!("told again to stop: ending at once; what is under way is found again at the next start");
                 return Ok(Exit::Findings);
@@ -241,7 +252,7 @@ impl Daemon<'_, '_> {
                 }
                 done
             }
-            Err(findings) => Err(Refused::Kept(findings.0.iter().map(one_line).collect())),
+            Err(findings) => Err(Refused::Kept(reasons(&findings))),
         };
         let broken = matches!(done, Err(Refused::Broken(_)));
         let (applied, told) = match done {

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 
+/// How much of a vendor's text is shown to a person.
+const MAX_SHOWN: usize = 40;
+
 /// A position in a source, by value and never by offset (law S4). Opaque to everyone but its source,
 /// except that a watermark may be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +87,17 @@ impl fmt::Display for Cursor {
             Self::Watermark { at, tie } if tie.is_empty() => write!(f, "{at}"),
             Self::Watermark { at, tie } => write!(f, "{at} after {tie}"),
             Self::Sequence { last } => write!(f, "number {last}"),
-            Self::Token { token, .. } => write!(f, "page {token}"),
+            Self::Token {
+                until: Some(until), ..
+            } => write!(f, "in the middle of a run to {until}"),
+            // Whatever a source put there is for the source to read.
+            Self::Token { token, .. } if token.chars().count() <= MAX_SHOWN => {
+                write!(f, "page {token}")
+            }
+            Self::Token { token, .. } => {
+                let start: String = token.chars().take(MAX_SHOWN).collect();
+                write!(f, "page {start}…")
+            }
             Self::Backfill { cutoff, after } => write!(f, "backfill to {cutoff} after {after}"),
         }
     }

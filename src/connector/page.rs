@@ -97,6 +97,9 @@ pub struct Page {
     /// When the read began, by the vendor's clock where it tells one, else by ours: a stock snapshot
     /// knows nothing that happened later.
     pub read_at: Timestamp,
+    /// How old it is, where that is not just now: when the file was made, by our clock. What is read
+    /// again and again from one old file does not become fresh by it.
+    pub as_of: Option<Timestamp>,
     /// Whether these changes are all there is of the stream, so that what is missing is gone. Only a
     /// full feed says so, and only with its last page.
     pub complete: bool,

@@ -61,6 +61,9 @@ pub struct StreamSpec {
     pub max_batch: usize,
     /// How often to poll when the configuration does not say.
     pub poll: Duration,
+    /// How old what was read may be when the configuration does not say; the framework's own default
+    /// when absent.
+    pub fresh_for: Option<Duration>,
     /// How long the vendor needs until a moment is complete (law S5).
     pub settle_lag: Duration,
     /// Things that are not closed are read again by id, because the vendor's timestamp lies.

@@ -22,6 +22,9 @@ use crate::record::{Nature, Record, Stream};
 use crate::store::codec::pack;
 use crate::store::table::payload_key;
 
+/// Where a source's refusal of a whole file stands in quarantine.
+pub(super) const STOPPED: &str = "file";
+
 /// A bounded part of a page.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unit {
@@ -33,6 +36,10 @@ pub struct Unit {
     pub changes: Vec<Change>,
     /// When the read began, by the source's clock.
     pub read_at: Timestamp,
+    /// When it was over, by the source's clock or later: what was read had happened by then.
+    pub read_until: Timestamp,
+    /// How old it is, where that is not just now (see [`crate::connector::Page::as_of`]).
+    pub as_of: Option<Timestamp>,
     /// How far the source has been read once this unit is accepted; absent in all but the last unit
     /// of a page, and in things fetched by id.
     pub reached: Option<Reached>,
@@ -78,6 +85,10 @@ pub(super) fn accept(stage: &mut Stage<'_, '_>, unit: &Unit) -> Result<Accepted,
             &(unit.connection.clone(), unit.stream, change.id.clone()),
         );
     }
+    if !unit.changes.is_empty() && stage.index.quarantine_len() > 0 {
+        // What comes now was believed: it takes the place of what was not.
+        stage.resolve_quarantine(&stream_thing(&unit.connection, unit.stream), STOPPED)?;
+    }
     if unit.stream == Stream::Stock {
         snapshots::accept(stage, unit, &mut accepted)?;
     } else {
@@ -96,6 +107,34 @@ pub(super) fn accept(stage: &mut Stage<'_, '_>, unit: &Unit) -> Result<Accepted,
     Ok(accepted)
 }
 
+/// A source refused what it was given as a whole. It stands on the desk until something better comes.
+pub(super) fn stopped(
+    stage: &mut Stage<'_, '_>,
+    connection: &ConnectionName,
+    stream: Stream,
+    fault: &Fault,
+) -> Result<(), EngineError> {
+    stage.quarantine(NewQuarantine {
+        subject: Subject::Change {
+            id: RemoteId::new(fault.code.as_ref()),
+            record: None,
+        },
+        connection: connection.clone(),
+        stream,
+        route: None,
+        thing: stream_thing(connection, stream),
+        stage: STOPPED,
+        fault: fault.clone(),
+        attempts: 0,
+    })?;
+    Ok(())
+}
+
+/// How a stream as a whole is called in the journal.
+pub(super) fn stream_thing(connection: &ConnectionName, stream: Stream) -> String {
+    format!("{connection}/{stream}")
+}
+
 fn move_checkpoint(
     stage: &mut Stage<'_, '_>,
     unit: &Unit,
@@ -112,15 +151,21 @@ fn move_checkpoint(
         None => None,
     };
     let drained_at = if reached.more {
-        before.and_then(|b| b.drained_at)
+        before.as_ref().and_then(|b| b.drained_at)
     } else {
         Some(stage.now)
+    };
+    let run_read_at = match &before {
+        Some(before) if before.in_run => before.run_read_at,
+        _ => Some(unit.read_at),
     };
     let checkpoint = Checkpoint {
         cursor: reached.cursor.clone(),
         read_at: unit.read_at,
+        run_read_at,
         accepted_at: stage.now,
         drained_at,
+        as_of: unit.as_of,
         in_run: reached.more,
         run_start: if reached.more { run_start } else { None },
     };

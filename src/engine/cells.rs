@@ -11,10 +11,11 @@ use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::EngineError;
+use super::freshness;
 use super::index::Update;
 use super::rules::{Publish, Rules};
 use super::stage::Stage;
-use super::tables::{ATTEMPT, CHECKPOINT, Fact, META, RESERVATION, ReservationRow};
+use super::tables::{ATTEMPT, Fact, META, RESERVATION, ReservationRow};
 use crate::connector::StockBasis;
 use crate::id::{ConnectionName, EntityId, Key};
 use crate::inventory::{Derivation, Member, Position, PublishRule, Reservation, derive};
@@ -182,8 +183,7 @@ fn derive_all(
     let sorted: Vec<&str> = skus.iter().map(Key::as_str).collect();
     let mut members: BTreeMap<&str, Vec<Member>> = BTreeMap::new();
     for member in &pool.members {
-        let checkpoint = CHECKPOINT.get(stage.txn, &(member.connection.clone(), Stream::Stock))?;
-        let confirmed_at = checkpoint.and_then(|c| c.drained_at).unwrap_or(stage.now);
+        let confirmed_at = freshness::confirmed_at(stage, &member.connection)?;
         for location in known_locations(stage.txn, &member.connection)? {
             if !member.locations.is_empty() && !member.locations.contains(&location) {
                 continue;
@@ -249,11 +249,26 @@ fn update_cells(
                 .zip(ceiling)
                 .map(|(new, old)| new.min(old))
                 .or(before.desired);
+            if desired != derivation.to_write {
+                for member in derivation.members.iter().filter(|member| member.stale) {
+                    freshness::note_stale(stage, &publish.pool, &member.connection)?;
+                }
+            }
         }
         if desired == before.desired {
             continue;
         }
-        let cell = Cell { desired, ..before };
+        // What is on its way may arrive, also after a crash: until it is settled nobody knows what stands
+        // there, not even when what is desired is back at what was told before.
+        let place = (target.clone(), sku.clone());
+        let unsure =
+            stage.index.in_flight.contains(&place) || stage.index.doubtful.contains(&place);
+        let published = before.published.filter(|_| !unsure);
+        let cell = Cell {
+            desired,
+            published,
+            ..before
+        };
         changed += 1;
         superseded += u64::from(before.is_pending());
         note_change(stage, publish, sku, (&before, &cell), cause)?;
@@ -273,6 +288,49 @@ fn update_cells(
             counts.superseded += superseded;
         })?;
     }
+    Ok(())
+}
+
+/// A channel with allocations apart lowers its number on hand by itself when it is told of a shipment,
+/// before or after what else is being written there: nobody knows what stands there, so it is written
+/// again.
+pub(super) fn forget_published(
+    stage: &mut Stage<'_, '_>,
+    channel: &ConnectionName,
+    skus: &BTreeSet<Key>,
+) -> Result<(), EngineError> {
+    let rules = stage.rules;
+    let publish = rules.publishes.iter().find(|it| it.to == *channel);
+    let apart = rules.facts(channel).stock_basis == StockBasis::AllocatedApart;
+    let Some(publish) = publish.filter(|_| apart) else {
+        return Ok(());
+    };
+    let target: Target = (channel.clone(), Stream::Stock);
+    let cells = blocks(&target);
+    let keys: Vec<&str> = skus.iter().map(Key::as_str).collect();
+    let known = cells.get_many(stage.txn, &keys)?;
+    let mut writes = Vec::new();
+    for (sku, bytes) in skus.iter().zip(known) {
+        let Some(cell) = bytes.as_deref().and_then(Cell::decode) else {
+            continue;
+        };
+        let cell = Cell {
+            published: None,
+            ..cell
+        };
+        if stage
+            .index
+            .in_flight
+            .contains(&(target.clone(), sku.clone()))
+        {
+            stage
+                .updates
+                .push(Update::CellShaken(target.clone(), sku.clone()));
+        }
+        refresh_pending(stage, &target, sku, &cell, publish.mode, false)?;
+        writes.push((sku.as_str(), Some(cell.encode())));
+    }
+    cells.merge(stage.txn, &mut writes.into_iter().peekable(), usize::MAX)?;
     Ok(())
 }
 

@@ -1,5 +1,8 @@
 //! What may be sent next: an intent for each event is durable before anybody may send it.
 
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::EngineError;
@@ -7,7 +10,7 @@ use super::cells::{self, Cell, Target};
 use super::index::Update;
 use super::stage::Stage;
 use super::tables::{ATTEMPT, ENTITY, EVENT, META};
-use crate::connector::{Captured, Delivery, Operation, Token};
+use crate::connector::{Captured, Delivery, Operation, StockBasis, Token};
 use crate::id::{ConnectionName, DeliveryId, Key};
 use crate::outbox::{OutboxRow, State};
 use crate::record::{Lane, Record, Sku, StockLevel, Stream};
@@ -80,8 +83,13 @@ fn claim_event(
     stage: &mut Stage<'_, '_>,
     mut row: OutboxRow,
 ) -> Result<Option<Claimed>, EngineError> {
-    if row.stream == Stream::Shipments && !name_order(stage, &mut row)? {
-        return Ok(None);
+    if row.stream == Stream::Shipments {
+        if !name_order(stage, &mut row)? {
+            return Ok(None);
+        }
+        if is_being_counted(stage, &row) {
+            return Ok(None); // a moment later, when the number has arrived
+        }
     }
     let action = match &row.state {
         State::Submitted { token, .. } => Action::Check(token.clone()),
@@ -121,6 +129,35 @@ fn claim_event(
         place: Place::Event(row.seq),
         lane,
     }))
+}
+
+/// Whether the number of something in this shipment is being written to the channel right now. A channel
+/// with allocations apart lowers it when it is told of the shipment: never both at a time, or nobody knows
+/// which came last.
+fn is_being_counted(stage: &Stage<'_, '_>, row: &OutboxRow) -> bool {
+    if stage.rules.facts(&row.sink).stock_basis != StockBasis::AllocatedApart {
+        return false;
+    }
+    let Ok(Record::Shipment(shipment)) = Record::from_json(row.stream, row.record.clone()) else {
+        return false;
+    };
+    let target = (row.sink.clone(), Stream::Stock);
+    let being_written = |sku: &Sku| {
+        let place = (target.clone(), Key::new(sku.as_str()));
+        stage.index.in_flight.contains(&place)
+    };
+    shipment.lines.iter().any(|line| being_written(&line.sku))
+}
+
+/// The number to send now. While nobody knows whether the channel was told of a shipment, it may have
+/// lowered its own number or not: it is told less only, and so little that it is right in both cases.
+fn number_now(cell: &Cell, on_the_way: Option<&Decimal>) -> Option<Decimal> {
+    let desired = cell.desired?;
+    match on_the_way {
+        None => Some(desired),
+        Some(_) if cell.lane() == Lane::StockUp => None,
+        Some(quantity) => Some((desired - quantity).max(Decimal::ZERO)),
+    }
 }
 
 /// A shipment names its order as the sink knows it; without a link it waits for one.
@@ -166,12 +203,16 @@ fn claim_cells(
     let keys: Vec<&str> = due.iter().map(|(key, _)| key.as_str()).collect();
     let cells = blocks.get_many(stage.txn, &keys)?;
     let first = claimed.len();
+    let apart = stage.rules.facts(&target.0).stock_basis == StockBasis::AllocatedApart;
+    let on_the_way = if apart {
+        stage.index.queue.on_the_way(&target.0)
+    } else {
+        BTreeMap::new()
+    };
     for ((key, lane), bytes) in due.iter().zip(cells) {
-        let Some(desired) = bytes
-            .as_deref()
-            .and_then(Cell::decode)
-            .and_then(|cell| cell.desired)
-        else {
+        let cell = bytes.as_deref().and_then(Cell::decode);
+        let number = cell.and_then(|cell| number_now(&cell, on_the_way.get(key)));
+        let Some(desired) = number else {
             continue;
         };
         let attempt = ATTEMPT.get(stage.txn, &(target.0.clone(), target.1, key.clone()))?;

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::EngineError;
-use super::accept::hint;
+use super::accept::{STOPPED, hint};
 use super::cells;
 use super::index::Update;
 use super::orders;
@@ -19,6 +19,9 @@ use crate::record::{Record, Stream};
 pub struct DeskRow {
     /// What to call it by.
     pub number: u64,
+    /// What a person calls the thing: the origin's id of it, with the number or SKU that the
+    /// origin prints on it where that is known.
+    pub name: String,
     /// What, where and why.
     #[serde(flatten)]
     pub row: Quarantined,
@@ -42,25 +45,51 @@ pub(super) fn list(
 ) -> Result<Vec<DeskRow>, EngineError> {
     let range = QUARANTINE.after(QUARANTINE.all(), &after);
     let rows = QUARANTINE.scan(stage.txn, &range, limit)?;
-    Ok(rows
-        .into_iter()
-        .map(|(number, row)| DeskRow { number, row })
-        .collect())
+    rows.into_iter()
+        .map(|(number, row)| {
+            let record = record(stage, &row.subject)?;
+            Ok(desk_row(number, row, record.as_ref()))
+        })
+        .collect()
+}
+
+/// What would be delivered or mapped.
+fn record(stage: &Stage<'_, '_>, subject: &Subject) -> Result<Option<Value>, EngineError> {
+    Ok(match subject {
+        Subject::Change { record, .. } => record.clone(),
+        Subject::Delivery { seq, .. } => EVENT.get(stage.txn, seq)?.map(|row| row.record),
+        Subject::Cell { .. } => None,
+    })
+}
+
+fn desk_row(number: u64, row: Quarantined, record: Option<&Value>) -> DeskRow {
+    let id = match &row.subject {
+        Subject::Change { id, .. } => id.to_string(),
+        Subject::Cell { key } => key.to_string(),
+        Subject::Delivery { .. } => {
+            let id = record.and_then(|record| record.get("id"));
+            id.and_then(Value::as_str).unwrap_or_default().to_owned()
+        }
+    };
+    let printed = ["number", "sku"]
+        .iter()
+        .find_map(|field| record?.get(field)?.as_str())
+        .filter(|printed| *printed != id);
+    let name = [Some(id.as_str()), printed].into_iter().flatten();
+    let name = name
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ");
+    DeskRow { number, name, row }
 }
 
 /// One row with its record.
 pub(super) fn show(stage: &Stage<'_, '_>, number: u64) -> Result<DeskSheet, EngineError> {
     let row = find(stage, number)?;
-    let record = match &row.subject {
-        Subject::Change { record, .. } => record.clone(),
-        Subject::Delivery { seq, .. } => EVENT.get(stage.txn, seq)?.map(|row| row.record),
-        Subject::Cell { .. } => None,
-    };
+    let record = record(stage, &row.subject)?;
+    let row = desk_row(number, row, record.as_ref());
     let record = record.map(|record| crate::record::masked(&record));
-    Ok(DeskSheet {
-        row: DeskRow { number, row },
-        record,
-    })
+    Ok(DeskSheet { row, record })
 }
 
 fn find(stage: &Stage<'_, '_>, number: u64) -> Result<Quarantined, EngineError> {
@@ -91,6 +120,13 @@ pub(super) fn retry(stage: &mut Stage<'_, '_>, number: u64) -> Result<(), Engine
                 .unwrap_or_default();
             let due = Some((cell.lane(), Some(stage.now)));
             stage.updates.push(Update::Cell(target, key.clone(), due));
+            Ok(())
+        }
+        // A whole file or feed: the next one is judged anew.
+        Subject::Change { record: None, .. }
+            if [STOPPED, "guard"].contains(&row.stage.as_str()) =>
+        {
+            stage.end_quarantine(number);
             Ok(())
         }
         Subject::Change { id, record: None } => {

@@ -34,6 +34,10 @@ pub(super) enum Update {
     Sending(u64),
     /// A cell is being written by this process, or no longer.
     CellInFlight((ConnectionName, Stream), Key, bool),
+    /// The channel changed the number itself while it was being written.
+    CellShaken((ConnectionName, Stream), Key),
+    /// The cell was written by this process: what stands there is known.
+    CellKnown((ConnectionName, Stream), Key),
     /// A row of the quarantine stands for this thing and stage, or is gone.
     Quarantine(u64, Option<(String, String)>),
     /// These keys were named in the present run of a stream.
@@ -57,6 +61,11 @@ pub(super) struct Index {
     pub sending: BTreeSet<u64>,
     /// Cells that are being written by this process right now.
     pub in_flight: BTreeSet<((ConnectionName, Stream), Key)>,
+    /// Those of them of which nobody knows what stands there once they are written.
+    pub shaken: BTreeSet<((ConnectionName, Stream), Key)>,
+    /// Cells that differed when this process opened the store: one before may have written them and not
+    /// lived to settle it.
+    pub doubtful: BTreeSet<((ConnectionName, Stream), Key)>,
     reserved: BTreeSet<Key>,
     quarantine: BTreeMap<u64, (String, String)>,
     quarantine_by_thing: BTreeMap<(String, String), u64>,
@@ -76,6 +85,8 @@ impl Index {
             cells: Differences::default(),
             sending: BTreeSet::new(),
             in_flight: BTreeSet::new(),
+            shaken: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
             reserved: BTreeSet::new(),
             quarantine: BTreeMap::new(),
             quarantine_by_thing: BTreeMap::new(),
@@ -153,11 +164,11 @@ impl Index {
         let mut pending = Vec::new();
         cells::blocks(target).visit(txn, Bound::Unbounded, |key, bytes| {
             if let Some(cell) = Cell::decode(bytes).filter(Cell::is_pending) {
-                pending.push((Key::from(key), cell.lane()));
+                pending.push((Key::from(key), cell.lane(), cell.published.is_some()));
             }
             ControlFlow::Continue(())
         })?;
-        for (key, lane) in pending {
+        for (key, lane, was_told) in pending {
             let attempt = ATTEMPT.get(txn, &(target.0.clone(), target.1, key.clone()))?;
             let due = match (mode, attempt) {
                 (Mode::Observe, _) => None,
@@ -166,6 +177,9 @@ impl Index {
                 (Mode::Apply, Some(attempt)) => Some(attempt.due.unwrap_or(now)),
             };
             self.cells.put(target, &key, lane, due);
+            if was_told {
+                self.doubtful.insert((target.clone(), key));
+            }
         }
         Ok(())
     }
@@ -179,8 +193,12 @@ impl Index {
         for (target, key) in &before.in_flight {
             self.cells.hold(target, key);
         }
+        // Doubtful is what an earlier process may have written, and no more than that.
+        self.doubtful
+            .retain(|cell| before.doubtful.contains(cell) || !before.cells.has(&cell.0, &cell.1));
         self.sending = before.sending;
         self.in_flight = before.in_flight;
+        self.shaken = before.shaken;
         self.seen = before.seen;
         self.opened_at = before.opened_at;
     }
@@ -210,7 +228,15 @@ impl Index {
                 self.in_flight.insert((target, key));
             }
             Update::CellInFlight(target, key, false) => {
-                self.in_flight.remove(&(target, key));
+                let cell = (target, key);
+                self.shaken.remove(&cell);
+                self.in_flight.remove(&cell);
+            }
+            Update::CellShaken(target, key) => {
+                self.shaken.insert((target, key));
+            }
+            Update::CellKnown(target, key) => {
+                self.doubtful.remove(&(target, key));
             }
             Update::Quarantine(number, Some(thing)) => {
                 self.quarantine_by_thing.insert(thing.clone(), number);

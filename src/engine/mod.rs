@@ -7,6 +7,7 @@
 //! settle.rs     what became of it: link, confirmation, position, or the policy table (policy.rs)
 //! desk.rs       quarantine: list, show, edit, retry, dismiss
 //! query.rs      status, explain
+//! freshness.rs  owners that are silent for too long
 //! cells.rs      from snapshots and reservations to what a channel is told
 //! care.rs       how much waits; removing what is too old
 //! ```
@@ -20,6 +21,7 @@ mod care;
 mod cells;
 mod claim;
 mod desk;
+mod freshness;
 mod index;
 mod items;
 mod orders;
@@ -52,7 +54,7 @@ pub use tables::{Checkpoint, Counts, Entry, Quarantined, Subject, row_checks};
 use crate::clock::{Clock, Timestamp};
 use crate::connector::{Cursor, Outcome};
 use crate::fault::{Class, Fault};
-use crate::id::{ConnectionName, RemoteId};
+use crate::id::{ConnectionName, Key, RemoteId};
 use crate::outbox::OutboxRow;
 use crate::record::Stream;
 use crate::store::{Store, StoreError, Txn};
@@ -357,6 +359,12 @@ requests! {
         limit: usize,
     ) -> Vec<RemoteId> =
         |stage| query::open_things(stage, &connection, stream, not_before, limit);
+    /// Computes numbers anew where an owner turned silent or speaks again; where to go on.
+    fn refresh(after: Option<Key>) -> Option<Key> =
+        |stage| freshness::refresh(stage, after.as_ref(), UNIT_LEVELS);
+    /// Notes that a source refused what it was given as a whole, such as a file: a person must look.
+    fn stopped_reading(connection: ConnectionName, stream: Stream, fault: Fault) -> () =
+        |stage| accept::stopped(stage, &connection, stream, &fault);
     /// Removes payloads whose time is over; whether more are left.
     fn expire_payloads() -> bool = |stage| accept::expire_payloads(stage, CARE_ROWS);
     /// Looks at the next rows of the journal and removes those whose time is over; where to go on.

@@ -12,7 +12,7 @@ use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RemoteId};
 use crate::inventory::Reservation;
 use crate::ledger::Entity;
 use crate::outbox::{OutboxRow, State};
-use crate::record::{CancellationState, Order, Quantity, Record, Stream};
+use crate::record::{CancellationState, Line, Order, Quantity, Record, Stream};
 use crate::router::Route;
 
 /// Accepts new content of an order from its origin.
@@ -268,13 +268,20 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
         let row = match known {
             Some(known) => {
                 let released = release(stage, entity, owner.as_ref(), &known, cancelled);
-                if released == known.released {
+                let called_off = cancelled.max(known.called_off);
+                if (released, called_off) == (known.released, known.called_off) {
                     continue;
                 }
-                Reservation { released, ..known }
+                Reservation {
+                    released,
+                    called_off,
+                    ..known
+                }
             }
             // What had left or was called off before we saw it takes nothing.
             None if line.qty_open() == Quantity::ZERO || cancelled == line.quantity => continue,
+            // An old reading of an order that is done: its goods left, its reservation ended.
+            None if left(entity, line).0 + cancelled.0 >= line.quantity.0 => continue,
             None => Reservation {
                 order: entity.id.clone(),
                 order_number: entity.key.to_string(),
@@ -283,6 +290,7 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
                 channel: entity.origin.clone(),
                 quantity: line.quantity,
                 released: Quantity(line.quantity.0 - line.qty_open().0),
+                called_off: cancelled,
                 issues: Vec::new(),
                 confirmed_at: None,
                 known_to_owner: false,
@@ -294,6 +302,13 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
     }
     let cause = format!("order {} on {}", entity.key, entity.origin);
     cells::recompute(stage, &dirty, Some(&cause))
+}
+
+/// What the owner's shipments took of a line.
+fn left(entity: &Entity, line: &Line) -> Quantity {
+    let shipped = entity.shipped.values();
+    let of_line = shipped.filter_map(|lines| lines.get(&line.line_id));
+    Quantity(of_line.map(|quantity| quantity.0).sum())
 }
 
 /// How much of a reservation is given back: at once while nothing of the order was sent to the owner,

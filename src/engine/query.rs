@@ -123,7 +123,11 @@ pub(super) fn status(stage: &Stage<'_, '_>) -> Result<Status, EngineError> {
         .map(|((connection, stream), row)| StreamStatus {
             connection: connection.to_string(),
             stream,
-            cursor: row.cursor.to_string(),
+            cursor: match row.as_of {
+                Some(as_of) if as_of == Timestamp::UNIX_EPOCH => "no file yet".to_owned(),
+                Some(as_of) => format!("the file of {as_of:.0}"),
+                None => row.cursor.to_string(),
+            },
             accepted_at: row.accepted_at,
             drained_at: row.drained_at,
         });

@@ -1,6 +1,6 @@
 //! SETTLE: what went out, and what became of it, in one commit. Only then is a delivery gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -209,9 +209,15 @@ fn settle_stock(
                 return Ok(());
             };
             let cause = format!("{} was told of a shipment of order {}", row.sink, order.key);
+            let mut told = BTreeSet::new();
             change_reservations(stage, &order, &cause, |r| {
-                r.tell_channel(entity.id.as_str())
-            })
+                let news = r.tell_channel(entity.id.as_str());
+                if news {
+                    told.insert(Key::new(r.sku.as_str()));
+                }
+                news
+            })?;
+            cells::forget_published(stage, &row.sink, &told)
         }
         _ => Ok(()),
     }
@@ -355,8 +361,11 @@ fn settle_cells(
     for ((key, (claimed, outcome)), bytes) in by_key.iter().zip(known) {
         let mut cell = bytes.as_deref().and_then(Cell::decode).unwrap_or_default();
         if let Outcome::Delivered(_) = outcome {
-            cell.published = sent(claimed);
+            let shaken = stage.index.shaken.contains(&(target.clone(), key.clone()));
+            cell.published = sent(claimed).filter(|_| !shaken);
             cell.published_at = Some(stage.now);
+            let known = Update::CellKnown(target.clone(), key.clone());
+            stage.updates.push(known);
             ATTEMPT.delete(stage.txn, &(target.0.clone(), target.1, key.clone()));
             writes.push((key.clone(), cell.encode()));
             delivered += 1;

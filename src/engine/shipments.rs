@@ -186,10 +186,13 @@ fn take_goods(
     if owner.as_ref() != Some(&unit.connection) {
         return Ok(());
     }
-    let left_at = shipment.shipped_at.value().copied().unwrap_or(unit.read_at);
+    // Whoever does not tell the moment had let them go when the read that told of it was over.
+    let left_at = shipment.shipped_at.value().copied();
+    let left_at = left_at.unwrap_or(unit.read_until);
     let facts = stage.rules.facts(&unit.connection);
     // A snapshot that began after the goods left may have been read before this shipment was.
     let snapshot = CHECKPOINT.get(stage.txn, &(unit.connection.clone(), Stream::Stock))?;
+    let snapshot = snapshot.and_then(|it| it.known_until());
     let cause = format!("shipment {} of order {}", shipment.id, order.key);
     change_reservations(stage, order, &cause, |row| {
         let of_line = |line: &&ShipmentLine| line.order_line.value() == Some(&row.line_id);
@@ -202,8 +205,8 @@ fn take_goods(
             return false;
         }
         row.issue(shipment_id, Quantity(quantity), left_at);
-        if let Some(snapshot) = &snapshot {
-            row.absorb(facts.stock_basis, snapshot.read_at, facts.stock_lag);
+        if let Some(read_at) = snapshot {
+            row.absorb(facts.stock_basis, read_at, facts.stock_lag);
         }
         true
     })

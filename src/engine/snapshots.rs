@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 
 use super::EngineError;
-use super::accept::{Accepted, Unit, reject};
+use super::accept::{Accepted, Unit, reject, stream_thing};
 use super::cells::{self, decode_position, encode_position};
 use super::index::Update;
 use super::stage::{NewQuarantine, Stage, remote_thing};
@@ -24,6 +24,8 @@ pub(super) fn accept(
     unit: &Unit,
     accepted: &mut Accepted,
 ) -> Result<(), EngineError> {
+    let confirmed = unit.as_of.map_or(stage.now, |as_of| as_of.min(stage.now));
+    stage.reading = Some((unit.connection.clone(), confirmed));
     let told = collect(stage, unit, accepted)?;
     // What could not be understood is there all the same: it must not be taken for missing.
     let rejected = unit
@@ -50,7 +52,9 @@ pub(super) fn accept(
         }
         dirty.extend(changed);
     }
-    cells::recompute(stage, &dirty, None)
+    cells::recompute(stage, &dirty, None)?;
+    stage.reading = None;
+    Ok(())
 }
 
 fn collect(
@@ -168,7 +172,7 @@ pub(super) fn apply_absence(
             ControlFlow::Continue(())
         })?;
     }
-    let thing = format!("{}/{}", unit.connection, unit.stream);
+    let thing = stream_thing(&unit.connection, unit.stream);
     if let Err(held) = guard.judge(facts) {
         let fault = Fault::reject(
             held.code,

@@ -70,6 +70,8 @@ pub(super) struct Stage<'a, 's> {
     pub now: Timestamp,
     pub numbers: &'a mut Numbers,
     pub updates: Vec<Update>,
+    /// The owner whose levels are being accepted, and when it confirmed them.
+    pub reading: Option<(ConnectionName, Timestamp)>,
     counts: BTreeMap<RouteName, Counts>,
 }
 
@@ -88,6 +90,7 @@ impl<'a, 's> Stage<'a, 's> {
             now,
             numbers,
             updates: Vec::new(),
+            reading: None,
             counts: BTreeMap::new(),
         }
     }

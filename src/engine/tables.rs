@@ -98,17 +98,39 @@ pub struct Checkpoint {
     pub cursor: Cursor,
     /// When the last read began, by the source's clock.
     pub read_at: Timestamp,
+    /// When the first page of the present run was read, by the source's clock; of the last one between
+    /// two. Each key was read then or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_read_at: Option<Timestamp>,
     /// When it was accepted, by ours.
     pub accepted_at: Timestamp,
     /// When the stream was last read to its end, by ours: what "fresh" means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained_at: Option<Timestamp>,
+    /// How old what was read is where it is older than that: when a file was made, by our clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
     /// The last page said that there is more: the run that began at `run_start` is not done.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_run: bool,
     /// Where the present run began; from the very beginning when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_start: Option<Cursor>,
+}
+
+impl Checkpoint {
+    /// Since when nobody has confirmed the stream's numbers: reading an old file again does not make
+    /// it fresh.
+    pub fn confirmed_at(&self) -> Option<Timestamp> {
+        let drained = self.drained_at?;
+        Some(self.as_of.map_or(drained, |as_of| as_of.min(drained)))
+    }
+
+    /// When the last complete run began: what every key's value knows at least. Absent in the middle of
+    /// a run.
+    pub fn known_until(&self) -> Option<Timestamp> {
+        self.run_read_at.filter(|_| !self.in_run)
+    }
 }
 
 /// Something to be fetched by id.

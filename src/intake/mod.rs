@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{Clock, Timestamp, earlier};
+use crate::clock::{Clock, Timestamp, earlier, later};
 use crate::connector::Body;
 use crate::connector::{Change, Cursor, Page, Source};
 use crate::engine::{Accepted, EngineError, Handle, Reached, UNIT_CHANGES, UNIT_LEVELS, Unit};
@@ -19,6 +19,17 @@ use crate::record::Stream;
 const FETCH_AT_ONCE: usize = 25;
 /// How many things are fetched by id before pages are read again.
 const FETCH_PER_RUN: usize = 500;
+
+/// Vendors tell their time in whole seconds: what they tell may be so much too early.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
+
+/// Between which moments something was read, and how old it is.
+#[derive(Debug, Clone, Copy)]
+struct When {
+    read_at: Timestamp,
+    read_until: Timestamp,
+    as_of: Option<Timestamp>,
+}
 
 /// When and how far one stream is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,12 +98,14 @@ impl Poller {
             .await
             .map_err(EngineError::into_fault)?;
         while run.pages < self.schedule.max_pages && !run.drained {
+            let begun = self.clock.monotonic();
             let page = self.source.pull(cursor.as_ref()).await?;
+            let took = self.clock.monotonic().saturating_sub(begun);
             self.check_progress(cursor.as_ref(), &page)?;
             run.pages += 1;
             run.drained = !page.more;
             cursor = Some(page.cursor.clone());
-            self.accept_page(page, &mut run).await?;
+            self.accept_page(page, took, &mut run).await?;
             on_page();
         }
         Ok(run)
@@ -119,14 +132,20 @@ impl Poller {
         Ok(())
     }
 
-    async fn accept_page(&self, page: Page, run: &mut Run) -> Result<(), Fault> {
+    async fn accept_page(&self, page: Page, took: Duration, run: &mut Run) -> Result<(), Fault> {
         let Page {
             mut changes,
             cursor,
             more,
             read_at,
+            as_of,
             complete,
         } = page;
+        let when = When {
+            read_at,
+            read_until: later(read_at, took + CLOCK_STEP),
+            as_of,
+        };
         run.changes += changes.len();
         let most = if self.stream == Stream::Stock {
             UNIT_LEVELS
@@ -136,27 +155,27 @@ impl Poller {
         let unit_size = most.min(self.schedule.unit_changes).max(1);
         while changes.len() > unit_size {
             let rest = changes.split_off(unit_size);
-            self.accept(std::mem::replace(&mut changes, rest), read_at, None, run)
+            self.accept(std::mem::replace(&mut changes, rest), when, None, run)
                 .await?;
         }
         if complete && !more {
-            self.accept(std::mem::take(&mut changes), read_at, None, run)
+            self.accept(std::mem::take(&mut changes), when, None, run)
                 .await?;
-            self.apply_absence(read_at).await?;
+            self.apply_absence(when).await?;
         }
-        self.accept(changes, read_at, Some(Reached { cursor, more }), run)
+        self.accept(changes, when, Some(Reached { cursor, more }), run)
             .await
     }
 
     async fn accept(
         &self,
         changes: Vec<Change>,
-        read_at: Timestamp,
+        when: When,
         reached: Option<Reached>,
         run: &mut Run,
     ) -> Result<(), Fault> {
         let changes = changes.into_iter().map(|change| self.bounded(change));
-        let unit = self.unit(changes.collect(), read_at, reached);
+        let unit = self.unit(changes.collect(), when, reached);
         let accepted: Accepted = self
             .engine
             .accept(unit)
@@ -185,22 +204,24 @@ impl Poller {
         }
     }
 
-    fn unit(&self, changes: Vec<Change>, read_at: Timestamp, reached: Option<Reached>) -> Unit {
+    fn unit(&self, changes: Vec<Change>, when: When, reached: Option<Reached>) -> Unit {
         Unit {
             connection: self.connection.clone(),
             stream: self.stream,
             changes,
-            read_at,
+            read_at: when.read_at,
+            read_until: when.read_until,
+            as_of: when.as_of,
             reached,
         }
     }
 
     /// What a complete run did not name is gone; only stock says so for now.
-    async fn apply_absence(&self, read_at: Timestamp) -> Result<(), Fault> {
+    async fn apply_absence(&self, when: When) -> Result<(), Fault> {
         if self.stream != Stream::Stock {
             return Ok(());
         }
-        let unit = self.unit(Vec::new(), read_at, None);
+        let unit = self.unit(Vec::new(), when, None);
         while self
             .engine
             .absence(unit.clone())
@@ -250,7 +271,12 @@ impl Poller {
             let read_at = self.clock.now();
             let changes = self.source.fetch(ids).await?;
             run.changes += changes.len();
-            self.accept(changes, read_at, None, run).await?;
+            let when = When {
+                read_at,
+                read_until: self.clock.now(),
+                as_of: None,
+            };
+            self.accept(changes, when, None, run).await?;
         }
         Ok(())
     }

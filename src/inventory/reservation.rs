@@ -45,6 +45,10 @@ pub struct Reservation {
     /// How many were called off and given back.
     #[serde(default)]
     pub released: Quantity,
+    /// How many the buyer called off: the channel no longer allocates them, whether or not the owner
+    /// agrees. Those that leave all the same are taken from everybody.
+    #[serde(default)]
+    pub called_off: Quantity,
     /// What left.
     #[serde(default)]
     pub issues: Vec<Issue>,
@@ -76,7 +80,8 @@ impl Reservation {
     pub fn open_at_channel(&self) -> Quantity {
         let told = self.issues.iter().filter(|issue| issue.told_channel);
         let told: rust_decimal::Decimal = told.map(|issue| issue.quantity.0).sum();
-        positive(self.quantity.0 - self.released.0 - told)
+        let given_back = self.released.0.max(self.called_off.0);
+        positive(self.quantity.0 - given_back - told)
     }
 
     /// How many have not left yet.

@@ -35,6 +35,7 @@ fn taken(channel: &str, quantity: i64) -> Reservation {
         channel: channel.into(),
         quantity: Quantity::pieces(quantity),
         released: Quantity::ZERO,
+        called_off: Quantity::ZERO,
         issues: vec![],
         confirmed_at: None,
         known_to_owner: false,
@@ -115,6 +116,24 @@ fn shipping_never_counts_twice() {
     assert_eq!(number(8, &order), Some(n(8)));
     assert!(!order.is_done(), "the channel still allocates them");
     assert!(order.tell_channel("S1"));
+    assert!(order.is_done());
+}
+
+/// A buyer calls off what the clerk is packing: the channel gives its allocation back at once, the owner
+/// does not. Until it does (or for ever, when the goods leave all the same) the pool goes without them.
+#[test]
+fn what_the_buyer_called_off_is_no_longer_allocated_by_the_channel() {
+    let mut order = taken("north", 2);
+    assert_eq!(order.open_at_channel(), Quantity::pieces(2));
+    order.called_off = Quantity::pieces(2);
+    assert_eq!(order.open_at_channel(), Quantity::ZERO);
+    assert_eq!(
+        order.outstanding(),
+        Quantity::pieces(2),
+        "the owner may still send it"
+    );
+    order.issue("S1", Quantity::pieces(2), at(100));
+    assert!(order.absorb(StockBasis::OnHand, at(101), Duration::ZERO));
     assert!(order.is_done());
 }
 

@@ -245,6 +245,7 @@ fn stream_spec(part: &StreamPart, read: Option<&Reading>, write: Option<&Writing
         evidence: Some(part.evidence),
         max_batch: batch.map_or(1, |batch| batch.max),
         poll: read.map_or(Duration::ZERO, |read| read.poll),
+        fresh_for: None,
         settle_lag: read.map_or(Duration::ZERO, |read| read.settle_lag),
         reread_open: read.is_some_and(|read| read.reread_open),
     }

@@ -55,6 +55,8 @@ pub(super) struct Reply {
     pub(super) server_time: Option<Timestamp>,
     /// Our clock when the reply was complete.
     pub(super) received_at: Timestamp,
+    /// Our clock when it was asked for.
+    pub(super) asked_at: Timestamp,
     /// The wait that it asks for.
     pub(super) retry_after: Option<Duration>,
 }
@@ -88,6 +90,7 @@ impl Reply {
             trouble,
             server_time,
             received_at: reply.received_at,
+            asked_at: earlier(reply.received_at, took),
             retry_after: headers::retry_after(reply),
         }
     }

@@ -199,6 +199,7 @@ impl ManifestSource {
             cursor,
             more,
             read_at: read_at(&rows.reply),
+            as_of: None,
             // What is missing is gone only where one page holds all there is.
             complete: rules.kind == Kind::Full && first && !more,
         })
@@ -255,7 +256,7 @@ impl Source for ManifestSource {
 
 /// When the read began, by the vendor's clock where it tells one.
 fn read_at(reply: &Reply) -> Timestamp {
-    reply.server_time.unwrap_or(reply.received_at)
+    reply.server_time.unwrap_or(reply.asked_at)
 }
 
 fn token(next: &Program, frame: &super::scope::Frame<'_>) -> Result<Option<String>, Trouble> {

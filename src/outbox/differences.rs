@@ -55,6 +55,12 @@ impl Differences {
         }
     }
 
+    /// Whether the key is not published yet.
+    pub fn has(&self, target: &Target, key: &Key) -> bool {
+        let pending = self.targets.get(target);
+        pending.is_some_and(|pending| pending.keys.contains_key(key))
+    }
+
     /// Whether the key is being written or stopped.
     pub fn is_held(&self, target: &Target, key: &Key) -> bool {
         let pending = self.targets.get(target);

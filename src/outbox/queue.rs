@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 
 use super::{OutboxRow, State, lane};
-use crate::id::{ConnectionName, EntityId};
-use crate::record::{Lane, Stream};
+use crate::connector::Operation;
+use crate::fault::Effect;
+use crate::id::{ConnectionName, EntityId, Key};
+use crate::record::{Lane, Record, Stream};
 
 /// What the index knows of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct Entry {
     pub due: Option<Timestamp>,
     /// The thing it waits for.
     pub waits_on: Option<EntityId>,
+    /// Goods of a shipment of which nobody knows yet whether its sink has been told.
+    pub on_the_way: Vec<(Key, Decimal)>,
 }
 
 impl Entry {
@@ -42,7 +47,31 @@ impl Entry {
             lane: lane(row.stream, row.operation),
             due,
             waits_on,
+            on_the_way: on_the_way(row),
         }
+    }
+}
+
+/// The goods of a new shipment that is being told, or was told without an answer.
+fn on_the_way(row: &OutboxRow) -> Vec<(Key, Decimal)> {
+    let unanswered = match &row.state {
+        State::InFlight { .. } | State::Uncertain { .. } | State::Submitted { .. } => true,
+        State::Quarantined { .. } => {
+            let fault = row.last_fault.as_ref();
+            fault.is_some_and(|fault| fault.effect == Effect::Unknown)
+        }
+        State::Pending { .. } | State::Waiting { .. } => false,
+    };
+    if !unanswered || row.stream != Stream::Shipments || row.operation != Operation::Create {
+        return Vec::new();
+    }
+    match Record::from_json(row.stream, row.record.clone()) {
+        Ok(Record::Shipment(shipment)) => shipment
+            .lines
+            .iter()
+            .map(|line| (Key::new(line.sku.as_str()), line.quantity.0))
+            .collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -57,6 +86,8 @@ pub struct Queue {
     /// Heads that wait only for time, most urgent lane and earliest due first.
     ready: BTreeMap<Target, BTreeSet<(Lane, Timestamp, u64)>>,
     waiting: BTreeMap<EntityId, BTreeSet<u64>>,
+    /// Rows of each sink with goods on the way.
+    on_the_way: BTreeMap<ConnectionName, BTreeSet<u64>>,
 }
 
 impl Queue {
@@ -66,6 +97,10 @@ impl Queue {
         let thing = (entry.sink.clone(), entry.line.clone());
         if let Some(on) = &entry.waits_on {
             self.waiting.entry(on.clone()).or_default().insert(seq);
+        }
+        if !entry.on_the_way.is_empty() {
+            let rows = self.on_the_way.entry(entry.sink.clone()).or_default();
+            rows.insert(seq);
         }
         self.unready_head(&thing);
         self.entries.insert(seq, entry);
@@ -82,6 +117,7 @@ impl Queue {
         self.unready_head(&thing);
         self.entries.remove(&seq);
         remove_from(&mut self.by_thing, &thing, seq);
+        remove_from(&mut self.on_the_way, &entry.sink, seq);
         if let Some(on) = &entry.waits_on {
             remove_from(&mut self.waiting, on, seq);
         }
@@ -151,6 +187,23 @@ impl Queue {
         if let Some(entry) = self.entries.get(&seq).cloned() {
             self.put(seq, Entry { due: None, ..entry });
         }
+    }
+
+    /// What shipments take of which a sink may have been told, by SKU: it may have lowered its own
+    /// number by so many.
+    pub fn on_the_way(&self, sink: &ConnectionName) -> BTreeMap<Key, Decimal> {
+        let mut goods = BTreeMap::new();
+        for seq in self.on_the_way.get(sink).into_iter().flatten() {
+            for (sku, quantity) in self
+                .entries
+                .get(seq)
+                .into_iter()
+                .flat_map(|it| &it.on_the_way)
+            {
+                *goods.entry(sku.clone()).or_default() += quantity;
+            }
+        }
+        goods
     }
 
     /// How many rows there are.
@@ -224,6 +277,7 @@ mod tests {
             lane,
             due: due.map(at),
             waits_on: None,
+            on_the_way: Vec::new(),
         }
     }
 

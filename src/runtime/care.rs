@@ -72,6 +72,13 @@ struct Journal {
 async fn care(caring: &Caring, journal: &mut Journal) -> Result<(), EngineError> {
     let engine = &caring.engine;
     while engine.expire_payloads().await? {}
+    let mut done = None;
+    loop {
+        done = engine.refresh(done).await?;
+        if done.is_none() {
+            break;
+        }
+    }
     expire_journal(caring, journal).await?;
     alert_waiting(caring).await?;
     let live = caring.live.load_full();

@@ -203,6 +203,7 @@ async fn read_loop(poller: Poller, mut round: Round) {
                 let failures = vitals.failure(&place, &fault);
                 telemetry::read_failed(&poller.connection, poller.stream, &fault);
                 pause_if_refused(&poller.engine, &poller.connection, &fault).await;
+                show_if_rejected(&poller, &fault).await;
                 fault
                     .retry_after
                     .unwrap_or_else(|| backoff.delay(failures, u32::MAX))
@@ -222,6 +223,19 @@ async fn pause_if_refused(engine: &Handle, connection: &ConnectionName, fault: &
     if fault.class == Class::Auth {
         // When the engine has stopped there is nothing left to pause.
         let _ = engine.pause(connection.clone(), fault.clone()).await;
+    }
+}
+
+/// What was given as a whole cannot be believed, such as a file: it stands on the desk until something
+/// better comes.
+async fn show_if_rejected(poller: &Poller, fault: &Fault) {
+    if fault.class == Class::Reject {
+        let (connection, stream) = (poller.connection.clone(), poller.stream);
+        let shown = poller
+            .engine
+            .stopped_reading(connection, stream, fault.clone());
+        // When the engine has stopped there is no desk any more.
+        let _ = shown.await;
     }
 }
 

@@ -190,8 +190,7 @@ impl Runtime {
     ///
     /// # Errors
     /// What the store said, if a commit had failed.
-    pub async fn stop(mut self, limit: Duration) -> Result<(), StoreError> {
-        let clock = Arc::clone(&self.clock);
+    pub async fn stop(mut self, limit: Duration, clock: &dyn Clock) -> Result<(), StoreError> {
         self.reading.cancel();
         self.sending.cancel();
         self.tasks.close();

@@ -83,6 +83,13 @@ pub enum Fact {
         /// It was not there before.
         created: bool,
     },
+    /// A system's price of an item from now on, whoever set it.
+    Priced {
+        /// Of which item.
+        sku: String,
+        /// With tax, in minor units.
+        price: i64,
+    },
     /// A channel was told that goods left.
     TrackingTold {
         /// The channel's id of the order.

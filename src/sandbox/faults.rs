@@ -16,7 +16,8 @@ use super::audit::lock;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// 429; every second one with `Retry-After`. Nothing is processed.
+    /// 429, and so for every request until `retry_after` is over, as a quota that is used up does it;
+    /// every second one with `Retry-After`. Nothing is processed.
     Throttle,
     /// 500 before anything is processed.
     Error500,
@@ -128,8 +129,8 @@ impl Default for FaultPlan {
 impl FaultPlan {
     /// Everything goes wrong now and then: in all, about `percent` of a hundred requests.
     pub fn all(seed: u64, percent: f64) -> Self {
-        // A page shift and a slow reply do no harm by themselves; what hides an effect teaches most.
-        let weights = [1.0, 1.0, 1.0, 1.0, 1.5, 1.0, 1.5, 0.5, 0.5, 1.0];
+        // A refusal brings others with it; what hides an effect teaches most.
+        let weights = [0.2, 1.0, 1.0, 1.0, 1.5, 1.0, 1.5, 0.5, 0.5, 1.0];
         let sum: f64 = weights.iter().sum();
         let shares = weights.map(|weight| weight / sum * percent);
         Self {
@@ -182,6 +183,8 @@ struct State {
     on: bool,
     requests: u64,
     forced: VecDeque<Forced>,
+    /// By the monotonic clock: until then everything is refused.
+    refusing_until: Duration,
     counts: BTreeMap<FaultKind, u64>,
 }
 
@@ -202,6 +205,7 @@ impl Injector {
                 on: true,
                 requests: 0,
                 forced: VecDeque::new(),
+                refusing_until: Duration::ZERO,
                 counts: BTreeMap::new(),
             }),
         }
@@ -231,7 +235,8 @@ impl Injector {
     }
 
     /// What goes wrong with this request, if anything. Not counted until [`Injector::count`].
-    pub(super) fn decide(&self, method: &str, path: &str) -> Option<FaultKind> {
+    /// `now` is the monotonic clock.
+    pub(super) fn decide(&self, method: &str, path: &str, now: Duration) -> Option<FaultKind> {
         let mut state = lock(&self.state);
         state.requests += 1;
         let matching = state.forced.iter().position(|forced| {
@@ -243,7 +248,14 @@ impl Injector {
         if !state.on {
             return None;
         }
-        state.plan.draw(&self.system, state.requests)
+        if now < state.refusing_until {
+            return Some(FaultKind::Throttle);
+        }
+        let drawn = state.plan.draw(&self.system, state.requests);
+        if drawn == Some(FaultKind::Throttle) {
+            state.refusing_until = now + state.plan.retry_after;
+        }
+        drawn
     }
 
     /// Counts a fault that really was injected, and says how often that kind was before.
@@ -271,10 +283,12 @@ impl Injector {
 mod tests {
     use super::*;
 
+    const NOW: Duration = Duration::ZERO;
+
     fn draws(plan: &FaultPlan, system: &str) -> Vec<Option<FaultKind>> {
         let injector = Injector::new(system, plan.clone());
         (0..2000)
-            .map(|_| injector.decide("GET", "/orders"))
+            .map(|n| injector.decide("GET", "/orders", Duration::from_secs(10 * n)))
             .collect()
     }
 
@@ -308,10 +322,25 @@ mod tests {
     fn a_forced_fault_waits_for_its_request() {
         let injector = Injector::new("erp", FaultPlan::default());
         injector.force(FaultKind::AcceptThenDrop, "POST", "/orders", 1);
-        assert_eq!(injector.decide("GET", "/orders"), None);
-        assert_eq!(injector.decide("POST", "/parties"), None);
-        let hit = injector.decide("POST", "/orders/7/confirm");
+        assert_eq!(injector.decide("GET", "/orders", NOW), None);
+        assert_eq!(injector.decide("POST", "/parties", NOW), None);
+        let hit = injector.decide("POST", "/orders/7/confirm", NOW);
         assert_eq!(hit, Some(FaultKind::AcceptThenDrop));
-        assert_eq!(injector.decide("POST", "/orders"), None);
+        assert_eq!(injector.decide("POST", "/orders", NOW), None);
+    }
+
+    #[test]
+    fn a_drawn_refusal_lasts() {
+        let plan = FaultPlan::only(FaultKind::Throttle, 1, 20.0);
+        let injector = Injector::new("erp", plan);
+        let at = |millis| Duration::from_millis(millis);
+        let first = (0..100).find(|n| injector.decide("GET", "/", at(n * 5000)).is_some());
+        let first = first.unwrap() * 5000;
+        for later in [1, 500, 999] {
+            let refused = injector.decide("GET", "/", at(first + later));
+            assert_eq!(refused, Some(FaultKind::Throttle));
+        }
+        injector.switch(false);
+        assert_eq!(injector.decide("GET", "/", at(first + 999)), None);
     }
 }

@@ -77,6 +77,9 @@ pub struct WorldOptions {
     pub token_life: Duration,
     /// How long until a webstore's order shows up in lists, at most.
     pub visibility_lag: Duration,
+    /// The shops lack a third of the articles at the beginning, and the daemon is to carry items and
+    /// prices to them; otherwise they have everything and prices are nobody's business.
+    pub carry_items: bool,
     /// Where the supplier drops its files.
     pub folder: PathBuf,
     /// How soon the daemon promises to tell: what the statement calls avoidable depends on it.
@@ -91,12 +94,13 @@ impl WorldOptions {
             articles: 42,
             faults: BTreeMap::new(),
             limit: Some(RateLimit {
-                per_second: 40.0,
-                burst: 80.0,
+                per_second: 100.0,
+                burst: 200.0,
             }),
             erp_unique_reference: false,
             token_life: Duration::from_mins(5),
             visibility_lag: Duration::from_millis(800),
+            carry_items: true,
             folder,
             reach: Reach::default(),
         }
@@ -153,6 +157,7 @@ impl World {
                 idempotency,
                 token_life: options.token_life,
                 visibility_lag: options.visibility_lag,
+                knows_all: !options.carry_items,
                 seed: options.seed,
             };
             Arc::new(Shop::new(
@@ -267,6 +272,29 @@ impl World {
                 return;
             }
             clock.sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Closing time: nobody buys any more, faults rest, and the clerk sends what was bought, until all of
+    /// it is settled or `limit` is over. Gives the statement then.
+    ///
+    /// Settled is when the statement holds and nobody has anything left to do; one that cannot hold any
+    /// more (something was doubled) is waited for in vain, up to the limit.
+    pub async fn settle(&self, crew: &mut Crew, limit: Duration) -> Statement {
+        let clock = self.audit.clock();
+        let until = clock.monotonic() + limit;
+        crew.close();
+        self.switch_faults(false);
+        loop {
+            for _ in 0..10 {
+                crew.step(clock.now(), self);
+                clock.sleep(Duration::from_millis(50)).await;
+            }
+            let statement = self.statement();
+            let settled = statement.holds() && crew.is_idle(self);
+            if settled || clock.monotonic() >= until {
+                return statement;
+            }
         }
     }
 

@@ -313,10 +313,11 @@ impl Station {
     /// One request from arrival to its end.
     pub async fn exchange(&self, call: &Call) -> Ending {
         self.audit.count_request(self.name());
+        let now = self.audit.clock().monotonic();
         if let Some(reply) = self.over_limit() {
             return Ending::Whole(self.dated(reply));
         }
-        let Some(kind) = self.faults.decide(&call.method, &call.path) else {
+        let Some(kind) = self.faults.decide(&call.method, &call.path, now) else {
             return Ending::Whole(self.answer(call));
         };
         let did_happen = match kind {

@@ -1,19 +1,36 @@
 //! The configuration that lets a daemon meet a world.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::World;
 use crate::clock::earlier;
 
+/// Where the password of the practice systems stands, below the daemon's folder.
+const PASSWORD_FILE: &str = "practice-password";
+
 impl World {
+    /// Writes the configuration and the password that it names into `state`; returns its path.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub fn write_config(&self, state: &Path) -> io::Result<PathBuf> {
+        std::fs::create_dir_all(state)?;
+        std::fs::write(state.join(PASSWORD_FILE), "practice")?;
+        let path = state.join("crossdock.toml");
+        std::fs::write(&path, self.config_toml(state))?;
+        Ok(path)
+    }
+
     /// A configuration for a daemon whose state goes to `state`: all systems of this world through their
-    /// practice manifests, everything on, polled as [`Reach`](super::Reach) promises.
+    /// practice manifests, everything on, polled as [`Reach`](super::Reach) promises. The password stands
+    /// in a file beside it, see [`World::write_config`].
     pub fn config_toml(&self, state: &Path) -> String {
         let mut text = String::from("version = 1\n");
         // Writing into a String cannot fail.
         let _ = write_process(&mut text, state);
-        let _ = write_connections(&mut text, self);
+        let _ = write_connections(&mut text, self, state);
         let _ = write_routes(&mut text, self);
         text
     }
@@ -42,9 +59,10 @@ admin_socket = {socket}
     )
 }
 
-fn write_connections(out: &mut String, world: &World) -> std::fmt::Result {
+fn write_connections(out: &mut String, world: &World, state: &Path) -> std::fmt::Result {
     let reach = world.options().reach;
     let (orders, stock) = (reach.orders.as_secs().max(1), reach.stock.as_secs().max(1));
+    let password = quoted(format!("${{file:{}}}", state.join(PASSWORD_FILE).display()));
     let kinds = [
         ("north", "sandbox_store", "password"),
         ("south", "sandbox_store", "password"),
@@ -58,7 +76,7 @@ fn write_connections(out: &mut String, world: &World) -> std::fmt::Result {
             "
 [connection.{name}]
 connector = \"{connector}\"
-settings = {{ url = {}, {secret} = \"practice\" }}
+settings = {{ url = {}, {secret} = {password} }}
 ",
             quoted(url)
         )?;
@@ -71,11 +89,13 @@ settings = {{ url = {}, {secret} = \"practice\" }}
             )?;
         }
         match name {
-            "erp" => write!(
-                out,
-                "stream.stock.poll_secs = {stock}\nstream.shipments.poll_secs = {stock}\n\
-                 stream.items.poll_secs = 3\nstream.prices.poll_secs = 3\n"
-            )?,
+            "erp" => {
+                writeln!(out, "stream.stock.poll_secs = {stock}")?;
+                writeln!(out, "stream.shipments.poll_secs = {stock}")?;
+                if world.options().carry_items {
+                    out.push_str("stream.items.poll_secs = 3\nstream.prices.poll_secs = 3\n");
+                }
+            }
             _ => writeln!(out, "stream.orders.poll_secs = {orders}")?,
         }
     }
@@ -113,23 +133,40 @@ guard = {{ bad_rows = 0.3 }}
 fn write_routes(out: &mut String, world: &World) -> std::fmt::Result {
     let day = std::time::Duration::from_hours(24);
     let start = earlier(world.audit.clock().now(), day);
-    for channel in ["north", "south", "pos"] {
+    let from_day = format!("\nstart_from = \"{start}\"");
+    let mut route = |name: &str, from: &str, to: &str, more: &str| {
         write!(
             out,
             "
-[route.{channel}-orders]
-from = \"{channel}.orders\"
-to = \"erp.orders\"
-mode = \"apply\"
-start_from = \"{start}\"
-
-[route.{channel}-items]
-from = \"erp.items\"
-to = \"{channel}.items\"
-mode = \"apply\"
+[route.{name}]
+from = \"{from}\"
+to = \"{to}\"
+mode = \"apply\"{more}
 "
-        )?;
+        )
+    };
+    for channel in ["north", "south", "pos"] {
+        let (name, from) = (format!("{channel}-orders"), format!("{channel}.orders"));
+        route(&name, &from, "erp.orders", &from_day)?;
     }
+    for shop in ["north", "south"] {
+        let (name, to) = (format!("{shop}-tracking"), format!("{shop}.shipments"));
+        route(&name, "erp.shipments", &to, &from_day)?;
+    }
+    if world.options().carry_items {
+        for channel in ["north", "south", "pos"] {
+            let (name, to) = (format!("{channel}-items"), format!("{channel}.items"));
+            route(&name, "erp.items", &to, "")?;
+        }
+        for shop in ["north", "south"] {
+            let (name, to) = (format!("{shop}-prices"), format!("{shop}.prices"));
+            route(&name, "erp.prices", &to, "")?;
+        }
+    }
+    write_stock(out)
+}
+
+fn write_stock(out: &mut String) -> std::fmt::Result {
     write!(
         out,
         "
@@ -146,19 +183,41 @@ fulfilled_by = \"erp\"
 pool = \"main\"
 to = \"{shop}.stock\"
 mode = \"apply\"
-
-[route.{shop}-prices]
-from = \"erp.prices\"
-to = \"{shop}.prices\"
-mode = \"apply\"
-
-[route.{shop}-tracking]
-from = \"erp.shipments\"
-to = \"{shop}.shipments\"
-mode = \"apply\"
-start_from = \"{start}\"
 "
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::clock::{Clock, ManualClock};
+    use crate::config::{self, Credentials};
+    use crate::connector::Connector;
+    use crate::connectors::built_in;
+    use crate::sandbox::{World, WorldOptions};
+    use crate::topology;
+
+    /// What a world says about itself is a configuration without a single finding.
+    #[test]
+    fn a_world_tells_a_configuration_that_is_accepted() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at("2026-11-22T10:00:00Z".parse().unwrap());
+        let clock: Arc<dyn Clock> = Arc::new(clock);
+        let mut options = WorldOptions::new(folder.path().join("acme"));
+        options.carry_items = true;
+        std::fs::create_dir_all(folder.path().join("acme/in")).unwrap();
+        let world = World::new(&clock, options);
+        let path = world.write_config(folder.path()).unwrap();
+        let connectors = built_in().unwrap();
+        let registry: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
+        let loaded = config::load(&path, &config::System, Credentials::Needed);
+        let loaded = loaded.unwrap_or_else(|findings| panic!("{findings}"));
+        let plan = topology::plan(&loaded, &registry);
+        let plan = plan.unwrap_or_else(|findings| panic!("{findings}"));
+        assert_eq!(plan.warnings.to_string(), "");
+        assert_eq!((plan.connections.len(), plan.routes.len()), (5, 10));
+    }
 }

@@ -121,7 +121,8 @@ fn freshness(draft: &mut Draft<'_>, path: &[&str], member: &PoolMember) -> Durat
         .freshness_secs
         .or(settings.and_then(|stream| stream.freshness_secs));
     let Some(freshness) = secs.map(Duration::from_secs) else {
-        return FRESHNESS.max(poll.saturating_mul(4));
+        let declared = spec.and_then(|spec| spec.fresh_for);
+        return declared.unwrap_or(FRESHNESS).max(poll.saturating_mul(4));
     };
     // The stream's own limit was checked with its connection.
     if member.freshness_secs.is_some() && freshness <= poll {

@@ -6,9 +6,11 @@
     reason = "a test may panic"
 )]
 
+mod bad_input;
 mod cli;
 mod config;
 mod daemon;
 mod feeds;
+mod practice;
 mod store_crash;
 mod tidy;

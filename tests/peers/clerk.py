@@ -144,6 +144,11 @@ def price_item(erp, sku, net):
     erp.call("product.product", "write", [_product(erp, sku)], {"list_price": Decimal(net)})
 
 
+def recode_item(erp, sku, article):
+    """Sells an item under another number from now on."""
+    erp.call("product.product", "write", [_product(erp, sku)], {"suffix_code": article})
+
+
 def archive_item(erp, sku):
     """Tryton warns when there is stock left; `call` answers yes."""
     erp.call("product.product", "write", [_product(erp, sku)], {"active": False})

@@ -116,6 +116,15 @@ class Admin:
             {"i": [{"id": variant, "stockOnHand": on_hand}]},
         )
 
+    def recode(self, sku, article):
+        """Sells a variant under another SKU from now on."""
+        variant = self.products()[sku]["id"]
+        self.ask(
+            """mutation($i: [UpdateProductVariantInput!]!) {
+            updateProductVariants(input: $i) { id } }""",
+            {"i": [{"id": variant, "sku": article}]},
+        )
+
     def _sign_in(self):
         answer, headers = post(
             self.base + "/admin-api",

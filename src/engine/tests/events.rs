@@ -37,6 +37,8 @@ fn crash_before_accept_reads_the_same_page_again() {
         stream: Stream::Orders,
         changes: vec![order("1", &[("A", 1)])],
         read_at: bench.clock.now(),
+        read_until: bench.clock.now(),
+        as_of: None,
         reached: None,
     };
     assert!(bench.engine.accept(unit.clone()).is_err());
@@ -308,6 +310,8 @@ fn a_cursor_that_goes_back_is_refused() {
         stream: Stream::Orders,
         changes: vec![order("1", &[("A", 1)])],
         read_at: bench.clock.now(),
+        read_until: bench.clock.now(),
+        as_of: None,
         reached: Some(Reached {
             cursor: Cursor::watermark("2026-11-22T09:00:00Z".parse().unwrap()),
             more: false,

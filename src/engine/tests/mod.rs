@@ -144,6 +144,8 @@ impl Bench {
             stream,
             changes,
             read_at,
+            read_until: read_at,
+            as_of: None,
             reached: Some(Reached { cursor, more }),
         };
         self.engine.accept(unit).unwrap()

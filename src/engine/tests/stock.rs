@@ -100,6 +100,36 @@ fn a_snapshot_read_before_the_shipment_was_known_is_not_subtracted_twice() {
     assert_eq!(told(&mut bench, "A"), "5/3");
 }
 
+/// A shop that is told of a parcel lowers its own number; one write of stock is under way meanwhile,
+/// and nobody knows which of the two came first.
+#[test]
+fn the_number_is_written_again_after_a_parcel_was_told() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
+    bench.deliver("erp", Stream::Orders);
+    assert_eq!(told(&mut bench, "A"), "5/3");
+    let left = bench.clock.now();
+    bench.tick(10);
+    // The owner's number falls first: the shop is told less while it still allocates the two.
+    bench.accept("erp", Stream::Stock, vec![level("A", 3)]);
+    let writing = bench.claim("north", Stream::Stock);
+    assert_eq!(writing.len(), 1);
+    let parcel = shipment("S1", "R-north:1", &[("A", 2)], left);
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    bench.deliver("north", Stream::Shipments);
+    let results = writing
+        .iter()
+        .map(|one| (one.clone(), there(one)))
+        .collect();
+    bench.settle("north", Stream::Stock, results);
+    assert_eq!(
+        bench.claim("north", Stream::Stock).len(),
+        1,
+        "written again"
+    );
+}
+
 #[test]
 fn a_cancelled_order_gives_back_at_once_when_nothing_was_sent() {
     let mut bench = Bench::new();
@@ -117,7 +147,8 @@ fn a_cancelled_order_gives_back_when_the_owner_confirms() {
     bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
     bench.deliver("erp", Stream::Orders);
     bench.accept("north", Stream::Orders, vec![cancelled("1", &[("A", 2)])]);
-    assert_eq!(told(&mut bench, "A"), "5/3", "the ERP may be packing it");
+    // The ERP may be packing it, so it is not for sale; and the shop allocates it no longer.
+    assert_eq!(told(&mut bench, "A"), "3/3");
     bench.deliver("erp", Stream::Orders);
     assert_eq!(told(&mut bench, "A"), "5/5");
 }
@@ -194,6 +225,8 @@ fn a_complete_feed_zeroes_what_is_missing_under_the_guard() {
             stream: Stream::Stock,
             changes: vec![],
             read_at: bench.clock.now(),
+            read_until: bench.clock.now(),
+            as_of: None,
             reached: None,
         };
         while bench.engine.absence(unit.clone()).unwrap() {}
@@ -296,6 +329,8 @@ fn a_row_that_could_not_be_read_is_not_missing() {
         stream: Stream::Stock,
         changes: vec![],
         read_at: bench.clock.now(),
+        read_until: bench.clock.now(),
+        as_of: None,
         reached: None,
     };
     while bench.engine.absence(unit.clone()).unwrap() {}
@@ -303,4 +338,248 @@ fn a_row_that_could_not_be_read_is_not_missing() {
     assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 1);
     bench.accept("acme", Stream::Stock, vec![level("A", 4)]);
     assert!(bench.engine.quarantine(0, 9).unwrap().is_empty());
+}
+
+/// A unit of stock as a source gives it: read then, as old as `as_of` says.
+fn levels_of(bench: &Bench, connection: &str, changes: Vec<Change>, as_of: Option<i64>) -> Unit {
+    let now = bench.clock.now();
+    Unit {
+        connection: connection.into(),
+        stream: Stream::Stock,
+        changes,
+        read_at: now,
+        read_until: now,
+        as_of: as_of
+            .map(|secs| crate::clock::earlier(now, Duration::from_secs(secs.unsigned_abs()))),
+        reached: Some(Reached {
+            cursor: Cursor::watermark(now),
+            more: false,
+        }),
+    }
+}
+
+fn shipment_of_today(id: &str, order: &str, lines: &[(&str, i64)]) -> Change {
+    let mut change = shipment(id, order, lines, START.parse().unwrap());
+    if let crate::connector::Body::Present(Record::Shipment(shipment)) = &mut change.body {
+        shipment.shipped_at = crate::record::Presence::Absent;
+    }
+    change
+}
+
+/// Tryton tells the day on which goods left: a snapshot that was read earlier on that day still held
+/// them, so it ends no reservation.
+#[test]
+fn a_snapshot_read_before_the_goods_left_ends_no_reservation() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
+    bench.deliver("erp", Stream::Orders);
+    bench.tick(60);
+    let left = vec![shipment_of_today("S1", "R-north:1", &[("A", 2)])];
+    bench.accept("erp", Stream::Shipments, left);
+    assert_eq!(told(&mut bench, "A"), "5/3", "no snapshot knows yet");
+    bench.tick(60);
+    bench.accept("erp", Stream::Stock, vec![level("A", 3)]);
+    assert_eq!(told(&mut bench, "A"), "5/3");
+}
+
+/// What the first page told is as old as the first page, however late the last one was read.
+#[test]
+fn a_run_of_several_pages_knows_what_its_first_page_knew() {
+    let mut bench = Bench::new();
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
+    bench.deliver("erp", Stream::Orders);
+    let first = bench.clock.now();
+    bench.accept_at("erp", Stream::Stock, vec![level("A", 5)], first, true);
+    bench.tick(60);
+    let left = bench.clock.now();
+    bench.tick(60);
+    bench.accept("erp", Stream::Stock, vec![level("B", 5)]);
+    let parcel = shipment("S1", "R-north:1", &[("A", 2)], left);
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    assert_eq!(told(&mut bench, "A"), "5/3", "A was read before they left");
+}
+
+/// Reading an empty folder again and again does not make the last file any younger.
+#[test]
+fn an_old_file_does_not_become_fresh_by_being_looked_at() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    let file = levels_of(&bench, "acme", vec![level("A", 5)], Some(0));
+    bench.engine.accept(file.clone()).unwrap();
+    assert_eq!(told(&mut bench, "A"), "10/10");
+    bench.tick(7200);
+    let empty = Unit {
+        changes: Vec::new(),
+        ..file
+    };
+    bench.engine.accept(empty).unwrap();
+    bench.accept("erp", Stream::Stock, vec![level("A", 9)]);
+    assert_eq!(told(&mut bench, "A"), "10/10", "the file is two hours old");
+    let yesterday = levels_of(&bench, "acme", vec![level("A", 30)], Some(86_400));
+    bench.engine.accept(yesterday).unwrap();
+    assert_eq!(
+        told(&mut bench, "A"),
+        "10/10",
+        "a file of yesterday is no better"
+    );
+    let new = levels_of(&bench, "acme", vec![level("A", 6)], Some(60));
+    bench.engine.accept(new).unwrap();
+    assert_eq!(told(&mut bench, "A"), "15/15");
+}
+
+/// What was kept back while an owner was silent is told when it speaks again, though its number did not
+/// change; a restart in between changes nothing.
+#[test]
+fn an_owner_that_speaks_again_lets_numbers_rise() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    bench.accept("acme", Stream::Stock, vec![level("A", 5), level("B", 1)]);
+    told(&mut bench, "A");
+    bench.tick(7200);
+    bench.accept("erp", Stream::Stock, vec![level("A", 9)]);
+    assert_eq!(told(&mut bench, "A"), "10/10");
+    let mut bench = bench.crash();
+    bench.accept("acme", Stream::Stock, vec![level("A", 5), level("B", 1)]);
+    let mut after = None;
+    loop {
+        after = bench.engine.refresh(after).unwrap();
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(told(&mut bench, "A"), "14/14");
+}
+
+/// An owner falls silent and nothing else happens: the channel's floor holds all the same.
+#[test]
+fn a_floor_holds_as_soon_as_an_owner_is_silent() {
+    let mut rules = rules(Mode::Apply);
+    rules.publishes[0].rule.floor = Some(2.into());
+    let mut bench = Bench::with(rules);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    assert_eq!(told(&mut bench, "A"), "5/5");
+    bench.tick(7200);
+    assert_eq!(bench.engine.refresh(None).unwrap(), None);
+    assert_eq!(told(&mut bench, "A"), "2/5");
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    assert_eq!(bench.engine.refresh(None).unwrap(), None);
+    assert_eq!(told(&mut bench, "A"), "5/5");
+}
+
+/// The channel lowers its own number when it is told of a parcel. Until it has answered nobody knows
+/// whether it did: it is told less only, and so little that it is right in both cases.
+#[test]
+fn while_a_parcel_is_being_told_its_channel_is_only_told_less() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
+    bench.deliver("erp", Stream::Orders);
+    assert_eq!(told(&mut bench, "A"), "5/3");
+    let left = bench.clock.now();
+    let parcel = shipment("S1", "R-north:1", &[("A", 2)], left);
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    assert_eq!(bench.claim("north", Stream::Shipments).len(), 1);
+    // Killed before the answer: north has 5 on hand of which 2 are allocated, or 3.
+    let mut bench = bench.crash();
+    bench.accept("south", Stream::Orders, vec![order("2", &[("A", 1)])]);
+    assert_eq!(
+        told(&mut bench, "A"),
+        "2/3",
+        "4 would be too many if it has 3"
+    );
+    bench.accept("erp", Stream::Stock, vec![level("A", 9)]);
+    assert_eq!(told(&mut bench, "A"), "2/7", "more can wait");
+    bench.deliver("north", Stream::Shipments);
+    assert_eq!(told(&mut bench, "A"), "6/7", "two left, one is reserved");
+}
+
+/// The other way round: a parcel is not told while a number of its goods is on its way.
+#[test]
+fn a_parcel_waits_for_a_number_that_is_being_written() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
+    bench.deliver("erp", Stream::Orders);
+    told(&mut bench, "A");
+    bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
+    let writing = bench.claim("north", Stream::Stock);
+    assert_eq!(writing.len(), 1);
+    let parcel = shipment("S1", "R-north:1", &[("A", 2)], bench.clock.now());
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    assert!(bench.claim("north", Stream::Shipments).is_empty());
+    let results = writing.iter().map(|c| (c.clone(), there(c))).collect();
+    bench.settle("north", Stream::Stock, results);
+    assert_eq!(bench.claim("north", Stream::Shipments).len(), 1);
+}
+
+/// A number was on its way when the process died, and what is desired is back at what was told before:
+/// nobody knows which of the two the channel shows.
+#[test]
+fn a_number_that_was_on_its_way_at_a_crash_is_written_again() {
+    for change_after_crash in [false, true] {
+        let mut bench = Bench::new();
+        bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
+        assert_eq!(told(&mut bench, "A"), "4/4");
+        bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+        assert_eq!(bench.claim("south", Stream::Stock).len(), 1);
+        if change_after_crash {
+            bench = bench.crash();
+        }
+        bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+        let mut bench = bench.crash();
+        let claimed = bench.claim("south", Stream::Stock);
+        assert_eq!(claimed.len(), 1, "south may show 5");
+    }
+}
+
+/// An old reading of an order that is done does not reserve its goods again.
+#[test]
+fn goods_that_left_are_not_reserved_again() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
+    bench.deliver("erp", Stream::Orders);
+    let parcel = shipment("S1", "R-north:1", &[("A", 2)], bench.clock.now());
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    bench.tick(60);
+    bench.accept("erp", Stream::Stock, vec![level("A", 3)]);
+    bench.deliver("north", Stream::Shipments);
+    assert_eq!(told(&mut bench, "A"), "3/3");
+    let mut old = order_json("1", &[("A", 2)]);
+    old["note"] = json!("please ring twice");
+    let old = Change::present("1", Record::from_json(Stream::Orders, old).unwrap());
+    bench.accept("north", Stream::Orders, vec![old]);
+    assert_eq!(told(&mut bench, "A"), "3/3");
+}
+
+/// A file that is not believed stands on the desk until a better one comes.
+#[test]
+fn a_refused_file_stands_on_the_desk_until_a_better_one_comes() {
+    let mut bench = Bench::new();
+    let held = || Fault::reject("feed_held", "4 rows where the last good file had 40");
+    let stopped = |bench: &mut Bench| {
+        let stopped = bench
+            .engine
+            .stopped_reading("acme".into(), Stream::Stock, held());
+        stopped.unwrap();
+    };
+    stopped(&mut bench);
+    stopped(&mut bench);
+    let desk = bench.engine.quarantine(0, 9).unwrap();
+    assert_eq!((desk.len(), &*desk[0].row.fault.code), (1, "feed_held"));
+    bench.accept("acme", Stream::Stock, vec![]);
+    assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 1);
+    bench.accept("acme", Stream::Stock, vec![level("A", 5)]);
+    assert!(bench.engine.quarantine(0, 9).unwrap().is_empty());
+    stopped(&mut bench);
+    let number = bench.engine.quarantine(0, 9).unwrap()[0].number;
+    bench.engine.quarantine_retry(number).unwrap();
+    assert!(
+        bench
+            .engine
+            .hints("acme".into(), Stream::Stock, 9)
+            .unwrap()
+            .is_empty()
+    );
 }

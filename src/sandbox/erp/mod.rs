@@ -211,6 +211,8 @@ impl Erp {
                 why: Why::Opening,
             };
             audit.record(&options.name, fact);
+            let (sku, price) = (article.sku.clone(), article.price);
+            audit.record(&options.name, Fact::Priced { sku, price });
         }
         Self {
             options,
@@ -257,6 +259,9 @@ impl Erp {
         if let Some(item) = lock(&self.state).items.get_mut(sku) {
             item.price = price;
             item.changed_at = now;
+            let sku = sku.to_owned();
+            self.audit
+                .record(&self.options.name, Fact::Priced { sku, price });
         }
     }
 

@@ -69,6 +69,8 @@ impl Shop {
             },
         );
         let body = state.products.get(&sku).map_or(Value::Null, product_json);
+        self.audit
+            .record(&self.options.name, Fact::Priced { sku, price });
         Ok((201, body))
     }
 
@@ -94,6 +96,9 @@ impl Shop {
         }
         wanted.apply(product);
         product.updated_at = now;
+        let (sku, price) = (product.sku.clone(), product.price);
+        self.audit
+            .record(&self.options.name, Fact::Priced { sku, price });
         let (sku, created) = (product.sku.clone(), false);
         self.audit
             .record(&self.options.name, Fact::ItemTold { sku, created });
@@ -118,6 +123,9 @@ impl Shop {
             }
             product.price = row.price;
             product.updated_at = now;
+            let (sku, price) = (row.sku.clone(), row.price);
+            self.audit
+                .record(&self.options.name, Fact::Priced { sku, price });
             let sku = row.sku.clone();
             self.audit.record(
                 &self.options.name,

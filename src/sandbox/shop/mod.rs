@@ -37,6 +37,8 @@ pub struct ShopOptions {
     pub token_life: Duration,
     /// An order shows up in lists at most so long after its `placed_at` (story 2).
     pub visibility_lag: Duration,
+    /// It has all articles from the beginning, not only those that shops have at the start.
+    pub knows_all: bool,
     /// Where its random numbers come from.
     pub seed: u64,
 }
@@ -201,12 +203,17 @@ impl Shop {
         now: Timestamp,
     ) -> Self {
         let mut state = State::default();
-        for article in articles.iter().filter(|article| article.in_shops) {
+        let known = articles
+            .iter()
+            .filter(|article| options.knows_all || article.in_shops);
+        for article in known {
             state.add_product(article.sku.clone(), now, |product| {
                 product.title.clone_from(&article.title);
                 product.price = article.price;
                 product.tax_rate = article.tax_rate;
             });
+            let (sku, price) = (article.sku.clone(), article.price);
+            audit.record(&options.name, Fact::Priced { sku, price });
         }
         state.last_order = 1000;
         Self {

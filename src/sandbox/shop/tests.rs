@@ -25,6 +25,7 @@ impl Desk {
             idempotency,
             token_life: Duration::from_mins(1),
             visibility_lag,
+            knows_all: false,
             seed: 1,
         };
         let audit = AuditLog::new(Arc::new(ManualClock::at(now)));

@@ -47,6 +47,8 @@ pub(super) struct Books {
     supplier: BTreeMap<String, i64>,
     /// What a webstore takes for on hand, by webstore and SKU.
     on_hand: BTreeMap<(String, String), i64>,
+    /// By system and SKU.
+    prices: BTreeMap<(String, String), i64>,
 }
 
 fn by_sku(units: &[Units]) -> BTreeMap<String, i64> {
@@ -168,6 +170,10 @@ impl Books {
                 *self.warehouse.entry(sku.clone()).or_default() += by;
             }
             Fact::Dropped { levels, .. } => self.supplier = by_sku(levels),
+            Fact::Priced { sku, price } => {
+                self.prices
+                    .insert((entry.system.clone(), sku.clone()), *price);
+            }
             _ => {}
         }
     }
@@ -248,6 +254,23 @@ impl Books {
                         offered,
                     });
                 }
+            }
+        }
+    }
+
+    /// The ERP's prices and the webstores'.
+    pub(super) fn prices_into(&self, statement: &mut Statement) {
+        let wanted = self.prices.iter().filter(|((system, _), _)| system == ERP);
+        for ((_, sku), price) in wanted {
+            for shop in SHOPS {
+                statement.prices_compared += 1;
+                let there = self.prices.get(&(shop.to_owned(), sku.clone()));
+                let difference = match there {
+                    Some(there) if there == price => continue,
+                    Some(there) => format!("{sku}: {there} at {shop}, {price} in the ERP"),
+                    None => format!("{sku}: not at {shop}"),
+                };
+                statement.price_differences.push(difference);
             }
         }
     }

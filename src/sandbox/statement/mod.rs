@@ -7,6 +7,7 @@
 //! - **tracking**: each parcel that the clerk sent is known to the buyer's webstore, once.
 //! - **stock**: each webstore offers what the warehouse and the supplier's last file have, less what was
 //!   sold on any channel and has not left yet (and never less than nothing).
+//! - **prices**: if they are carried, each webstore has every item of the ERP at the ERP's price.
 //! - **oversold**: see [`oversell`] for what makes one avoidable.
 
 mod compute;
@@ -60,6 +61,8 @@ pub struct Terms {
     pub reach: Reach,
     /// How many pieces the publish rules hold back.
     pub buffer: i64,
+    /// Whether items and prices were to be carried.
+    pub carry_items: bool,
     /// What may go wrong at each system, for the allowance of each injected fault.
     pub plans: BTreeMap<String, FaultPlan>,
 }
@@ -116,6 +119,10 @@ pub struct Statement {
     pub stock_compared: usize,
     /// Those that differ.
     pub stock_differences: Vec<Difference>,
+    /// How many prices were compared: items times webstores, if prices are carried.
+    pub prices_compared: usize,
+    /// Items that a webstore lacks or sells at another price than the ERP's.
+    pub price_differences: Vec<String>,
     /// Pieces sold that were not there, and that a told channel would not have sold.
     pub oversold_avoidable: Vec<Oversold>,
     /// Pieces sold that were not there, before any channel could have been told.
@@ -148,6 +155,7 @@ impl Statement {
         orders
             && tracking
             && self.stock_differences.is_empty()
+            && self.price_differences.is_empty()
             && self.oversold_avoidable.is_empty()
     }
 
@@ -174,6 +182,7 @@ pub fn compute(world: &World) -> Statement {
     let terms = Terms {
         reach: options.reach,
         buffer: 0,
+        carry_items: options.carry_items,
         plans: options.faults.clone(),
     };
     of_log(&world.audit.entries(), world.audit.requests(), &terms)
@@ -190,6 +199,9 @@ pub fn of_log(entries: &[Entry], requests: BTreeMap<String, u64>, terms: &Terms)
     books.orders_into(&mut statement);
     books.tracking_into(&mut statement);
     books.stock_into(&mut statement, terms.buffer);
+    if terms.carry_items {
+        books.prices_into(&mut statement);
+    }
     compute::Books::rest_into(&mut statement, entries);
     oversell::judge_into(&mut statement, entries, terms);
     statement

@@ -32,6 +32,10 @@ fn write_all(out: &mut String, s: &Statement) -> std::fmt::Result {
     });
     finding(out, "stock differences", &differences.collect::<Vec<_>>())?;
     writeln!(out, "numbers compared         {:>6}", s.stock_compared)?;
+    if s.prices_compared > 0 {
+        finding(out, "price differences", &s.price_differences)?;
+        writeln!(out, "prices compared          {:>6}", s.prices_compared)?;
+    }
     oversold(out, "avoidable oversell", &s.oversold_avoidable)?;
     oversold(out, "unavoidable oversell", &s.oversold_unavoidable)?;
     writeln!(out)?;
@@ -68,15 +72,17 @@ fn orders(out: &mut String, s: &Statement) -> std::fmt::Result {
         s.placed_in_all(),
         channels.join(", ")
     )?;
-    writeln!(out, "orders in the ERP        {:>6}", s.in_erp)?;
-    if s.called_off > 0 {
-        let (all, in_time) = (s.called_off, s.called_off_in_time);
-        let booked = all - in_time;
-        writeln!(
-            out,
-            "called off by buyers     {all:>6}   {in_time} before they were booked, {booked} after"
-        )?;
-    }
+    let in_time = s.called_off_in_time;
+    writeln!(
+        out,
+        "orders in the ERP        {:>6}   and {in_time} called off before they were booked",
+        s.in_erp
+    )?;
+    let (all, after) = (s.called_off, s.called_off - in_time);
+    writeln!(
+        out,
+        "called off by buyers     {all:>6}   {after} after they were booked"
+    )?;
     finding(out, "lost", &s.lost)?;
     let doubled = s
         .doubled

@@ -366,3 +366,24 @@ fn goods_sent_in_vain_are_gone() {
         "2026-11-22T10:01:00Z".parse::<Timestamp>().unwrap()
     );
 }
+
+#[test]
+fn an_item_that_did_not_arrive_is_found_where_items_are_carried() {
+    let pen = Pen::new();
+    let price = |system: &str, price| {
+        let sku = "0017".to_owned();
+        pen.log.record(system, Fact::Priced { sku, price });
+    };
+    price("erp", 500);
+    price("erp", 450);
+    price("north", 500);
+    assert!(pen.statement().holds());
+    let terms = Terms {
+        carry_items: true,
+        ..Terms::default()
+    };
+    let statement = of_log(&pen.log.entries(), pen.log.requests(), &terms);
+    let expected = ["0017: 500 at north, 450 in the ERP", "0017: not at south"];
+    assert_eq!(statement.price_differences, expected);
+    assert!(!statement.holds());
+}

@@ -1,0 +1,195 @@
+"""The daemon under test: its configuration, and starting, killing, stopping and asking it.
+
+    config = write_config(folder, 9465, vendure("north"), tryton(), orders_route("north"))
+    daemon = Daemon(program, config, folder / "daemon.log")
+    daemon.start(); daemon.kill(); daemon.start(); daemon.ask("queue"); daemon.stop()
+"""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+from setup import settings
+
+STOP_SECS = 30
+ASK_SECS = 30
+ATTACH_SECS = 10
+
+
+class Daemon:
+    """One process at a time. Every method may be called from any thread."""
+
+    def __init__(self, program, config, log):
+        self._program, self._config, self._log = str(program), str(config), log
+        self._process, self._lock = None, threading.RLock()
+
+    def configure(self, config):
+        """The next start reads this file."""
+        self._config = str(config)
+
+    def start(self):
+        with self._lock, open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                [self._program, "run", "--config", self._config],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def runs(self):
+        with self._lock:
+            return self._process is not None and self._process.poll() is None
+
+    def kill(self):
+        """SIGKILL, as the kernel would when memory ends; answers whether it still ran."""
+        with self._lock:
+            ran = self.runs()
+            if self._process:
+                self._process.kill()
+                self._process.wait(timeout=STOP_SECS)
+            return ran
+
+    def stop(self):
+        """SIGTERM; answers the exit code, or None when it had to be killed."""
+        with self._lock:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                return self._process.wait(timeout=STOP_SECS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                return None
+
+    def died_within(self, seconds):
+        """Waits for a death that somebody else has arranged."""
+        try:
+            self._process.wait(timeout=seconds)
+            return True
+        except subprocess.TimeoutExpired:
+            return False
+
+    def ask(self, *command):
+        """The answer of `crossdock COMMAND --json`; a daemon that does not run is not needed."""
+        done = subprocess.run(
+            [self._program, *command, "--json", "--config", self._config],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=ASK_SECS,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"crossdock {' '.join(command)}: {done.stderr.decode()}")
+        return json.loads(done.stdout)
+
+    def kill_in_next(self, calls):
+        """Lets the kernel kill the daemon when it enters the next of these system calls, which is
+        then not carried out. Returns once that is armed; answers None where it cannot be done.
+        """
+        command = ["strace", "-f", "-p", str(self._process.pid), "-o", os.devnull]
+        command += ["-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when=1"]
+        try:
+            tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        except FileNotFoundError:
+            return None
+        said = tracer.stderr.readline().decode()  # it speaks when it has attached, or cannot
+        if "attached" in said:
+            return tracer
+        end(tracer)
+        return None
+
+
+def end(process):
+    process.kill()
+    process.wait(timeout=STOP_SECS)
+
+
+def why_not_traced():
+    """Why no daemon of this machine can be killed inside a system call; empty when it can."""
+    if not shutil.which("strace"):
+        return "strace is not installed"
+    sleeper = subprocess.Popen(["sleep", str(ATTACH_SECS)])
+    try:
+        found = subprocess.run(
+            ["timeout", "1", "strace", "-p", str(sleeper.pid), "-o", os.devnull],
+            capture_output=True,
+            timeout=ATTACH_SECS,
+            check=False,
+        ).stderr.decode()
+    finally:
+        end(sleeper)
+    return "" if "attached" in found else f"strace may not trace here: {found.strip()}"
+
+
+class Killer(threading.Thread):
+    """Kills the daemon `times` times at random moments and starts it again at once."""
+
+    def __init__(self, daemon, seed, times):
+        super().__init__(daemon=True)
+        self._daemon, self._dice, self._left = daemon, random.Random(seed), times
+        self.kills, self.found_dead = 0, 0
+
+    def run(self):
+        while self._left:
+            time.sleep(self._dice.uniform(0.2, 5))
+            self.found_dead += not self._daemon.kill()
+            self._daemon.start()
+            self.kills, self._left = self.kills + 1, self._left - 1
+
+
+# --- configuration -------------------------------------------------------------------------------
+
+
+def write_config(folder, listen, *parts, name="crossdock.toml"):
+    """A configuration of these parts, whose state is in `folder`; answers the file."""
+    head = f'version = 1\n\n[store]\npath = "{folder}/state"\n\n[server]\nlisten = "{settings.HOST}:{listen}"\n'
+    path = folder / name
+    path.write_text("\n".join((head, *parts)))
+    return path
+
+
+def vendure(name, url="", more=""):
+    """A connection to a webstore; `more` is further TOML of its table."""
+    return _connection(
+        name, "vendure", more, url=url or settings.vendure_url(name), **_login("username", settings.VENDURE_LOGIN)
+    )
+
+
+def tryton(name="erp", url="", more=""):
+    """A connection to the ERP, which has a web shop for each webstore."""
+    shops = {shop: shop for shop in settings.VENDURE_PORTS}
+    return _connection(
+        name,
+        "tryton",
+        more,
+        url=url or settings.tryton_url(),
+        database=settings.TRYTON_DATABASE,
+        web_shops=shops,
+        **_login("user", settings.TRYTON_LOGIN),
+    )
+
+
+def orders_route(shop, erp="erp"):
+    return (
+        f'[route.{shop}_orders]\nfrom = "{shop}.orders"\nto = "{erp}.orders"\n'
+        'mode = "apply"\nstart_from = "2020-01-01T00:00:00Z"\n'
+    )
+
+
+def _login(user, login):
+    return {user: login[0], "password": login[1]}
+
+
+def _connection(name, connector, more, **values):
+    # JSON strings and keys are TOML too; only `:` becomes ` =`.
+    return f'[connection.{name}]\nconnector = "{connector}"\nsettings = {_inline(values)}\n{more}\n'
+
+
+def _inline(value):
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_inline(item)}" for key, item in value.items()) + " }"
+    return json.dumps(value)

@@ -1,0 +1,165 @@
+"""A reverse proxy on loopback before one peer. It kills the daemon at a chosen call.
+
+    gate = Gate(9301, settings.tryton_url())        # the daemon is configured with gate.url
+    kill = gate.kill_at("sale.sale.create", UNANSWERED, daemon)
+    if kill.wait(60):                               # dead now; what is in its store can be asked
+        daemon.start()
+
+A call is recognised by a piece of its text (path and body), or by a function of that text. Until
+`kill_at` names one, everything passes; a peer that is away looks like a connection that was cut.
+"""
+
+import http.client
+import http.server
+import threading
+import time
+import urllib.parse
+
+BEFORE = "before it is sent on"
+UNANSWERED = "done there, answer not passed on"
+AFTER = "answer passed on, at the next call"
+FLUSH = "answer passed on, inside the fsync of the commit that follows"
+WRITE = "answer passed on, inside the first write of the commit that follows"
+
+TRACED = {FLUSH: "fsync,fdatasync", WRITE: "pwrite64"}
+TIMEOUT = 200  # more than the daemon waits
+DEATH_SECS = 20
+NOT_PASSED_ON = ("connection", "content-length", "keep-alive", "transfer-encoding")
+
+
+class Kill:
+    """One planned death: at the first call that matches, or not yet."""
+
+    def __init__(self, match, when, daemon):
+        self.match = match if callable(match) else lambda text: match in text
+        self.when, self.daemon = when, daemon
+        self._done, self.problem = threading.Event(), ""
+
+    def wait(self, seconds):
+        """Whether the daemon died as planned in this time. `problem` says what else happened."""
+        return self._done.wait(seconds) and not self.problem
+
+    def finish(self, problem=""):
+        self.problem = problem
+        self._done.set()
+
+
+class Gate:
+    """Listens on `port` from the beginning until `close`; `log` is a file for every call."""
+
+    def __init__(self, port, upstream, log=None):
+        self._upstream = urllib.parse.urlsplit(upstream)
+        self._log, self._lock = log, threading.Lock()
+        self._kills, self._next = [], None
+        self.url = f"http://127.0.0.1:{port}"
+        handler = type("Handler", (_Handler,), {"gate": self})
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def kill_at(self, match, when, daemon):
+        """Arms a death of the daemon at the first call that matches; several may be armed."""
+        kill = Kill(match, when, daemon)
+        with self._lock:
+            self._kills.append(kill)
+        return kill
+
+    def disarm(self):
+        """Forgets what has not happened."""
+        with self._lock:
+            self._kills, self._next = [], None
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+    def take(self, text):
+        """(the armed death that this call sets off, once; its moment)."""
+        with self._lock:
+            if self._next:
+                found, when, self._next = self._next, BEFORE, None
+            else:
+                found = next((kill for kill in self._kills if kill.match(text)), None)
+                when = found and found.when
+            if found in self._kills:
+                self._kills.remove(found)
+        self._note(text, when)
+        return found, when
+
+    def arm_next(self, kill):
+        """Whatever is called next, the daemon dies before it is sent on."""
+        with self._lock:
+            self._next = kill
+
+    def ask_upstream(self, method, path, body, headers):
+        """(status, headers, body) of the peer; OSError or HTTPException when it is away."""
+        connection = http.client.HTTPConnection(self._upstream.netloc, timeout=TIMEOUT)
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            connection.close()
+
+    def _note(self, text, when):
+        if self._log:
+            with self._lock, open(self._log, "a") as log:
+                ended = f"   KILL: {when}" if when else ""
+                log.write(f"{time.time():.3f} {text[:160]}{ended}\n")
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    gate = None
+
+    def do_POST(self):
+        try:
+            self._pass_through()
+        except (OSError, http.client.HTTPException):
+            self.close_connection = True  # the daemon or the peer has gone
+
+    do_GET = do_POST
+
+    def _pass_through(self):
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        kill, when = self.gate.take(f"{self.path} {body.decode(errors='replace')}")
+        if when == BEFORE:
+            return self._die(kill)
+        headers = {
+            name: value for name, value in self.headers.items() if name.lower() not in NOT_PASSED_ON
+        }
+        answer = self.gate.ask_upstream(self.command, self.path, body, headers)
+        if when == UNANSWERED:
+            return self._die(kill)
+        if when == AFTER:
+            self.gate.arm_next(kill)
+        elif when:
+            return self._die_in_commit(kill, answer)
+        self._answer(*answer)
+
+    def _answer(self, status, headers, body):
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in NOT_PASSED_ON:
+                self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _die(self, kill):
+        self.close_connection = True
+        kill.finish("" if kill.daemon.kill() else "it was dead already")
+
+    def _die_in_commit(self, kill, answer):
+        tracer = kill.daemon.kill_in_next(TRACED[kill.when])
+        if not tracer:
+            kill.finish("strace could not attach")
+            return self._answer(*answer)
+        self._answer(*answer)
+        died = kill.daemon.died_within(DEATH_SECS)
+        tracer.kill()
+        tracer.wait()
+        kill.finish("" if died else "nothing was committed")
+
+    def log_message(self, *_arguments):
+        """Calls are in the gate's own log."""
