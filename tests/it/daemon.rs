@@ -50,6 +50,8 @@ impl Place {
         let mut options = WorldOptions::new(folder.path().join("acme"));
         change(&mut options);
         let world = World::start(&clock, options).await.unwrap();
+        // The password that the configuration names.
+        world.write_config(folder.path()).unwrap();
         Self { world, folder }
     }
 

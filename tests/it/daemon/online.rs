@@ -61,15 +61,13 @@ async fn every_system_is_asked_and_nothing_moves() {
 async fn what_does_not_answer_as_needed_is_told() {
     let place = Place::new(None).await;
     let config = place.config();
-    let output = check(
-        &place,
-        &config.replacen("\"practice\"", "\"wrong\"", 1),
-        &[],
-    );
+    std::fs::write(place.folder.path().join("wrong-password"), "hunter2").unwrap();
+    let wrong = config.replacen("practice-password", "wrong-password", 1);
+    let output = check(&place, &wrong, &[]);
     let told = text(&output);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("FAILED   login"), "{told}");
-    assert!(!told.contains("wrong\""), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
 
     let url = place.world.url("erp").unwrap();
     let output = check(&place, &config.replacen(url, "http://127.0.0.1:1", 1), &[]);
