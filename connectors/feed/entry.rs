@@ -58,6 +58,7 @@ impl Feed {
                 "many files wait; is each of the feed's streams on a route?"
             );
         }
+        let mut shelved = false;
         for name in spooled {
             let is_done = |stream| {
                 state
@@ -68,7 +69,11 @@ impl Feed {
             if name.hash.is_some() && self.settings.streams.iter().all(is_done) {
                 self.settings.folder.shelve(&name, Shelf::Archive)?;
                 state.forget(&key(&name));
+                shelved = true;
             }
+        }
+        if shelved {
+            self.settings.folder.prune(self.settings.keep_files)?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@
 //! - *judge*: one reading of all rows (a second one if articles repeat) for what is bad, and whether the
 //!   file as a whole may be believed when compared with the last good one. Until then nothing was
 //!   handed over; when it may not, nothing is, and the old stock stays.
-//! - *hand over*: pages of at most 500 changes. The position is a line of a file that never changes.
+//! - *hand over*: pages of at most 4000 changes. The position is a line of a file that never changes.
 //! - *archive*: when the next `pull` brings a cursor that covers the file, which proves that the engine has
 //!   accepted it durably.
 //!

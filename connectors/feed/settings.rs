@@ -94,6 +94,9 @@ pub(super) struct Raw {
     /// The largest file.
     #[serde(default = "default_max_bytes")]
     max_bytes: u64,
+    /// How many files `archive/` and `reply/` keep each; the oldest go first.
+    #[serde(default = "default_keep_files")]
+    keep_files: usize,
     /// When a whole file is held back.
     #[serde(default)]
     guard: GuardLimits,
@@ -225,6 +228,10 @@ fn default_zone() -> String {
 fn default_age() -> u64 {
     3600
 }
+fn default_keep_files() -> usize {
+    1000
+}
+
 fn default_max_bytes() -> u64 {
     1 << 30
 }
@@ -252,6 +259,8 @@ pub(super) struct Settings {
     pub(super) time_zone: TimeZone,
     pub(super) snapshot_age: Duration,
     pub(super) max_bytes: u64,
+    /// How many files `archive/` and `reply/` keep each.
+    pub(super) keep_files: usize,
     pub(super) guard: GuardLimits,
     /// What a file may be at most, whatever is configured here.
     pub(super) files: FileLimits,
@@ -315,6 +324,7 @@ impl Reader {
             snapshot_age: Duration::from_secs(raw.snapshot_age_secs),
             max_bytes: raw.max_bytes,
             files: FileLimits::default(),
+            keep_files: raw.keep_files,
         };
         self.findings.into_result(settings)
     }

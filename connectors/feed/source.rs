@@ -23,8 +23,8 @@ use crate::id::RemoteId;
 use crate::record::Stream;
 use crate::transport::dir::{Arrivals, SpoolName, Stat};
 
-/// Changes on one page.
-const PAGE_CHANGES: usize = 500;
+/// Changes on one page: about what the engine accepts in one commit.
+const PAGE_CHANGES: usize = 4000;
 /// Rows that are read for one page, should few of them say anything.
 const PAGE_ROWS: usize = 20_000;
 

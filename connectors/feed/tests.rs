@@ -593,3 +593,36 @@ fn wrong_settings_are_all_reported() {
     );
     assert!(findings("path = \"/x\"\nkind = \"full\"\ncolums = {}\n").contains("colums"));
 }
+
+/// A folder that is looked at again and again does not make its last file any younger; a file that is
+/// still to come is no news either.
+#[tokio::test]
+async fn a_file_stays_as_old_as_it_is() {
+    let mut bench = Bench::new(STOCK);
+    let idle = bench.pull(Stream::Stock).await.unwrap();
+    assert_eq!(idle.as_of, Some(crate::clock::Timestamp::UNIX_EPOCH));
+    bench.put("stock.csv", list(30, 0));
+    let page = bench.pull(Stream::Stock).await.unwrap();
+    let made = crate::clock::Timestamp::from_second(bench.written.cast_signed()).unwrap();
+    assert_eq!(page.as_of, Some(made));
+    for _ in 0..3 {
+        bench.restart();
+        assert_eq!(bench.pull(Stream::Stock).await.unwrap().as_of, Some(made));
+    }
+}
+
+#[tokio::test]
+async fn the_archive_and_the_answers_keep_the_newest() {
+    let mut bench = Bench::new(&format!("keep_files = 2\n{STOCK}"));
+    for n in 30..34 {
+        bench.stock(list(n, 0)).await.unwrap();
+        bench.run(Stream::Stock).await.unwrap();
+    }
+    let archive = bench.names("archive");
+    assert_eq!(archive.len(), 2, "{archive:?}");
+    assert!(
+        archive[0] < archive[1] && archive[1].starts_with("20231114T22"),
+        "{archive:?}"
+    );
+    assert_eq!(bench.names("reply").len(), 2);
+}

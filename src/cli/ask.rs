@@ -42,10 +42,14 @@ pub(super) fn ask(
         }
         None => match tokio.block_on(ask_store(&plan, request)) {
             Ok(answer) => answer,
-            Err(message) => {
-                writeln!(shell.err, "crossdock: {message}")?;
-                return Ok(Exit::Store);
-            }
+            // A daemon that was just being started has it by now.
+            Err(message) => match tokio.block_on(admin::ask(&socket, request)) {
+                Some(answer) => answer,
+                None => {
+                    writeln!(shell.err, "crossdock: {message}")?;
+                    return Ok(Exit::Store);
+                }
+            },
         },
     };
     match answer {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::ask::ask;
 use super::show::{json, rows, table, text};
-use super::{Exit, Global, Shell};
+use super::{Exit, Global, Shell, explain};
 use crate::id::ConnectionName;
 use crate::record::Stream;
 use crate::server::admin::Request;
@@ -91,6 +91,18 @@ enum ExplainCommand {
         /// Which
         name: String,
     },
+    /// The life of an item: its SKU, our id, or CONNECTION:ID
+    Item {
+        /// Which
+        name: String,
+    },
+    /// Why a channel is told its price of a SKU
+    Price {
+        /// Which SKU
+        sku: String,
+        /// Only this channel
+        connection: Option<String>,
+    },
     /// Why a channel is told its number of a SKU
     Stock {
         /// Which SKU
@@ -141,6 +153,12 @@ pub(super) fn status(_: &Status, global: &Global, shell: &mut Shell<'_>) -> io::
         )?;
         let differences = rows(&value["differences"], &["sink", "stream", "count"]);
         table(shell, &["to", "stream", "not told yet"], differences)?;
+        let waiting = rows(&value["waiting"], &["sink", "stream", "count", "oldest"]);
+        table(
+            shell,
+            &["to", "stream", "wait for items or orders", "since"],
+            waiting,
+        )?;
         table(
             shell,
             &[
@@ -413,6 +431,11 @@ pub(super) fn explain(
     let request = match &command.command {
         ExplainCommand::Order { name } => life(Stream::Orders, name),
         ExplainCommand::Shipment { name } => life(Stream::Shipments, name),
+        ExplainCommand::Item { name } => life(Stream::Items, name),
+        ExplainCommand::Price { sku, connection } => Request::ExplainPrice {
+            sku: sku.clone(),
+            connection: connection.as_deref().map(ConnectionName::from),
+        },
         ExplainCommand::Stock { sku, connection } => Request::ExplainStock {
             sku: sku.clone(),
             connection: connection.as_deref().map(ConnectionName::from),
@@ -421,6 +444,7 @@ pub(super) fn explain(
     ask(&request, global, shell, |value, shell| match &request {
         _ if global.json => json(value, shell),
         Request::ExplainStock { .. } => stock(value, shell),
+        Request::ExplainPrice { .. } => explain::price(value, shell),
         _ => lives(value, shell),
     })
 }
@@ -497,8 +521,13 @@ fn stock(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
         )?;
         writeln!(
             shell.out,
-            "    {:>8}  by the publish rule",
-            text(&derivation["published"])
+            "    {:>8}  {}",
+            text(&derivation["published"]),
+            if derivation["withdrawn"] == true {
+                "because it is off sale at its owner"
+            } else {
+                "by the publish rule"
+            }
         )?;
         writeln!(
             shell.out,
@@ -517,15 +546,7 @@ fn stock(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
             text(&told[0]),
             text(&told[1])
         )?;
-        for entry in reason["entries"].as_array().into_iter().flatten() {
-            let (before, after) = (text(&entry[1]["before"]), text(&entry[1]["after"]));
-            writeln!(
-                shell.out,
-                "  {}  {before} -> {after}: {}",
-                text(&entry[0]),
-                text(&entry[1]["detail"])
-            )?;
-        }
+        explain::history(reason, shell)?;
     }
     Ok(Exit::Ok)
 }

@@ -9,6 +9,8 @@ mod config;
 mod connector;
 mod demo;
 mod desk;
+mod explain;
+mod feed;
 mod log;
 mod run;
 mod show;
@@ -127,6 +129,8 @@ enum Command {
     Explain(desk::Explain),
     Connection(desk::Connection),
     Connector(connector::Connector),
+    Feed(feed::Feed),
+    Release(feed::Release),
     Config(config::Config),
     Store(store::Store),
 }
@@ -172,6 +176,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Command::Explain(command) => desk::explain(command, &cli.global, shell),
         Command::Connection(command) => desk::connection(command, &cli.global, shell),
         Command::Connector(command) => connector::run(command, &cli.global, shell),
+        Command::Feed(command) => feed::feed(command, shell),
+        Command::Release(command) => feed::release(command, &cli.global, shell),
         Command::Config(command) => config::run(command, &cli.global, shell),
         Command::Store(command) => store::run(command, &cli.global, shell),
     };

@@ -218,13 +218,13 @@ pub struct LimitSettings {
 }
 
 /// How one stream is read. What is absent is as the connector says.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StreamSettings {
-    /// The time between two reads.
+    /// The time between two reads; may be below 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 604_800))]
-    pub poll_secs: Option<u64>,
+    #[schemars(range(min = 0.05, max = 604_800.0))]
+    pub poll_secs: Option<f64>,
     /// How far back each read looks again; at least the settle lag.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 2_592_000))]

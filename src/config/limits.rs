@@ -20,7 +20,7 @@ pub struct Limits {
     pub page_max_changes: usize,
     /// The most changes that are accepted in one commit; a decrease of stock passes between two. Of
     /// things that are a row each (orders, items, …) at most 64.
-    #[schemars(range(min = 1, max = 500))]
+    #[schemars(range(min = 1, max = 4000))]
     pub accept_max_changes: usize,
     /// The most rows that are written in one commit.
     #[schemars(range(min = 50, max = 10_000))]
@@ -86,7 +86,7 @@ impl Default for Limits {
             record_max_bytes: 1 << 20,
             raw_max_bytes: 256 << 10,
             page_max_changes: 10_000,
-            accept_max_changes: 500,
+            accept_max_changes: 4000,
             commit_max_rows: 500,
             intake_max_pages: 32,
             outbox_max_events: 1_000_000,

@@ -47,6 +47,9 @@ pub struct Delivery {
     pub origin: String,
     /// The id over there, when it is linked.
     pub target: Option<RemoteId>,
+    /// The id over there of the group it belongs to (the product of a variant), when one of its
+    /// siblings was confirmed with it.
+    pub group: Option<RemoteId>,
     /// What earlier attempts captured.
     pub captured: Captured,
     /// How often it was tried before.
@@ -71,6 +74,9 @@ pub struct Confirmation {
     /// The number that people use over there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<String>,
+    /// The id over there of the group it belongs to: the product of a variant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<RemoteId>,
     /// What is stored over there, where the sink tells (the remote may normalise what we wrote).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Fingerprint>,

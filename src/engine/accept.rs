@@ -12,7 +12,7 @@ use super::tables::{
     BY_KEY, CHECKPOINT, Checkpoint, ENTITY, EXPIRY, HINT, Nothing, PAYLOAD_NOTE, PayloadNote,
     Subject,
 };
-use super::{EngineError, items, orders, shipments, snapshots};
+use super::{EngineError, items, orders, prices, shipments, snapshots};
 use crate::clock::later;
 use crate::connector::{Body, Change, Cursor};
 use crate::fault::Fault;
@@ -89,19 +89,20 @@ pub(super) fn accept(stage: &mut Stage<'_, '_>, unit: &Unit) -> Result<Accepted,
         // What comes now was believed: it takes the place of what was not.
         stage.resolve_quarantine(&stream_thing(&unit.connection, unit.stream), STOPPED)?;
     }
-    if unit.stream == Stream::Stock {
-        snapshots::accept(stage, unit, &mut accepted)?;
-    } else {
-        for change in &unit.changes {
-            accept_thing(stage, unit, change, &mut accepted)?;
+    match unit.stream {
+        Stream::Stock => snapshots::accept(stage, unit, &mut accepted)?,
+        Stream::Prices => prices::accept(stage, unit, &mut accepted)?,
+        _ => {
+            for change in &unit.changes {
+                accept_thing(stage, unit, change, &mut accepted)?;
+            }
         }
     }
     if let Some(reached) = &unit.reached {
         move_checkpoint(stage, unit, reached)?;
         if !reached.more {
-            stage
-                .updates
-                .push(Update::RunOver((unit.connection.clone(), unit.stream)));
+            let stream = (unit.connection.clone(), unit.stream);
+            stage.updates.push(Update::RunOver(stream, stage.now));
         }
     }
     Ok(accepted)
@@ -213,6 +214,7 @@ fn accept_thing(
     let fingerprint = record.map(Record::fingerprint);
     let sighting = Sighting {
         connection: &unit.connection,
+        owner: stage.rules.owner_of(unit.stream),
         fingerprint,
         version: &change.version,
     };
@@ -227,9 +229,18 @@ fn accept_thing(
     if matches!(verdict, Verdict::Duplicate | Verdict::Stale) {
         return Ok(());
     }
+    if verdict == Verdict::Conflict {
+        show_difference(stage, unit, change, known.as_ref())?;
+    }
     let first = known.is_none();
+    if first && (verdict == Verdict::Conflict || record.is_none()) {
+        return Ok(()); // nobody's news, or gone before it was known
+    }
     let mut entity = known.unwrap_or_else(|| new_entity(stage, unit, change, record));
     see(stage, unit, change, &mut entity, fingerprint);
+    if let (Verdict::News { .. }, None) = (verdict, record) {
+        items::gone(stage, unit, &mut entity, accepted)?;
+    }
     if let (Verdict::News { .. }, Some(record)) = (verdict, record) {
         keep_payload(stage, unit, change)?;
         stage.resolve_quarantine(
@@ -244,6 +255,41 @@ fn accept_thing(
         route(stage, unit, &mut entity, record, first, accepted)?;
     }
     Ok(ENTITY.put(stage.txn, &entity.id.clone(), &entity)?)
+}
+
+/// A change by somebody who does not own it is counted and shown, never carried.
+fn show_difference(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    change: &Change,
+    known: Option<&Entity>,
+) -> Result<(), EngineError> {
+    let rules = stage.rules;
+    let owner = rules
+        .owner_of(unit.stream)
+        .or(known.map(|entity| &entity.origin));
+    let owner = owner.map_or("", ConnectionName::as_str);
+    let thing = match known {
+        Some(entity) => entity.id.to_string(),
+        None => remote_thing(&unit.connection, unit.stream, &change.id),
+    };
+    let what = if matches!(change.body, Body::Absent) {
+        "is gone"
+    } else if known.is_some() {
+        "was changed"
+    } else {
+        "is new"
+    };
+    let detail = format!(
+        "{what} on {}, but {owner} owns {}",
+        unit.connection, unit.stream
+    );
+    stage.note(&thing, "differs", detail, Some(&unit.connection))?;
+    for route in rules.router.from(&unit.connection, unit.stream) {
+        stage.count(&route.name, |counts| counts.routed += 1)?;
+        stage.filtered(&route.name, "not_the_owner", &thing)?;
+    }
+    Ok(())
 }
 
 fn new_entity(
@@ -319,7 +365,7 @@ fn route(
     );
     stage.note(&entity.id.to_string(), what, detail, Some(&unit.connection))?;
     match record {
-        Record::Order(order) => orders::accept(stage, unit, entity, order, accepted),
+        Record::Order(order) => orders::accept(stage, unit, entity, (record, order), accepted),
         Record::Shipment(shipment) => shipments::accept(stage, unit, entity, shipment, accepted),
         record if unit.stream.nature() == Nature::Event => {
             orders::accept_other(stage, unit, entity, record, accepted)

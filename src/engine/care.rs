@@ -5,9 +5,8 @@ use serde::Serialize;
 
 use super::EngineError;
 use super::stage::Stage;
-use super::tables::{EVENT, JOURNAL};
+use super::tables::JOURNAL;
 use crate::clock::earlier;
-use crate::outbox::State;
 
 /// How much waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -28,23 +27,6 @@ pub(super) fn pressure(stage: &Stage<'_, '_>) -> Pressure {
         events: stage.index.queue.len(),
         quarantined: stage.index.quarantine_len(),
     }
-}
-
-/// How many deliveries have waited for a link since before `since`.
-pub(super) fn waiting_since(
-    stage: &Stage<'_, '_>,
-    since: Timestamp,
-    limit: usize,
-) -> Result<usize, EngineError> {
-    let mut count = 0;
-    for seq in stage.index.queue.all_waiting().take(limit) {
-        let row = EVENT.get(stage.txn, &seq)?;
-        let waits = row.is_some_and(
-            |row| matches!(row.state, State::Waiting { since: began, .. } if began < since),
-        );
-        count += usize::from(waits);
-    }
-    Ok(count)
 }
 
 /// Looks at the next `limit` rows of the journal and removes those whose time is over. The journal stands

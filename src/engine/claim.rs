@@ -2,19 +2,26 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::EngineError;
-use super::cells::{self, Cell, Target};
-use super::index::Update;
+use super::cell::{self, Cell, Figure, Target};
+use super::index::{Update, unread_items};
 use super::stage::Stage;
-use super::tables::{ATTEMPT, ENTITY, EVENT, META};
+use super::tables::{ATTEMPT, BY_KEY, CHECKPOINT, ENTITY, EVENT, GROUP, GroupAt, META};
+use super::{items, pools, prices};
 use crate::connector::{Captured, Delivery, Operation, StockBasis, Token};
-use crate::id::{ConnectionName, DeliveryId, Key};
+use crate::id::{ConnectionName, DeliveryId, EntityId, Key};
 use crate::outbox::{OutboxRow, State};
 use crate::record::{Lane, Record, Sku, StockLevel, Stream};
-use crate::store::blocks::Blocks;
+use crate::router::Mode;
+
+/// How many cells that wait for their items one claim puts aside at most.
+const ASIDE: usize = 1000;
+/// How many items of one SKU are looked at.
+const ITEMS_OF_A_SKU: usize = 10;
 
 /// What is to be done with a claimed delivery.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +30,8 @@ pub enum Action {
     Send,
     /// Look whether an earlier try left something there; send it only if not.
     FindFirst,
+    /// Look whether it is there; if not, nothing is to be done.
+    FindOnly,
     /// Ask after its submission.
     Check(Token),
 }
@@ -65,7 +74,7 @@ pub(super) fn claim(
         }
     }
     let left = limit.saturating_sub(claimed.len());
-    if target.1 == Stream::Stock && left > 0 {
+    if matches!(target.1, Stream::Stock | Stream::Prices) && left > 0 {
         claim_cells(stage, target, left, &mut claimed)?;
     }
     Ok(claimed)
@@ -93,17 +102,26 @@ fn claim_event(
     }
     let action = match &row.state {
         State::Submitted { token, .. } => Action::Check(token.clone()),
+        _ if items::is_withdrawn_create(&row) => Action::FindOnly,
         State::InFlight { .. } | State::Uncertain { .. } => Action::FindFirst,
         _ if row.operation == Operation::Create && may_exist(stage, &row) => Action::FindFirst,
         _ => Action::Send,
     };
-    let Ok(record) = Record::from_json(row.stream, row.record.clone()) else {
+    let Ok(record) = Record::read(row.stream, &row.record) else {
         return Ok(None); // checked when it was queued or edited; a defect shows as an idle row
     };
     if !matches!(action, Action::Check(_)) {
         row.state = State::InFlight { since: stage.now };
     }
-    let entity = ENTITY.get(stage.txn, &row.entity)?;
+    // A create that was never tried is not linked yet: its thing need not be read.
+    let entity = match (row.operation, row.attempts) {
+        (Operation::Create, 0) => None,
+        _ => ENTITY.get(stage.txn, &row.entity)?,
+    };
+    let group = match &row.group {
+        Some(group) => GROUP.get(stage.txn, &(row.sink.clone(), group.clone()))?,
+        None => None,
+    };
     let delivery = Delivery {
         id: row.id.clone(),
         stream: row.stream,
@@ -113,6 +131,7 @@ fn claim_event(
         reference: row.reference.clone(),
         origin: row.origin.to_string(),
         target: entity.and_then(|entity| entity.remote_id(&row.sink).cloned()),
+        group: group.map(|GroupAt(id)| id),
         captured: row.captured.clone(),
         attempts: row.attempts,
     };
@@ -149,14 +168,25 @@ fn is_being_counted(stage: &Stage<'_, '_>, row: &OutboxRow) -> bool {
     shipment.lines.iter().any(|line| being_written(&line.sku))
 }
 
-/// The number to send now. While nobody knows whether the channel was told of a shipment, it may have
+/// What shipments that this channel may or may not have been told of take away there, by SKU.
+fn on_the_way(stage: &Stage<'_, '_>, target: &Target) -> BTreeMap<Key, Decimal> {
+    let apart = stage.rules.facts(&target.0).stock_basis == StockBasis::AllocatedApart;
+    if apart && target.1 == Stream::Stock {
+        stage.index.queue.on_the_way(&target.0)
+    } else {
+        BTreeMap::new()
+    }
+}
+
+/// The value to send now. While nobody knows whether the channel was told of a shipment, it may have
 /// lowered its own number or not: it is told less only, and so little that it is right in both cases.
-fn number_now(cell: &Cell, on_the_way: Option<&Decimal>) -> Option<Decimal> {
-    let desired = cell.desired?;
-    match on_the_way {
-        None => Some(desired),
-        Some(_) if cell.lane() == Lane::StockUp => None,
-        Some(quantity) => Some((desired - quantity).max(Decimal::ZERO)),
+fn figure_now(cell: &Cell, on_the_way: Option<&Decimal>) -> Option<Figure> {
+    match (cell.desired?, on_the_way) {
+        (Figure::Quantity(_), Some(_)) if cell.lane() == Lane::StockUp => None,
+        (Figure::Quantity(desired), Some(quantity)) => {
+            Some(Figure::Quantity((desired - quantity).max(Decimal::ZERO)))
+        }
+        (desired, _) => Some(desired),
     }
 }
 
@@ -181,13 +211,9 @@ const CLOCK_MARGIN: std::time::Duration = std::time::Duration::from_secs(15 * 60
 /// Whether the thing may be over there although this store never sent it: it is older than this process,
 /// so an earlier one may have sent it from a store that was lost or is newer than a restored backup.
 fn may_exist(stage: &Stage<'_, '_>, row: &OutboxRow) -> bool {
-    let happened = ["placed_at", "shipped_at"].iter().find_map(|field| {
-        row.record
-            .get(field)?
-            .as_str()?
-            .parse::<jiff::Timestamp>()
-            .ok()
-    });
+    let happened = ["placed_at", "shipped_at"]
+        .iter()
+        .find_map(|field| row.record.get(field)?.as_str()?.parse::<Timestamp>().ok());
     happened.is_none_or(|at| at <= crate::clock::later(stage.index.opened_at, CLOCK_MARGIN))
 }
 
@@ -197,67 +223,191 @@ fn claim_cells(
     limit: usize,
     claimed: &mut Vec<Claimed>,
 ) -> Result<(), EngineError> {
-    let mut due = stage.index.cells.due(target, stage.now, limit);
-    due.sort();
-    let blocks: Blocks = cells::blocks(target);
-    let keys: Vec<&str> = due.iter().map(|(key, _)| key.as_str()).collect();
-    let cells = blocks.get_many(stage.txn, &keys)?;
+    let stopped = stage.index.is_stopped(target);
+    if stopped {
+        end_stop(stage, target)?;
+    }
+    let dependence = Dependence::of(stage, target)?;
+    let room = if dependence.is_none() { 0 } else { ASIDE };
+    let mut due = stage.index.cells.due(target, stage.now, limit + room);
+    if dependence.is_none() {
+        due.sort();
+    }
+    let mut keys: Vec<&Key> = due.iter().map(|(key, _)| key).collect();
+    keys.sort();
+    let cells = cell::blocks(target).get_many(stage.txn, &keys_of(&keys))?;
+    let cells: BTreeMap<&Key, Cell> = keys
+        .iter()
+        .copied()
+        .zip(cells)
+        .filter_map(|(key, bytes)| Some((key, bytes.as_deref().and_then(Cell::decode)?)))
+        .collect();
     let first = claimed.len();
-    let apart = stage.rules.facts(&target.0).stock_basis == StockBasis::AllocatedApart;
-    let on_the_way = if apart {
-        stage.index.queue.on_the_way(&target.0)
-    } else {
-        BTreeMap::new()
-    };
-    for ((key, lane), bytes) in due.iter().zip(cells) {
-        let cell = bytes.as_deref().and_then(Cell::decode);
-        let number = cell.and_then(|cell| number_now(&cell, on_the_way.get(key)));
-        let Some(desired) = number else {
+    let on_the_way = on_the_way(stage, target);
+    for (key, lane) in &due {
+        if claimed.len() - first >= limit {
+            break;
+        }
+        let cell = cells.get(key);
+        // What it was told before may be said again: of that alone nobody is sure.
+        if stopped && cell.is_none_or(|cell| cell.desired != cell.published) {
+            continue;
+        }
+        let Some(desired) = cell.and_then(|cell| figure_now(cell, on_the_way.get(key))) else {
             continue;
         };
-        let attempt = ATTEMPT.get(stage.txn, &(target.0.clone(), target.1, key.clone()))?;
-        let sent = desired.normalize().to_string();
-        let uncertain = attempt
-            .as_ref()
-            .and_then(|attempt| attempt.uncertain.as_ref());
-        // The same number may be sent again freely; before another one the last is looked up.
-        let action = match uncertain {
-            Some(last) if *last != sent => Action::FindFirst,
-            _ => Action::Send,
-        };
-        let Ok(sku) = Sku::new(key.as_str()) else {
+        if let Some(on) = dependence.waits(stage, cell::sku_of(key))? {
+            let update = Update::Waits(target.clone(), key.clone(), *lane, on);
+            stage.updates.push(update);
             continue;
-        };
-        let level = StockLevel::on_hand(sku, cells::quantity(desired));
-        let delivery = Delivery {
-            id: DeliveryId::new(stage.numbers.id("dlv", stage.now)),
-            stream: target.1,
-            key: key.clone(),
-            operation: Operation::Update,
-            record: Record::Stock(level),
-            reference: key.to_string(),
-            origin: String::new(),
-            target: None,
-            captured: Captured::new(),
-            attempts: attempt.map_or(0, |attempt| attempt.attempts),
-        };
-        claimed.push(Claimed {
-            delivery,
-            action,
-            place: Place::Cell,
-            lane: *lane,
-        });
-        stage
-            .updates
-            .push(Update::CellInFlight(target.clone(), key.clone(), true));
-        stage.updates.push(Update::Cell(
-            target.clone(),
-            key.clone(),
-            Some((*lane, None)),
-        ));
+        }
+        claimed.extend(claim_cell(stage, target, (key, *lane), desired)?);
     }
     if let Some(part) = claimed.get_mut(first..) {
         part.sort_by_key(|claim| claim.lane);
     }
     Ok(())
+}
+
+fn keys_of<'a>(keys: &[&'a Key]) -> Vec<&'a str> {
+    keys.iter().map(|key| key.as_str()).collect()
+}
+
+fn claim_cell(
+    stage: &mut Stage<'_, '_>,
+    target: &Target,
+    (key, lane): (&Key, Lane),
+    desired: Figure,
+) -> Result<Option<Claimed>, EngineError> {
+    let Some(record) = record_of(key, desired) else {
+        return Ok(None);
+    };
+    let attempt = ATTEMPT.get(stage.txn, &(target.0.clone(), target.1, key.clone()))?;
+    let uncertain = attempt
+        .as_ref()
+        .and_then(|attempt| attempt.uncertain.as_ref());
+    // The same value may be sent again freely; before another one the last is looked up.
+    let action = match uncertain {
+        Some(last) if *last != desired.encode() => Action::FindFirst,
+        _ => Action::Send,
+    };
+    let delivery = Delivery {
+        id: DeliveryId::new(stage.numbers.id("dlv", stage.now)),
+        stream: target.1,
+        key: key.clone(),
+        operation: Operation::Update,
+        record,
+        reference: cell::sku_of(key).to_owned(),
+        origin: String::new(),
+        target: None,
+        group: None,
+        captured: Captured::new(),
+        attempts: attempt.map_or(0, |attempt| attempt.attempts),
+    };
+    stage
+        .updates
+        .push(Update::CellInFlight(target.clone(), key.clone(), true));
+    stage.updates.push(Update::Cell(
+        target.clone(),
+        key.clone(),
+        Some((lane, None)),
+    ));
+    Ok(Some(Claimed {
+        delivery,
+        action,
+        place: Place::Cell,
+        lane,
+    }))
+}
+
+fn record_of(key: &Key, desired: Figure) -> Option<Record> {
+    match desired {
+        Figure::Quantity(number) => {
+            let sku = Sku::new(key.as_str()).ok()?;
+            let level = StockLevel::on_hand(sku, pools::quantity(number));
+            Some(Record::Stock(level))
+        }
+        Figure::Price(tag) => prices::price_of(key, tag).map(Record::Price),
+    }
+}
+
+/// A stream that the guard stopped goes on by itself when nothing but single held prices is left to be
+/// told: its source was mended.
+fn end_stop(stage: &mut Stage<'_, '_>, target: &Target) -> Result<(), EngineError> {
+    let (_, held) = stage.index.told_and_held(target);
+    if stage.index.cells.len(target) as u64 <= held {
+        stage.resolve_quarantine(&cell::stream_thing(target), "guard")?;
+    }
+    Ok(())
+}
+
+/// Whether numbers of a channel wait for its items: what is still to be created there is told nothing.
+enum Dependence {
+    /// Items of this channel are nobody's business here, or all are there.
+    None,
+    /// Some items are still to be created; these connections were not read to their end yet.
+    Items {
+        sink: ConnectionName,
+        unread: Vec<ConnectionName>,
+    },
+}
+
+impl Dependence {
+    fn of(stage: &Stage<'_, '_>, target: &Target) -> Result<Self, EngineError> {
+        let items = (target.0.clone(), Stream::Items);
+        let rules = stage.rules;
+        let routes = rules.router.all().filter(|route| {
+            route.to == items && route.mode == Mode::Apply && rules.may_tell(route)
+        });
+        let mut unread = Vec::new();
+        let mut any = false;
+        for route in routes {
+            any = true;
+            let read = CHECKPOINT.get(stage.txn, &route.from)?;
+            if read.is_none_or(|checkpoint| checkpoint.drained_at.is_none()) {
+                unread.push(route.from.0.clone());
+            }
+        }
+        let queued = stage.index.queue.size_of(&items) > 0;
+        if !any || (unread.is_empty() && !queued) {
+            return Ok(Self::None);
+        }
+        let sink = items.0;
+        Ok(Self::Items { sink, unread })
+    }
+
+    fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// The item that a SKU waits for, and since when. One that is nobody's to create waits for nothing:
+    /// the channel says whether it has it.
+    fn waits(
+        &self,
+        stage: &Stage<'_, '_>,
+        sku: &str,
+    ) -> Result<Option<(EntityId, Timestamp)>, EngineError> {
+        let Self::Items { sink, unread } = self else {
+            return Ok(None);
+        };
+        let range = BY_KEY.under(&(Stream::Items, Key::from(sku)));
+        let known = BY_KEY.scan(stage.txn, &range, ITEMS_OF_A_SKU)?;
+        let mut waits = None;
+        for ((_, _, id), _) in &known {
+            let item = ENTITY.get(stage.txn, id)?;
+            if item.is_some_and(|item| item.remote_id(sink).is_some()) {
+                return Ok(None);
+            }
+            let mut rows = stage.index.queue.of_line(sink, id);
+            if let Some(seq) = rows.next() {
+                let row = EVENT.get(stage.txn, &seq)?;
+                let since = row.map_or(stage.now, |row| row.accepted_at);
+                waits = Some((id.clone(), since));
+            }
+        }
+        if waits.is_none() && known.is_empty() {
+            waits = unread.first().map(|it| (unread_items(it), stage.now));
+        }
+        Ok(waits)
+    }
 }

@@ -5,12 +5,13 @@ use serde_json::Value;
 
 use super::EngineError;
 use super::accept::{STOPPED, hint};
-use super::cells;
-use super::index::Update;
+use super::cell;
 use super::orders;
+use super::prices;
 use super::stage::Stage;
-use super::tables::{ATTEMPT, ENTITY, EVENT, QUARANTINE, Quarantined, Subject};
+use super::tables::{ENTITY, EVENT, QUARANTINE, Quarantined, Subject};
 use crate::fault::{Effect, Fault};
+use crate::id::Key;
 use crate::outbox::State;
 use crate::record::{Record, Stream};
 
@@ -47,25 +48,27 @@ pub(super) fn list(
     let rows = QUARANTINE.scan(stage.txn, &range, limit)?;
     rows.into_iter()
         .map(|(number, row)| {
-            let record = record(stage, &row.subject)?;
+            let record = record(stage, &row)?;
             Ok(desk_row(number, row, record.as_ref()))
         })
         .collect()
 }
 
 /// What would be delivered or mapped.
-fn record(stage: &Stage<'_, '_>, subject: &Subject) -> Result<Option<Value>, EngineError> {
-    Ok(match subject {
+fn record(stage: &Stage<'_, '_>, row: &Quarantined) -> Result<Option<Value>, EngineError> {
+    Ok(match &row.subject {
         Subject::Change { record, .. } => record.clone(),
         Subject::Delivery { seq, .. } => EVENT.get(stage.txn, seq)?.map(|row| row.record),
-        Subject::Cell { .. } => None,
+        Subject::Cell { key } => wanted(stage, row, key)?,
+        Subject::Stream {} => None,
     })
 }
 
 fn desk_row(number: u64, row: Quarantined, record: Option<&Value>) -> DeskRow {
     let id = match &row.subject {
         Subject::Change { id, .. } => id.to_string(),
-        Subject::Cell { key } => key.to_string(),
+        Subject::Cell { key } => cell::sku_of(key).to_owned(),
+        Subject::Stream {} => "all".to_owned(),
         Subject::Delivery { .. } => {
             let id = record.and_then(|record| record.get("id"));
             id.and_then(Value::as_str).unwrap_or_default().to_owned()
@@ -86,10 +89,24 @@ fn desk_row(number: u64, row: Quarantined, record: Option<&Value>) -> DeskRow {
 /// One row with its record.
 pub(super) fn show(stage: &Stage<'_, '_>, number: u64) -> Result<DeskSheet, EngineError> {
     let row = find(stage, number)?;
-    let record = record(stage, &row.subject)?;
+    let record = record(stage, &row)?;
     let row = desk_row(number, row, record.as_ref());
     let record = record.map(|record| crate::record::masked(&record));
     Ok(DeskSheet { row, record })
+}
+
+/// What a cell would be told.
+fn wanted(
+    stage: &Stage<'_, '_>,
+    row: &Quarantined,
+    key: &Key,
+) -> Result<Option<Value>, EngineError> {
+    let cell = cell::get(stage, &(row.connection.clone(), row.stream), key)?;
+    let text = |figure: Option<cell::Figure>| figure.map(cell::Figure::text);
+    let (desired, published) = (text(cell.desired), text(cell.published));
+    Ok(Some(
+        serde_json::json!({ "to_be_told": desired, "told": published }),
+    ))
 }
 
 fn find(stage: &Stage<'_, '_>, number: u64) -> Result<Quarantined, EngineError> {
@@ -109,17 +126,16 @@ pub(super) fn retry(stage: &mut Stage<'_, '_>, number: u64) -> Result<(), Engine
     match &row.subject {
         Subject::Delivery { seq, .. } => retry_delivery(stage, number, *seq),
         Subject::Cell { key } => {
-            let place = (row.connection.clone(), row.stream, key.clone());
-            ATTEMPT.delete(stage.txn, &place);
             stage.end_quarantine(number);
             let target = (row.connection.clone(), row.stream);
-            let known = cells::blocks(&target).get(stage.txn, key.as_str())?;
-            let cell = known
-                .as_deref()
-                .and_then(cells::Cell::decode)
-                .unwrap_or_default();
-            let due = Some((cell.lane(), Some(stage.now)));
-            stage.updates.push(Update::Cell(target, key.clone(), due));
+            let cell = cell::get(stage, &target, key)?;
+            match stage.rules.feed_of(&target) {
+                Some(feed) => cell::release(stage, &feed, key, &cell),
+                None => Ok(()),
+            }
+        }
+        Subject::Stream {} => {
+            stage.end_quarantine(number);
             Ok(())
         }
         // A whole file or feed: the next one is judged anew.
@@ -172,6 +188,9 @@ fn remap(
     row: &Quarantined,
     record: &Value,
 ) -> Result<(), EngineError> {
+    if row.stream == Stream::Prices {
+        return prices::remap(stage, row, record);
+    }
     let Some(mut entity) = ENTITY.get(stage.txn, &row.thing.as_str().into())? else {
         return Err(
             Fault::reject("thing_is_gone", "what this was about is not known any more").into(),
@@ -239,7 +258,7 @@ pub(super) fn edit(
             *place = Some(checked(row.stream)?.to_json());
             QUARANTINE.put(stage.txn, &number, &row)?;
         }
-        Subject::Change { record: None, .. } | Subject::Cell { .. } => {
+        Subject::Change { record: None, .. } | Subject::Cell { .. } | Subject::Stream {} => {
             let message = "nothing here can be edited: mend it at the source and retry";
             return Err(Fault::reject("not_editable", message).into());
         }
@@ -257,8 +276,14 @@ pub(super) fn dismiss(
         return Err(Fault::reject("no_reason", "a dismissal needs a reason").into());
     }
     let row = find(stage, number)?;
-    if let Subject::Delivery { seq, .. } = &row.subject {
-        stage.remove_event(*seq);
+    match &row.subject {
+        Subject::Delivery { seq, .. } => stage.remove_event(*seq),
+        Subject::Stream {} => {
+            let message =
+                "a stopped stream is not let go: mend the source, or retry to tell it all";
+            return Err(Fault::reject("not_dismissible", message).into());
+        }
+        Subject::Change { .. } | Subject::Cell { .. } => {}
     }
     stage.end_quarantine(number);
     if let Some(route) = &row.route {

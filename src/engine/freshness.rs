@@ -10,7 +10,7 @@ use std::ops::Bound;
 use jiff::Timestamp;
 
 use super::EngineError;
-use super::cells;
+use super::pools;
 use super::rules::PoolMember;
 use super::stage::Stage;
 use super::tables::{CHECKPOINT, Fact, META};
@@ -67,7 +67,7 @@ pub(super) fn refresh(
         skus.pop_last();
     }
     let last = skus.last().cloned().filter(|_| more);
-    cells::recompute(stage, &skus, Some("an owner turned silent or speaks again"))?;
+    pools::recompute(stage, &skus, Some("an owner turned silent or speaks again"))?;
     if last.is_none() {
         for (is_stale, pool, owner) in &turned {
             if *is_stale {
@@ -104,8 +104,8 @@ fn collect(
     skus: &mut BTreeSet<Key>,
 ) -> Result<(), EngineError> {
     let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_str()));
-    for location in cells::known_locations(stage.txn, &member.connection)? {
-        let positions = cells::positions(&member.connection, &location);
+    for location in pools::known_locations(stage.txn, &member.connection)? {
+        let positions = pools::positions(&member.connection, &location);
         let rows = positions.scan(stage.txn, from, limit + 1)?;
         skus.extend(rows.into_iter().map(|(sku, _)| Key::new(sku)));
     }

@@ -6,11 +6,11 @@ use std::ops::{Bound, ControlFlow};
 use jiff::Timestamp;
 
 use super::EngineError;
-use super::cells::{self, Cell};
+use super::cell::{self, Cell};
 use super::rules::Rules;
 use super::stage::mode_of;
-use super::tables::{ATTEMPT, EVENT, QUARANTINE, RESERVATION};
-use crate::id::{ConnectionName, Key};
+use super::tables::{ATTEMPT, EVENT, QUARANTINE, RESERVATION, WITHDRAWN};
+use crate::id::{ConnectionName, EntityId, Key};
 use crate::outbox::{Differences, Entry as QueueEntry, Queue, State};
 use crate::record::{Lane, Stream};
 use crate::router::Mode;
@@ -34,6 +34,16 @@ pub(super) enum Update {
     Sending(u64),
     /// A cell is being written by this process, or no longer.
     CellInFlight((ConnectionName, Stream), Key, bool),
+    /// A cell waits since then for a thing to exist over there.
+    Waits((ConnectionName, Stream), Key, Lane, (EntityId, Timestamp)),
+    /// A thing exists over there, or need not be waited for any more.
+    Wake(ConnectionName, EntityId, Timestamp),
+    /// The guard holds a cell, or no longer.
+    Held((ConnectionName, Stream), Key, bool),
+    /// A cell was told for the first time.
+    FirstTold((ConnectionName, Stream)),
+    /// An item was taken off sale by somebody, or is on sale.
+    Withdrawn(Key, Option<ConnectionName>),
     /// The channel changed the number itself while it was being written.
     CellShaken((ConnectionName, Stream), Key),
     /// The cell was written by this process: what stands there is known.
@@ -42,8 +52,8 @@ pub(super) enum Update {
     Quarantine(u64, Option<(String, String)>),
     /// These keys were named in the present run of a stream.
     Seen((ConnectionName, Stream), Vec<u64>),
-    /// The run of a stream is over.
-    RunOver((ConnectionName, Stream)),
+    /// The run of a stream is over, at this moment.
+    RunOver((ConnectionName, Stream), Timestamp),
     /// The SKU has reservations, or none any more.
     Reserved(Key, bool),
 }
@@ -54,13 +64,19 @@ pub(super) struct Index {
     /// When this process opened the store.
     pub opened_at: Timestamp,
     /// Hashes of the keys that the present run of a stream named, for what a complete run leaves out.
-    pub seen: BTreeMap<(ConnectionName, Stream), BTreeSet<u64>>,
+    pub seen: BTreeMap<(ConnectionName, Stream), Vec<u64>>,
     pub queue: Queue,
     pub cells: Differences,
     /// Events that are being sent by this process right now.
     pub sending: BTreeSet<u64>,
     /// Cells that are being written by this process right now.
     pub in_flight: BTreeSet<((ConnectionName, Stream), Key)>,
+    /// Items that are not on sale any more, by who said so.
+    pub withdrawn: BTreeMap<Key, ConnectionName>,
+    /// How many keys of each target were ever told.
+    told: BTreeMap<(ConnectionName, Stream), u64>,
+    /// Those that the guard holds.
+    held: BTreeMap<(ConnectionName, Stream), BTreeSet<Key>>,
     /// Those of them of which nobody knows what stands there once they are written.
     pub shaken: BTreeSet<((ConnectionName, Stream), Key)>,
     /// Cells that differed when this process opened the store: one before may have written them and not
@@ -85,6 +101,9 @@ impl Index {
             cells: Differences::default(),
             sending: BTreeSet::new(),
             in_flight: BTreeSet::new(),
+            withdrawn: BTreeMap::new(),
+            told: BTreeMap::new(),
+            held: BTreeMap::new(),
             shaken: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             reserved: BTreeSet::new(),
@@ -94,8 +113,9 @@ impl Index {
         index.read_events(txn, rules, now)?;
         index.read_quarantine(txn)?;
         index.read_reservations(txn)?;
-        for publish in &rules.publishes {
-            index.read_cells(txn, &(publish.to.clone(), Stream::Stock), publish.mode, now)?;
+        index.read_withdrawn(txn)?;
+        for feed in rules.feeds() {
+            index.read_cells(txn, &feed.target, feed.mode, now)?;
         }
         Ok(index)
     }
@@ -154,6 +174,19 @@ impl Index {
         }
     }
 
+    fn read_withdrawn(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        let mut range = WITHDRAWN.all();
+        loop {
+            let rows = WITHDRAWN.scan(txn, &range, SCAN)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
+            range = WITHDRAWN.after(range, last);
+            let rows = rows.into_iter().map(|(sku, row)| (sku, row.by));
+            self.withdrawn.extend(rows);
+        }
+    }
+
     fn read_cells(
         &mut self,
         txn: &Txn<'_>,
@@ -162,14 +195,23 @@ impl Index {
         now: Timestamp,
     ) -> Result<(), EngineError> {
         let mut pending = Vec::new();
-        cells::blocks(target).visit(txn, Bound::Unbounded, |key, bytes| {
-            if let Some(cell) = Cell::decode(bytes).filter(Cell::is_pending) {
+        let mut told = 0;
+        cell::blocks(target).visit(txn, Bound::Unbounded, |key, bytes| {
+            let Some(cell) = Cell::decode(bytes) else {
+                return ControlFlow::Continue(());
+            };
+            told += u64::from(cell.published.is_some());
+            if cell.is_pending() {
                 pending.push((Key::from(key), cell.lane(), cell.published.is_some()));
             }
             ControlFlow::Continue(())
         })?;
+        self.told.insert(target.clone(), told);
         for (key, lane, was_told) in pending {
             let attempt = ATTEMPT.get(txn, &(target.0.clone(), target.1, key.clone()))?;
+            if attempt.as_ref().is_some_and(|attempt| attempt.held) {
+                self.apply(Update::Held(target.clone(), key.clone(), true));
+            }
             let due = match (mode, attempt) {
                 (Mode::Observe, _) => None,
                 (Mode::Apply, None) => Some(now),
@@ -206,12 +248,36 @@ impl Index {
     /// Learns what a committed unit changed.
     pub(super) fn apply(&mut self, update: Update) {
         match update {
-            Update::Event(seq, entry) => {
+            Update::Event(seq, Some(entry)) => {
                 self.sending.remove(&seq);
-                match entry {
-                    Some(entry) => self.queue.put(seq, entry),
-                    None => self.queue.remove(seq),
+                self.queue.put(seq, entry);
+            }
+            Update::Event(seq, None) => {
+                self.sending.remove(&seq);
+                // Whatever became of it: what waited for its item looks again.
+                let item = self.queue.get(seq).filter(|it| it.stream == Stream::Items);
+                let item = item.map(|entry| (entry.sink.clone(), entry.line.clone()));
+                self.queue.remove(seq);
+                if let Some((sink, item)) = item {
+                    self.wake(&sink, &item, Timestamp::MIN);
                 }
+            }
+            Update::Waits(target, key, lane, on) => self.cells.wait(&target, &key, lane, on),
+            Update::Wake(sink, on, now) => self.wake(&sink, &on, now),
+            Update::Held(target, key, true) => {
+                self.held.entry(target).or_default().insert(key);
+            }
+            Update::Held(target, key, false) => {
+                if let Some(held) = self.held.get_mut(&target) {
+                    held.remove(&key);
+                }
+            }
+            Update::FirstTold(target) => *self.told.entry(target).or_default() += 1,
+            Update::Withdrawn(sku, Some(by)) => {
+                self.withdrawn.insert(sku, by);
+            }
+            Update::Withdrawn(sku, None) => {
+                self.withdrawn.remove(&sku);
             }
             Update::Sending(seq) => {
                 self.sending.insert(seq);
@@ -221,8 +287,11 @@ impl Index {
             }
             Update::Cell(target, key, None) => self.cells.remove(&target, &key),
             Update::Seen(stream, hashes) => self.seen.entry(stream).or_default().extend(hashes),
-            Update::RunOver(stream) => {
+            Update::RunOver(stream, now) => {
                 self.seen.remove(&stream);
+                if stream.1 == Stream::Items {
+                    self.wake_all(&unread_items(&stream.0), now);
+                }
             }
             Update::CellInFlight(target, key, true) => {
                 self.in_flight.insert((target, key));
@@ -256,11 +325,51 @@ impl Index {
         }
     }
 
+    /// Cells of the sink that wait for this thing look again whether they may be written.
+    fn wake(&mut self, sink: &ConnectionName, on: &EntityId, now: Timestamp) {
+        for stream in [Stream::Stock, Stream::Prices] {
+            self.cells.wake(&(sink.clone(), stream), on, now);
+        }
+    }
+
+    fn wake_all(&mut self, on: &EntityId, now: Timestamp) {
+        let targets: Vec<_> = self.cells.targets().map(|(it, _)| it.clone()).collect();
+        for target in targets {
+            self.cells.wake(&target, on, now);
+        }
+    }
+
+    /// How many keys of a target were ever told, and how many the guard holds.
+    pub(super) fn told_and_held(&self, target: &(ConnectionName, Stream)) -> (u64, u64) {
+        let told = self.told.get(target).copied().unwrap_or(0);
+        let held = self.held.get(target).map_or(0, BTreeSet::len);
+        (told, held as u64)
+    }
+
+    /// Whether the guard holds a cell.
+    pub(super) fn is_held(&self, target: &(ConnectionName, Stream), key: &Key) -> bool {
+        let held = self.held.get(target);
+        held.is_some_and(|held| held.contains(key))
+    }
+
+    /// Whether the guard has stopped a whole stream of a sink.
+    pub(super) fn is_stopped(&self, target: &cell::Target) -> bool {
+        let thing = cell::stream_thing(target);
+        self.quarantined(&thing, "guard").is_some()
+    }
+
     /// The open row for this thing and stage.
     pub(super) fn quarantined(&self, thing: &str, stage: &str) -> Option<u64> {
         self.quarantine_by_thing
             .get(&(thing.to_owned(), stage.to_owned()))
             .copied()
+    }
+
+    /// The things that stand in quarantine at this stage.
+    pub(super) fn quarantined_at(&self, stage: &str) -> impl Iterator<Item = &str> {
+        let rows = self.quarantine.values();
+        rows.filter(move |(_, at)| at == stage)
+            .map(|(thing, _)| thing.as_str())
     }
 
     /// How many rows are in quarantine.
@@ -272,4 +381,9 @@ impl Index {
     pub(super) fn is_reserved(&self, sku: &Key) -> bool {
         self.reserved.contains(sku)
     }
+}
+
+/// What stands for the items of a connection that were not read to their end yet.
+pub(super) fn unread_items(connection: &ConnectionName) -> EntityId {
+    EntityId::from(format!("items of {connection}"))
 }

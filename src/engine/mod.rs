@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! accept.rs     what came in: ledger, routes, mapping, reservations, queue, checkpoint
-//!   orders.rs shipments.rs snapshots.rs items.rs      what it means for each kind of thing
+//!   orders.rs shipments.rs items.rs snapshots.rs prices.rs      what it means for each kind of thing
 //! claim.rs      what may be sent next; the intent is durable before it is handed out
 //! settle.rs     what became of it: link, confirmation, position, or the policy table (policy.rs)
 //! desk.rs       quarantine: list, show, edit, retry, dismiss
 //! query.rs      status, explain
 //! freshness.rs  owners that are silent for too long
-//! cells.rs      from snapshots and reservations to what a channel is told
+//! pools.rs      from snapshots and reservations to what a channel should be told of stock
+//! cell.rs       what a channel should be told of stock and prices, and what it was told
 //! care.rs       how much waits; removing what is too old
 //! ```
 //!
@@ -18,14 +19,17 @@
 
 mod accept;
 mod care;
-mod cells;
+mod cell;
 mod claim;
 mod desk;
+mod figures;
 mod freshness;
 mod index;
 mod items;
 mod orders;
 mod policy;
+mod pools;
+mod prices;
 mod query;
 mod rules;
 mod service;
@@ -45,7 +49,8 @@ pub use care::{Pressure, Sweep};
 pub use claim::{Action, Claimed, Place};
 pub use desk::{DeskRow, DeskSheet};
 pub use query::{
-    DifferenceStatus, Life, QueueStatus, RouteStatus, Status, StockReason, StreamStatus,
+    DifferenceStatus, Life, PriceReason, QueueStatus, RouteStatus, Status, StockReason,
+    StreamStatus, WaitingStatus,
 };
 pub use rules::{EngineLimits, Facts, Mapped, Pool, PoolMember, Publish, RecordMapping, Rules};
 pub use service::{Handle, Service};
@@ -64,8 +69,10 @@ use tables::{CHECKPOINT, Fact, META};
 
 /// How many changes an accept unit has at most.
 pub const UNIT_CHANGES: usize = 64;
-/// How many stock levels an accept unit has at most: they are packed in blocks.
-pub const UNIT_LEVELS: usize = 500;
+/// How many stock levels or prices an accept unit has at most: they are packed in blocks, so that so many are a
+/// few dozen rows, and a commit costs more than they do. Some ten milliseconds, after which a decrease
+/// from elsewhere has its turn.
+pub const UNIT_LEVELS: usize = 4000;
 /// How many SKUs of a location one unit sets to zero at most.
 const ABSENT_PER_UNIT: usize = 500;
 /// How many rows one step of removing old ones looks at.
@@ -337,6 +344,13 @@ requests! {
     /// Why each channel, or the named one, is told its number of a SKU.
     fn explain_stock(sku: String, connection: Option<ConnectionName>) -> Vec<StockReason> =
         |stage| query::explain_stock(stage, &sku, connection.as_ref());
+    /// Why each channel, or the named one, is told its prices of a SKU.
+    fn explain_price(sku: String, connection: Option<ConnectionName>) -> Vec<PriceReason> =
+        |stage| query::explain_price(stage, &sku, connection.as_ref());
+    /// What waits for things that do not exist at their sinks yet.
+    fn waiting() -> Vec<WaitingStatus> = |stage| Ok(query::waiting(stage));
+    /// Applies new routes and changed mappings to the prices that are known; whether more is left.
+    fn derive_prices() -> bool = |stage| prices::derive_again(stage);
     /// Rows of the quarantine.
     fn quarantine(after: u64, limit: usize) -> Vec<DeskRow> =
         |stage| desk::list(stage, after, limit);
@@ -372,9 +386,6 @@ requests! {
         |stage| care::expire_journal(stage, &after, CARE_ROWS);
     /// How much waits. Cheap: for loops.
     fn pressure() -> Pressure = |stage| Ok(care::pressure(stage));
-    /// How many deliveries have waited for a link since before `since`, counted to at most `limit`.
-    fn waiting_since(since: Timestamp, limit: usize) -> usize =
-        |stage| care::waiting_since(stage, since, limit);
 }
 
 #[cfg(test)]

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::EngineError;
-use super::cells::{self, Cell};
+use super::cell::{self, Cell, Figure};
 use super::stage::{Stage, mode_of};
 use super::tables::{
-    BY_KEY, CHECKPOINT, COUNTS, Counts, ENTITY, EVENT, Entry, HINT, JOURNAL, META, OPEN,
+    ATTEMPT, BY_KEY, CHECKPOINT, COUNTS, Counts, ENTITY, EVENT, Entry, HINT, JOURNAL, META, OPEN,
 };
+use super::{pools, prices};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, EntityId, Key, RemoteId};
 use crate::inventory::Derivation;
 use crate::ledger::Entity;
-use crate::record::Stream;
+use crate::record::{Record, Stream};
 use crate::router::Mode;
 
 /// How many entries of one thing's life are told.
@@ -32,6 +34,8 @@ pub struct Status {
     pub queue: Vec<QueueStatus>,
     /// State keys not published yet: sink, stream, how many.
     pub differences: Vec<DifferenceStatus>,
+    /// What waits for things that do not exist at the sink yet: sink, stream, how many.
+    pub waiting: Vec<WaitingStatus>,
     /// Totals by route.
     pub routes: BTreeMap<String, RouteStatus>,
     /// Rows on the desk.
@@ -81,6 +85,42 @@ pub struct DifferenceStatus {
     pub count: usize,
 }
 
+/// What waits for things that do not exist at a sink yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WaitingStatus {
+    /// The sink.
+    pub sink: String,
+    /// Its stream.
+    pub stream: Stream,
+    /// How many.
+    pub count: usize,
+    /// Since when the first of them waits.
+    pub oldest: Timestamp,
+}
+
+/// Why a channel is told a price.
+#[derive(Debug, Clone, Serialize)]
+pub struct PriceReason {
+    /// The channel.
+    pub connection: String,
+    /// In which list, of which currency, from how many pieces on.
+    pub price: Value,
+    /// By which route.
+    pub route: String,
+    /// Whether it writes.
+    pub applies: bool,
+    /// What its owner said last, and when the read that told it began.
+    pub said: Vec<(String, Value, Timestamp)>,
+    /// What the channel should be told.
+    pub to_be_told: Option<String>,
+    /// What it was last told, and when.
+    pub told: Option<(String, Option<Timestamp>)>,
+    /// Why it is not told yet, if it is not.
+    pub held_back: Option<String>,
+    /// What changed it lately, newest last.
+    pub entries: Vec<(Timestamp, Entry)>,
+}
+
 /// One route.
 #[derive(Debug, Clone, Serialize)]
 pub struct RouteStatus {
@@ -111,6 +151,8 @@ pub struct StockReason {
     pub published: Option<(String, Option<Timestamp>)>,
     /// Whether the publish rule writes.
     pub applies: bool,
+    /// Why it is not told yet, if it is not.
+    pub held_back: Option<String>,
     /// What changed the number lately, newest last.
     pub entries: Vec<(Timestamp, Entry)>,
 }
@@ -150,10 +192,28 @@ pub(super) fn status(stage: &Stage<'_, '_>) -> Result<Status, EngineError> {
         streams: streams.collect(),
         queue: queue(stage)?,
         differences: differences.collect(),
+        waiting: waiting(stage),
         routes: routes.collect(),
         quarantined: stage.index.quarantine_len(),
         paused: paused(stage)?,
     })
+}
+
+/// What waits for things that do not exist at their sinks yet.
+pub(super) fn waiting(stage: &Stage<'_, '_>) -> Vec<WaitingStatus> {
+    let events = stage.index.queue.waiting();
+    let cells = stage.index.cells.waiting();
+    let all = events
+        .iter()
+        .map(|(it, waiting)| (it, *waiting))
+        .chain(cells);
+    let rows = all.map(|((sink, stream), waiting)| WaitingStatus {
+        sink: sink.to_string(),
+        stream: *stream,
+        count: waiting.count,
+        oldest: waiting.oldest,
+    });
+    rows.collect()
 }
 
 fn queue(stage: &Stage<'_, '_>) -> Result<Vec<QueueStatus>, EngineError> {
@@ -268,20 +328,18 @@ pub(super) fn explain_stock(
         if connection.is_some_and(|wanted| *wanted != publish.to) {
             continue;
         }
-        let Some(derivation) = cells::explain(stage, publish, &sku)? else {
+        let Some(derivation) = pools::explain(stage, publish, &sku)? else {
             continue;
         };
         let target = (publish.to.clone(), Stream::Stock);
-        let cell = cells::blocks(&target).get(stage.txn, sku.as_str())?;
-        let cell = cell.as_deref().and_then(Cell::decode).unwrap_or_default();
+        let cell = cell::get(stage, &target, &sku)?;
         reasons.push(StockReason {
             connection: publish.to.to_string(),
             derivation,
-            published: cell
-                .published
-                .map(|n| (n.normalize().to_string(), cell.published_at)),
+            published: told(&cell),
             applies: publish.mode == Mode::Apply,
-            entries: entries(stage, &cells::stock_thing(&publish.to, &sku))?,
+            held_back: held_back(stage, &target, &sku, &cell)?,
+            entries: entries(stage, &cell::thing(&target, &sku))?,
         });
     }
     if reasons.is_empty() {
@@ -289,6 +347,93 @@ pub(super) fn explain_stock(
         return Err(Fault::reject("unknown_sku", message).into());
     }
     Ok(reasons)
+}
+
+fn told(cell: &Cell) -> Option<(String, Option<Timestamp>)> {
+    let text = cell.published.map(Figure::text);
+    text.map(|text| (text, cell.published_at))
+}
+
+/// Why a cell is not told what it should be.
+fn held_back(
+    stage: &Stage<'_, '_>,
+    target: &cell::Target,
+    key: &Key,
+    cell: &Cell,
+) -> Result<Option<String>, EngineError> {
+    if !cell.is_pending() {
+        return Ok(None);
+    }
+    if stage.index.is_stopped(target) {
+        let message = "the guard has stopped the stream: see `crossdock quarantine list`";
+        return Ok(Some(message.to_owned()));
+    }
+    if let Some((on, since)) = stage.index.cells.waits_for(target, key) {
+        return Ok(Some(format!("waits for {on} since {since}")));
+    }
+    let attempt = ATTEMPT.get(stage.txn, &(target.0.clone(), target.1, key.clone()))?;
+    Ok(attempt.and_then(|attempt| {
+        let fault = attempt.fault?;
+        Some(match attempt.quarantine {
+            Some(number) => format!("quarantine {number}: {fault}"),
+            None => fault.to_string(),
+        })
+    }))
+}
+
+/// Why each channel, or the named one, is told its prices of a SKU.
+pub(super) fn explain_price(
+    stage: &Stage<'_, '_>,
+    sku: &str,
+    connection: Option<&ConnectionName>,
+) -> Result<Vec<PriceReason>, EngineError> {
+    let mut reasons = Vec::new();
+    let wanted = |feed: &cell::Feed| {
+        let (sink, stream) = &feed.target;
+        *stream == Stream::Prices && connection.is_none_or(|wanted| wanted == sink)
+    };
+    for feed in stage.rules.feeds().filter(wanted) {
+        for (key, cell) in cell::of_sku(stage, &feed.target, sku)? {
+            reasons.push(price_reason(stage, &feed, &key, &cell)?);
+        }
+    }
+    if reasons.is_empty() {
+        let message = format!("no route told a price of SKU {sku}");
+        return Err(Fault::reject("unknown_sku", message).into());
+    }
+    Ok(reasons)
+}
+
+fn price_reason(
+    stage: &Stage<'_, '_>,
+    feed: &cell::Feed,
+    key: &Key,
+    cell: &Cell,
+) -> Result<PriceReason, EngineError> {
+    let mut parts = key.as_str().split(cell::KEY_PART).skip(1);
+    let mut part = || parts.next().unwrap_or_default();
+    let (list, currency, from) = (part(), part(), part());
+    let price = json!({ "list": list, "currency": currency, "from_pieces": from });
+    let mut said = Vec::new();
+    let mut routes = stage.rules.router.all();
+    let route = routes.find(|route| route.name == feed.name);
+    if let Some(route) = route {
+        for (_, it) in prices::said_of_sku(stage, &route.from.0, cell::sku_of(key))? {
+            let record = Record::Price(it.price).to_json();
+            said.push((route.from.0.to_string(), record, it.read_at));
+        }
+    }
+    Ok(PriceReason {
+        connection: feed.target.0.to_string(),
+        price,
+        route: feed.name.to_string(),
+        applies: feed.mode == Mode::Apply,
+        said,
+        to_be_told: cell.desired.map(Figure::text),
+        told: told(cell),
+        held_back: held_back(stage, &feed.target, key, cell)?,
+        entries: entries(stage, &cell::thing(&feed.target, key))?,
+    })
 }
 
 /// Things of a stream that are to be fetched by id.

@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::connector::{StockBasis, StockWrite};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, Key, RouteName};
-use crate::inventory::{Guard, PublishRule};
+use crate::inventory::{Guard, PriceGuard, PublishRule};
 use crate::outbox::Backoff;
-use crate::record::Stream;
-use crate::router::{Mode, Router};
+use crate::record::{Nature, Stream};
+use crate::router::{Mode, Route, Router};
 
 /// What a route's mapping makes of a record.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,8 +96,12 @@ pub struct Rules {
     pub publishes: Vec<Publish>,
     /// By connection.
     pub facts: BTreeMap<ConnectionName, Facts>,
+    /// Whose value wins, by stream; where nobody is named, whoever has a thing first owns it.
+    pub owners: BTreeMap<Stream, ConnectionName>,
     /// How much a complete run may take away.
     pub guard: Guard,
+    /// How much prices may move.
+    pub price_guard: PriceGuard,
     /// Bounds.
     pub limits: EngineLimits,
 }
@@ -142,6 +146,21 @@ impl Rules {
     /// Declared facts of a connection; the careful defaults for one that is not configured any more.
     pub fn facts(&self, connection: &ConnectionName) -> Facts {
         self.facts.get(connection).copied().unwrap_or_default()
+    }
+
+    /// Who owns a stream, where the configuration says so. Only state has one owner, and stock has
+    /// pools instead.
+    pub fn owner_of(&self, stream: Stream) -> Option<&ConnectionName> {
+        let owned = stream.nature() == Nature::State && stream != Stream::Stock;
+        self.owners.get(&stream).filter(|_| owned)
+    }
+
+    /// Whether a route begins at the owner of its stream. A change of anybody else is shown, and not
+    /// carried.
+    pub fn may_tell(&self, route: &Route) -> bool {
+        let (connection, stream) = &route.from;
+        self.owner_of(*stream)
+            .is_none_or(|owner| owner == connection)
     }
 
     /// The pools to which a stock stream belongs.

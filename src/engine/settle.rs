@@ -3,22 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::EngineError;
-use super::cells::{self, Cell, Target};
+use super::cell::{self, Cell, Feed, Figure, Target};
 use super::claim::{Claimed, Place};
 use super::index::Update;
 use super::items;
 use super::orders::{change_reservations, release_cancelled};
 use super::policy::{Consequence, Next, consequence};
-use super::stage::{NewQuarantine, Stage, mode_of};
-use super::tables::{ATTEMPT, CellAttempt, ENTITY, EVENT, Fact, LINK, LinkTo, META, Subject};
+use super::stage::{NewQuarantine, Stage};
+use super::tables::{
+    ATTEMPT, CellAttempt, ENTITY, EVENT, Fact, GROUP, GroupAt, LINK, LinkTo, META, Subject,
+};
+use super::{pools, prices};
 use crate::clock::{later, since};
 use crate::connector::{Confirmation, Operation, Outcome};
 use crate::fault::{Effect, Fault};
-use crate::id::{ConnectionName, Key, RouteName};
+use crate::id::{ConnectionName, Key};
 use crate::ledger::{Entity, Link};
 use crate::outbox::{OutboxRow, State};
 use crate::record::{Nature, Record, Stream};
@@ -85,7 +87,12 @@ fn delivered(
         stage.remove_event(row.seq);
         return Ok(());
     };
-    make_link(stage, row, &mut entity, confirmation)?;
+    if !make_link(stage, row, &mut entity, confirmation)? {
+        return Ok(());
+    }
+    if items::is_withdrawn_create(row) && !confirmation.existed {
+        return items::not_there(stage, row, &mut entity);
+    }
     ENTITY.put(stage.txn, &entity.id.clone(), &entity)?;
     if confirmation.existed && adopts(row) {
         return adopt(stage, row, &entity);
@@ -125,17 +132,19 @@ fn adopt(stage: &mut Stage<'_, '_>, row: &OutboxRow, entity: &Entity) -> Result<
     stage.put_event(&update)?;
     let detail = format!("found on {} by its key", row.sink);
     stage.note(entity.id.as_str(), "adopted", detail, Some(&row.sink))?;
-    items::tell_stock(stage, &row.sink, entity)
+    items::tell_cells(stage, &row.sink, entity)
 }
 
+/// Notes what the thing is called over there; `false` when that is another thing's name: then nothing
+/// is believed, and a person must look.
 fn make_link(
     stage: &mut Stage<'_, '_>,
     row: &OutboxRow,
     entity: &mut Entity,
     confirmation: &Confirmation,
-) -> Result<(), EngineError> {
+) -> Result<bool, EngineError> {
     let Some(remote_id) = &confirmation.remote_id else {
-        return Ok(());
+        return Ok(true);
     };
     let key = (row.sink.clone(), row.stream, remote_id.clone());
     if let Some(LinkTo(other)) = LINK.get(stage.txn, &key)?
@@ -146,24 +155,21 @@ fn make_link(
             row.stream.noun(),
             row.sink
         );
-        stage.quarantine(NewQuarantine {
-            subject: Subject::Change {
-                id: remote_id.clone(),
-                record: None,
-            },
-            connection: row.sink.clone(),
-            stream: row.stream,
-            route: Some(row.route.clone()),
-            thing: entity.id.to_string(),
-            stage: "link",
-            fault: Fault::bug("linked_twice", message),
-            attempts: row.attempts,
-        })?;
-        return Ok(());
+        let fault = Fault::reject("linked_twice", message);
+        hold(stage, row.clone(), fault)?;
+        return Ok(false);
+    }
+    if let (Some(group), Some(there)) = (&row.group, &confirmation.group) {
+        let key = (row.sink.clone(), group.clone());
+        GROUP.put(stage.txn, &key, &GroupAt(there.clone()))?;
+    }
+    if row.stream == Stream::Items {
+        let woken = Update::Wake(row.sink.clone(), entity.id.clone(), stage.now);
+        stage.updates.push(woken);
     }
     stage.link(&row.sink, row.stream, remote_id, &entity.id)?;
     let delivered = confirmation.stored.or_else(|| {
-        Record::from_json(row.stream, row.record.clone())
+        Record::read(row.stream, &row.record)
             .ok()
             .map(|record| record.fingerprint())
     });
@@ -184,7 +190,7 @@ fn make_link(
     if !confirmation.lines.is_empty() {
         link.lines.clone_from(&confirmation.lines);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// What a delivery means for stock: the owner confirmed an order or its cancellation, or the channel was
@@ -195,7 +201,7 @@ fn settle_stock(
     entity: &Entity,
 ) -> Result<(), EngineError> {
     match (row.stream, row.operation) {
-        (Stream::Items, _) => items::tell_stock(stage, &row.sink, entity),
+        (Stream::Items, _) => items::tell_cells(stage, &row.sink, entity),
         (Stream::Orders, Operation::Cancel) => release_cancelled(stage, entity),
         (Stream::Orders, _) => {
             let now = stage.now;
@@ -217,7 +223,7 @@ fn settle_stock(
                 }
                 news
             })?;
-            cells::forget_published(stage, &row.sink, &told)
+            pools::forget_published(stage, &row.sink, &told)
         }
         _ => Ok(()),
     }
@@ -264,28 +270,31 @@ fn failed(stage: &mut Stage<'_, '_>, mut row: OutboxRow, fault: Fault) -> Result
             pause(stage, &row.sink, &fault)?;
             "paused"
         }
-        Next::Quarantine => {
-            row.attempts += 1;
-            row.state = State::Quarantined { since: stage.now };
-            stage.quarantine(NewQuarantine {
-                subject: Subject::Delivery {
-                    seq: row.seq,
-                    id: row.id.clone(),
-                },
-                connection: row.sink.clone(),
-                stream: row.stream,
-                route: Some(row.route.clone()),
-                thing: row.entity.to_string(),
-                stage: "deliver",
-                fault: fault.clone(),
-                attempts: row.attempts,
-            })?;
-            row.last_fault = Some(fault);
-            return stage.put_event(&row);
-        }
+        Next::Quarantine => return hold(stage, row, fault),
     };
     let detail = format!("{}: {fault}", row.sink);
     stage.note(row.entity.as_str(), word, detail, Some(&row.sink))?;
+    row.last_fault = Some(fault);
+    stage.put_event(&row)
+}
+
+/// Puts a delivery into quarantine.
+fn hold(stage: &mut Stage<'_, '_>, mut row: OutboxRow, fault: Fault) -> Result<(), EngineError> {
+    row.attempts += 1;
+    row.state = State::Quarantined { since: stage.now };
+    stage.quarantine(NewQuarantine {
+        subject: Subject::Delivery {
+            seq: row.seq,
+            id: row.id.clone(),
+        },
+        connection: row.sink.clone(),
+        stream: row.stream,
+        route: Some(row.route.clone()),
+        thing: row.entity.to_string(),
+        stage: "deliver",
+        fault: fault.clone(),
+        attempts: row.attempts,
+    })?;
     row.last_fault = Some(fault);
     stage.put_event(&row)
 }
@@ -345,15 +354,10 @@ fn settle_cells(
             .push(Update::CellInFlight(target.clone(), key.clone(), false));
         by_key.insert(key, (claimed, outcome));
     }
-    let publish = stage
-        .rules
-        .publishes
-        .iter()
-        .find(|publish| publish.to == target.0);
-    let Some(name) = publish.map(|publish| publish.name.clone()) else {
+    let Some(feed) = stage.rules.feed_of(target) else {
         return Ok(());
     };
-    let blocks = cells::blocks(target);
+    let blocks = cell::blocks(target);
     let keys: Vec<&str> = by_key.keys().map(Key::as_str).collect();
     let known = blocks.get_many(stage.txn, &keys)?;
     let mut writes = Vec::new();
@@ -361,88 +365,85 @@ fn settle_cells(
     for ((key, (claimed, outcome)), bytes) in by_key.iter().zip(known) {
         let mut cell = bytes.as_deref().and_then(Cell::decode).unwrap_or_default();
         if let Outcome::Delivered(_) = outcome {
+            if cell.published.is_none() {
+                stage.updates.push(Update::FirstTold(target.clone()));
+            }
             let shaken = stage.index.shaken.contains(&(target.clone(), key.clone()));
             cell.published = sent(claimed).filter(|_| !shaken);
             cell.published_at = Some(stage.now);
+            cell.unsure = false;
             let known = Update::CellKnown(target.clone(), key.clone());
             stage.updates.push(known);
-            ATTEMPT.delete(stage.txn, &(target.0.clone(), target.1, key.clone()));
             writes.push((key.clone(), cell.encode()));
             delivered += 1;
         }
-        settle_cell(stage, target, &name, (claimed, outcome), cell)?;
+        settle_cell(stage, &feed, (claimed, outcome), cell)?;
     }
     let mut rows = writes
         .iter()
         .map(|(key, bytes)| (key.as_str(), Some(bytes.clone())))
         .peekable();
     blocks.merge(stage.txn, &mut rows, usize::MAX)?;
-    stage.count(&name, |counts| counts.delivered += delivered)
+    stage.count(&feed.name, |counts| counts.delivered += delivered)
 }
 
-fn sent(claimed: &Claimed) -> Option<Decimal> {
+fn sent(claimed: &Claimed) -> Option<Figure> {
     match &claimed.delivery.record {
-        Record::Stock(level) => level.on_hand.value().map(|quantity| quantity.0),
+        Record::Stock(level) => level.on_hand.value().map(|it| Figure::Quantity(it.0)),
+        Record::Price(price) => prices::tag_of(price).ok().map(Figure::Price),
         _ => None,
     }
 }
 
 fn settle_cell(
     stage: &mut Stage<'_, '_>,
-    target: &Target,
-    name: &RouteName,
+    feed: &Feed,
     (claimed, outcome): (&Claimed, &Outcome),
     cell: Cell,
 ) -> Result<(), EngineError> {
-    let sku = &claimed.delivery.key;
-    let key = (target.0.clone(), target.1, sku.clone());
-    let mode = mode_of(stage.rules, name);
+    let (target, key) = (&feed.target, &claimed.delivery.key);
+    let place = (target.0.clone(), target.1, key.clone());
+    let before = ATTEMPT.get(stage.txn, &place)?;
+    // Another value was wanted meanwhile, and the guard holds it.
+    let held = before.as_ref().is_some_and(|attempt| attempt.held);
     let fault = match outcome {
-        Outcome::Delivered(_) => {
-            let due = (mode == crate::router::Mode::Apply).then_some(stage.now);
-            let pending = cell.is_pending().then_some((cell.lane(), due));
-            stage
-                .updates
-                .push(Update::Cell(target.clone(), sku.clone(), pending));
+        Outcome::Delivered(_) if held && cell.is_pending() => {
+            let wait = Update::Cell(target.clone(), key.clone(), Some((cell.lane(), None)));
+            stage.updates.push(wait);
             return Ok(());
         }
+        Outcome::Delivered(_) => return cell::settled(stage, feed, key, &cell),
         // A feed that answers later keeps the key as it was: it is asked again as a whole.
         Outcome::Submitted { .. } => {
-            &Fault::bug("state_submitted", "stock cannot be submitted yet")
+            let message = format!("{} cannot be submitted yet", target.1);
+            &Fault::bug("state_submitted", message)
         }
         Outcome::Failed(fault) => fault,
     };
-    let before = ATTEMPT.get(stage.txn, &key)?;
-    let mut attempt = before.unwrap_or(CellAttempt {
-        attempts: 0,
-        since: stage.now,
-        due: None,
-        uncertain: None,
-        quarantine: None,
-        not_listed: false,
-        fault: None,
-    });
-    attempt.not_listed = fault.code == "unknown_sku";
+    let mut attempt = before.unwrap_or_else(|| CellAttempt::new(stage.now));
     if fault.effect == Effect::Unknown {
-        attempt.uncertain = sent(claimed).map(|number| number.normalize().to_string());
+        attempt.uncertain = sent(claimed).map(Figure::encode);
     }
-    let due = fail_cell(stage, target, name, claimed, &mut attempt, fault)?;
-    attempt.due = due;
-    attempt.fault = Some(fault.clone());
-    ATTEMPT.put(stage.txn, &key, &attempt)?;
+    if held {
+        attempt.due = None;
+    } else {
+        attempt.not_listed = fault.code == "unknown_sku";
+        attempt.due = fail_cell(stage, feed, claimed, &mut attempt, fault)?;
+        attempt.fault = Some(fault.clone());
+    }
+    ATTEMPT.put(stage.txn, &place, &attempt)?;
     stage.updates.push(Update::Cell(
         target.clone(),
-        sku.clone(),
-        Some((cell.lane(), due)),
+        key.clone(),
+        Some((cell.lane(), attempt.due)),
     ));
     Ok(())
 }
 
-/// What a failed write of a number means; when it is tried again.
+/// What a failed write of a value means; when it is tried again.
 fn fail_cell(
     stage: &mut Stage<'_, '_>,
-    target: &Target,
-    name: &RouteName,
+    feed: &Feed,
     claimed: &Claimed,
     attempt: &mut CellAttempt,
     fault: &Fault,
@@ -462,23 +463,13 @@ fn fail_cell(
         }
         Next::Wait(wait) => Ok(Some(later(stage.now, wait))),
         Next::PauseConnection => {
-            pause(stage, &target.0, fault)?;
+            pause(stage, &feed.target.0, fault)?;
             Ok(Some(stage.now))
         }
         Next::Quarantine => {
             attempt.attempts += 1;
-            let number = stage.quarantine(NewQuarantine {
-                subject: Subject::Cell {
-                    key: claimed.delivery.key.clone(),
-                },
-                connection: target.0.clone(),
-                stream: target.1,
-                route: Some(name.clone()),
-                thing: cells::stock_thing(&target.0, &claimed.delivery.key),
-                stage: "deliver",
-                fault: fault.clone(),
-                attempts: attempt.attempts,
-            })?;
+            let key = &claimed.delivery.key;
+            let number = cell::quarantine(stage, feed, key, "deliver", fault, attempt.attempts)?;
             attempt.quarantine = Some(number);
             Ok(None)
         }

@@ -1,12 +1,13 @@
 //! Accepting an owner's stock levels.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::{Bound, ControlFlow};
 
 use super::EngineError;
 use super::accept::{Accepted, Unit, reject, stream_thing};
-use super::cells::{self, decode_position, encode_position};
 use super::index::Update;
+use super::pools::{self, decode_position, encode_position};
 use super::stage::{NewQuarantine, Stage, remote_thing};
 use super::tables::Subject;
 use crate::connector::Body;
@@ -41,18 +42,18 @@ pub(super) fn accept(
     stage.updates.push(Update::Seen(stream, named.collect()));
     let mut dirty = BTreeSet::new();
     for (location, levels) in told {
-        cells::add_location(stage.txn, &unit.connection, &location)?;
+        pools::add_location(stage.txn, &unit.connection, &location)?;
         let changed = store(stage, unit, &location, &levels)?;
         accepted.news += changed.len();
         accepted.duplicates += levels.len() - changed.len();
         for sku in levels.keys().filter(|sku| stage.index.is_reserved(sku)) {
-            if cells::absorb(stage, &unit.connection, sku, unit.read_at)? {
+            if pools::absorb(stage, &unit.connection, sku, unit.read_at)? {
                 dirty.insert(sku.clone());
             }
         }
         dirty.extend(changed);
     }
-    cells::recompute(stage, &dirty, None)?;
+    pools::recompute(stage, &dirty, None)?;
     stage.reading = None;
     Ok(())
 }
@@ -72,16 +73,19 @@ fn collect(
                         stage.resolve_quarantine(&thing, "read")?;
                     }
                     let sku = Key::new(level.sku.as_str());
-                    told.entry(level.location.clone())
-                        .or_default()
-                        .insert(sku, position);
+                    if !told.contains_key(level.location.as_str()) {
+                        told.insert(level.location.clone(), BTreeMap::new());
+                    }
+                    if let Some(levels) = told.get_mut(level.location.as_str()) {
+                        levels.insert(sku, position);
+                    }
                 }
                 None => accepted.unknown += 1,
             },
             Body::Rejected(fault) => reject(stage, unit, change, fault, accepted)?,
             // "Gone" is said of one SKU at all locations of its owner.
             Body::Absent => {
-                for location in cells::known_locations(stage.txn, &unit.connection)? {
+                for location in pools::known_locations(stage.txn, &unit.connection)? {
                     let none = gone(unit);
                     told.entry(location)
                         .or_default()
@@ -113,7 +117,7 @@ fn store(
     location: &str,
     levels: &BTreeMap<Key, Position>,
 ) -> Result<Vec<Key>, EngineError> {
-    let blocks = cells::positions(&unit.connection, location);
+    let blocks = pools::positions(&unit.connection, location);
     let keys: Vec<&str> = levels.keys().map(Key::as_str).collect();
     let known = blocks.get_many(stage.txn, &keys)?;
     let mut changed = Vec::new();
@@ -145,24 +149,27 @@ pub(super) fn apply_absence(
     unit: &Unit,
     limit: usize,
 ) -> Result<bool, EngineError> {
-    let nothing = BTreeSet::new();
     let seen = stage
         .index
         .seen
-        .get(&(unit.connection.clone(), unit.stream))
-        .unwrap_or(&nothing);
+        .get(&(unit.connection.clone(), unit.stream));
+    let mut seen = seen.cloned().unwrap_or_default();
+    seen.sort_unstable();
+    seen.dedup();
+    let is_seen = |sku: &str| seen.binary_search(&hash(sku)).is_ok();
     let guard = &stage.rules.guard;
     let mut missing = BTreeMap::<String, Vec<Key>>::new();
     let mut facts = Facts {
         rows: seen.len() as u64,
         ..Facts::default()
     };
-    for location in cells::known_locations(stage.txn, &unit.connection)? {
-        let blocks = cells::positions(&unit.connection, &location);
+    for location in pools::known_locations(stage.txn, &unit.connection)? {
+        let blocks = pools::positions(&unit.connection, &location);
         blocks.visit(stage.txn, Bound::Unbounded, |sku, bytes| {
             let stocked = decode_position(bytes).is_some_and(|p| p.on_hand.is_positive());
-            facts.known += u64::from(stocked || seen.contains(&hash(sku)));
-            if stocked && !seen.contains(&hash(sku)) {
+            let named = is_seen(sku);
+            facts.known += u64::from(stocked || named);
+            if stocked && !named {
                 facts.to_zero += 1;
                 missing
                     .entry(location.clone())
@@ -194,7 +201,26 @@ pub(super) fn apply_absence(
         return Ok(false);
     }
     stage.resolve_quarantine(&thing, "guard")?;
+    resolve_gone_rows(stage, &thing, &is_seen)?;
     zero(stage, unit, missing, limit)
+}
+
+/// Rows of an earlier run that could not be read, and are not in this one: nothing is left to mend.
+fn resolve_gone_rows(
+    stage: &mut Stage<'_, '_>,
+    stream: &str,
+    is_seen: &dyn Fn(&str) -> bool,
+) -> Result<(), EngineError> {
+    let is_gone = |thing: &&str| {
+        let row = thing.strip_prefix(stream);
+        let id = row.and_then(|row| row.strip_prefix('/'));
+        id.is_some_and(|id| !is_seen(id))
+    };
+    let gone = stage.index.quarantined_at("read").filter(is_gone);
+    for thing in gone.map(str::to_owned).collect::<Vec<_>>() {
+        stage.resolve_quarantine(&thing, "read")?;
+    }
+    Ok(())
 }
 
 fn zero(
@@ -214,13 +240,13 @@ fn zero(
             .collect();
         dirty.extend(store(stage, unit, &location, &levels)?);
     }
-    cells::recompute(stage, &dirty, Some("missing in a complete feed"))?;
+    pools::recompute(stage, &dirty, Some("missing in a complete feed"))?;
     Ok(more)
 }
 
-/// A key of a run in 8 bytes.
+/// A key of a run in 8 bytes. Never stored: it means something in this process only.
 fn hash(sku: &str) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&blake3::hash(sku.as_bytes()).as_bytes()[..8]);
-    u64::from_be_bytes(bytes)
+    let mut hasher = DefaultHasher::new();
+    sku.hash(&mut hasher);
+    hasher.finish()
 }

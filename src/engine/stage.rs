@@ -9,10 +9,11 @@ use super::EngineError;
 use super::index::{Index, Update};
 use super::rules::{EngineLimits, Rules};
 use super::tables::{
-    COUNTS, Counts, ENTITY, EVENT, Entry, JOURNAL, LINK, LinkTo, QUARANTINE, Quarantined, Subject,
+    COUNTS, Counts, ENTITY, EVENT, Entry, JOURNAL, LINK, LinkTo, QUARANTINE, Quarantined,
+    RESERVATION, Subject,
 };
 use crate::fault::Fault;
-use crate::id::{ConnectionName, EntityId, RemoteId, RouteName, uuid_at};
+use crate::id::{ConnectionName, EntityId, Key, RemoteId, RouteName, uuid_at};
 use crate::ledger::Entity;
 use crate::outbox::{Entry as QueueEntry, OutboxRow};
 use crate::record::Stream;
@@ -70,6 +71,8 @@ pub(super) struct Stage<'a, 's> {
     pub now: Timestamp,
     pub numbers: &'a mut Numbers,
     pub updates: Vec<Update>,
+    /// Items that were withdrawn in this unit, or are on sale again; the index learns it afterwards.
+    pub withdrawn: BTreeMap<Key, Option<ConnectionName>>,
     /// The owner whose levels are being accepted, and when it confirmed them.
     pub reading: Option<(ConnectionName, Timestamp)>,
     counts: BTreeMap<RouteName, Counts>,
@@ -90,6 +93,7 @@ impl<'a, 's> Stage<'a, 's> {
             now,
             numbers,
             updates: Vec::new(),
+            withdrawn: BTreeMap::new(),
             reading: None,
             counts: BTreeMap::new(),
         }
@@ -160,6 +164,12 @@ impl<'a, 's> Stage<'a, 's> {
         Ok(JOURNAL.put(self.txn, &key, entry)?)
     }
 
+    /// Whether any order takes anything from anywhere.
+    pub(super) fn has_reservations(&self) -> Result<bool, EngineError> {
+        let any = RESERVATION.scan(self.txn, &RESERVATION.all(), 1)?;
+        Ok(!any.is_empty())
+    }
+
     /// The thing that a connection calls `id`.
     pub(super) fn linked(
         &self,
@@ -212,6 +222,14 @@ impl<'a, 's> Stage<'a, 's> {
     pub(super) fn remove_event(&mut self, seq: u64) {
         EVENT.delete(self.txn, &seq);
         self.updates.push(Update::Event(seq, None));
+    }
+
+    /// Who took an item off sale, if somebody did.
+    pub(super) fn withdrawn_by(&self, sku: &Key) -> Option<&ConnectionName> {
+        match self.withdrawn.get(sku) {
+            Some(now) => now.as_ref(),
+            None => self.index.withdrawn.get(sku),
+        }
     }
 
     /// Whether a route writes; one that is not configured any more does not.

@@ -31,6 +31,10 @@ pub(super) const LINK: Table<(ConnectionName, Stream, RemoteId), LinkTo> = Table
 pub(super) const BY_KEY: Table<(Stream, Key, EntityId), Nothing> = Table::new(table::BY_KEY);
 /// `(connection, stream, remote id) -> since when`.
 pub(super) const OPEN: Table<(ConnectionName, Stream, RemoteId), Open> = Table::new(table::OPEN);
+/// `(SKU) -> withdrawal`.
+pub(super) const WITHDRAWN: Table<Key, Withdrawn> = Table::new(table::WITHDRAWN);
+/// `(sink, group) -> its id there`.
+pub(super) const GROUP: Table<(ConnectionName, Key), GroupAt> = Table::new(table::GROUP);
 /// `(sequence) -> delivery`.
 pub(super) const EVENT: Table<u64, OutboxRow> = Table::new(table::EVENT);
 /// `(connection, stream, key) -> attempt`.
@@ -62,6 +66,8 @@ pub fn row_checks() -> Vec<(TableInfo, CheckRow)> {
         (*LINK.info(), LINK.check_row()),
         (*BY_KEY.info(), BY_KEY.check_row()),
         (*OPEN.info(), OPEN.check_row()),
+        (*WITHDRAWN.info(), WITHDRAWN.check_row()),
+        (*GROUP.info(), GROUP.check_row()),
         (*EVENT.info(), EVENT.check_row()),
         (*ATTEMPT.info(), ATTEMPT.check_row()),
         (*RESERVATION.info(), RESERVATION.check_row()),
@@ -83,6 +89,20 @@ pub(super) struct Open {
     /// When it began, as its source says.
     pub since: Timestamp,
 }
+
+/// An item that is no longer on sale at its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Withdrawn {
+    /// Who said so.
+    pub by: ConnectionName,
+    /// Since when, by our clock.
+    pub since: Timestamp,
+}
+
+/// A group over there: the product of variants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct GroupAt(pub RemoteId);
 
 /// A single fact about the workspace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -170,9 +190,28 @@ pub(super) struct CellAttempt {
     /// The channel does not have this SKU. Not a failure: asked again later.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub not_listed: bool,
+    /// The guard holds it: it was not sent, and is not until somebody lets it or it changes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// Why the last try failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+}
+
+impl CellAttempt {
+    /// Nothing tried yet.
+    pub(super) fn new(since: Timestamp) -> Self {
+        Self {
+            attempts: 0,
+            since,
+            due: None,
+            uncertain: None,
+            quarantine: None,
+            not_listed: false,
+            held: false,
+            fault: None,
+        }
+    }
 }
 
 /// What exactly is in quarantine.
@@ -194,11 +233,13 @@ pub enum Subject {
         /// Its id.
         id: DeliveryId,
     },
-    /// A key of a state stream whose value its sink refuses.
+    /// A key of a state stream whose value its sink refuses, or the guard holds.
     Cell {
         /// The key.
         key: Key,
     },
+    /// A whole state stream of a sink, of which the guard found too much to be wrong.
+    Stream {},
 }
 
 /// Something that cannot succeed as it is.
@@ -287,6 +328,8 @@ macro_rules! versioned {
 versioned! {
     Nothing "index entry" 1,
     Open "open thing" 1,
+    Withdrawn "withdrawal" 1,
+    GroupAt "group" 1,
     Fact "fact" 1,
     Checkpoint "checkpoint" 1,
     Hint "hint" 1,

@@ -147,10 +147,9 @@ impl Poller {
             as_of,
         };
         run.changes += changes.len();
-        let most = if self.stream == Stream::Stock {
-            UNIT_LEVELS
-        } else {
-            UNIT_CHANGES
+        let most = match self.stream {
+            Stream::Stock | Stream::Prices => UNIT_LEVELS,
+            _ => UNIT_CHANGES,
         };
         let unit_size = most.min(self.schedule.unit_changes).max(1);
         while changes.len() > unit_size {

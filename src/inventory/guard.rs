@@ -82,3 +82,86 @@ impl Guard {
         Ok(())
     }
 }
+
+/// The code of a price that moved by more than it may.
+pub const PRICE_JUMP: &str = "price_jump";
+
+/// How much movement of prices is too much.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PriceGuard {
+    /// A price that moves by more than this share of itself is a jump: 0.5 is half of it.
+    pub max_jump_share: Decimal,
+    /// The share of prices that may jump at once; beyond it, the whole stream stops.
+    pub max_jumps_share: Decimal,
+    /// With fewer known prices shares mean nothing: each jump is held, the stream never stops.
+    pub min_rows: u64,
+}
+
+impl Default for PriceGuard {
+    fn default() -> Self {
+        Self {
+            max_jump_share: Decimal::new(5, 1),
+            max_jumps_share: Decimal::new(1, 1),
+            min_rows: 20,
+        }
+    }
+}
+
+impl PriceGuard {
+    /// Judges one price. `told` is what the channel was told last; without it there is nothing to
+    /// compare with, but nothing is ever given away by accident.
+    ///
+    /// # Errors
+    /// [`Held`], when it is zero or less, or jumps.
+    pub fn judge(&self, told: Option<Decimal>, new: Decimal) -> Result<(), Held> {
+        if new <= Decimal::ZERO {
+            let message = format!("a price of {} would give it away", new.normalize());
+            return Err(Held {
+                code: "zero_price",
+                message,
+            });
+        }
+        let Some(told) = told.filter(|told| *told > Decimal::ZERO) else {
+            return Ok(());
+        };
+        let moved = (new - told).abs();
+        let allowed = told.saturating_mul(self.max_jump_share);
+        if moved <= allowed {
+            return Ok(());
+        }
+        let message = format!(
+            "the price would go from {} to {}, by more than {} %",
+            told.normalize(),
+            new.normalize(),
+            self.max_jump_share
+                .saturating_mul(Decimal::ONE_HUNDRED)
+                .normalize()
+        );
+        Err(Held {
+            code: PRICE_JUMP,
+            message,
+        })
+    }
+
+    /// Judges a stream of which `held` prices jumped, of `known` in all.
+    ///
+    /// # Errors
+    /// [`Held`], when that is more than a few single mistakes.
+    pub fn judge_run(&self, held: u64, known: u64) -> Result<(), Held> {
+        if known < self.min_rows {
+            return Ok(());
+        }
+        let allowed = Decimal::from(known).saturating_mul(self.max_jumps_share);
+        if Decimal::from(held) <= allowed {
+            return Ok(());
+        }
+        let message = format!(
+            "{held} of {known} prices would jump at once: a decimal point or a currency may have \
+             slipped; no price is told until somebody has looked"
+        );
+        Err(Held {
+            code: "too_many_jumps",
+            message,
+        })
+    }
+}

@@ -9,13 +9,14 @@ mod guard;
 mod publish;
 mod reservation;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-pub use guard::{Facts, Guard, Held};
+pub use guard::{Facts, Guard, Held, PRICE_JUMP, PriceGuard};
 pub use publish::PublishRule;
 pub use reservation::{Issue, Reservation};
 
@@ -60,7 +61,7 @@ pub struct Member {
     /// The owner.
     pub connection: ConnectionName,
     /// The location's code at the owner.
-    pub location: String,
+    pub location: Arc<str>,
     /// Its snapshot.
     pub position: Position,
     /// Its snapshot is older than allowed.
@@ -72,7 +73,7 @@ impl Member {
     /// (`confirmed_at`): a delta read that does not name a SKU confirms its old value.
     pub fn new(
         connection: ConnectionName,
-        location: String,
+        location: Arc<str>,
         position: Position,
         confirmed_at: Timestamp,
         (now, freshness): (Timestamp, Duration),
@@ -105,6 +106,23 @@ pub struct Derivation {
     pub to_write: Option<Decimal>,
     /// Some owner's number is too old: the channel may be told less, never more.
     pub only_decrease: bool,
+    /// The item is off sale at its owner: the channel is told that none is left.
+    #[serde(default)]
+    pub withdrawn: bool,
+}
+
+impl Derivation {
+    /// The same for an item that is off sale at its owner.
+    #[must_use]
+    pub fn withdrawn(self) -> Self {
+        Self {
+            published: Some(Decimal::ZERO),
+            to_write: Some(self.own_open),
+            only_decrease: false,
+            withdrawn: true,
+            ..self
+        }
+    }
 }
 
 /// Puts snapshots, reservations and the channel's rule together.
@@ -148,6 +166,7 @@ pub fn derive(
         own_open,
         to_write,
         only_decrease,
+        withdrawn: false,
     }
 }
 

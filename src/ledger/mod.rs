@@ -110,6 +110,8 @@ pub enum Verdict {
 pub struct Sighting<'a> {
     /// On which connection.
     pub connection: &'a ConnectionName,
+    /// Who owns the whole stream, where the configuration says so; else whoever has a thing first.
+    pub owner: Option<&'a ConnectionName>,
     /// Its content; `None` when it is gone.
     pub fingerprint: Option<Fingerprint>,
     /// Which version.
@@ -122,9 +124,12 @@ pub struct Sighting<'a> {
 /// 12: edits that do not move the timestamp), so equal content decides first.
 pub fn observe(known: Option<&Entity>, sighting: &Sighting<'_>) -> Verdict {
     let Some(entity) = known else {
-        return Verdict::News { first: true };
+        return match sighting.owner {
+            Some(owner) if owner != sighting.connection => Verdict::Conflict,
+            _ => Verdict::News { first: true },
+        };
     };
-    let owner = entity.origin == *sighting.connection;
+    let owner = sighting.owner.unwrap_or(&entity.origin) == sighting.connection;
     let Some(link) = entity.links.get(sighting.connection) else {
         return if owner {
             Verdict::News { first: false }
@@ -221,6 +226,7 @@ mod tests {
         let version = version(at);
         let sighting = Sighting {
             connection: &connection,
+            owner: None,
             fingerprint: Some(print(text)),
             version: &version,
         };
@@ -289,5 +295,32 @@ mod tests {
     fn another_connection_cannot_take_a_thing_over() {
         let known = order(link(Some(("a", None)), None), None);
         check(Some(&known), ERP, "b", None, Verdict::Conflict);
+    }
+
+    /// Where the configuration names an owner, only it has news, whoever had the thing first.
+    #[test]
+    fn the_owner_of_a_stream_decides() {
+        let connection = ConnectionName::from(ERP);
+        let version = version(None);
+        let known = order(
+            link(Some(("a", None)), None),
+            Some(link(Some(("a", None)), None)),
+        );
+        let of = |owner: &ConnectionName, known: Option<&Entity>| {
+            let sighting = Sighting {
+                connection: &connection,
+                owner: Some(owner),
+                fingerprint: Some(print("b")),
+                version: &version,
+            };
+            observe(known, &sighting)
+        };
+        assert_eq!(
+            of(&connection, Some(&known)),
+            Verdict::News { first: false }
+        );
+        assert_eq!(of(&NORTH.into(), Some(&known)), Verdict::Conflict);
+        assert_eq!(of(&NORTH.into(), None), Verdict::Conflict);
+        assert_eq!(of(&connection, None), Verdict::News { first: true });
     }
 }

@@ -49,6 +49,7 @@ impl ManifestSink {
             "key": delivery.key.as_str(),
             "operation": operation_name(delivery.operation),
             "target": delivery.target.as_ref().map(RemoteId::as_str),
+            "group": delivery.group.as_ref().map(RemoteId::as_str),
             "attempts": delivery.attempts,
             "idempotency_key": delivery.id.as_str(),
             "origin": delivery.origin,
@@ -90,6 +91,7 @@ impl ManifestSink {
             delivery: &delivery.id,
             captured: &delivery.captured,
             progress,
+            last: plan.steps.last().map_or("", |step| &step.name),
         };
         let lane = self.lane(delivery.operation);
         let mut run = Run::new(&self.wire, lane, Purpose::Write(resume));
@@ -120,17 +122,20 @@ impl ManifestSink {
     }
 
     async fn batch(&self, batch: &CompiledBatch, deliveries: &[&Delivery]) -> Vec<Outcome> {
-        let documents: Vec<Result<Json, Fault>> = deliveries
-            .iter()
-            .map(|delivery| self.document(delivery))
-            .collect();
-        let good: Vec<Json> = documents
-            .iter()
-            .filter_map(|it| it.as_ref().ok().cloned())
-            .collect();
+        let mut good = Vec::with_capacity(deliveries.len());
+        let mut bad = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            match self.document(delivery) {
+                Ok(document) => {
+                    good.push(document);
+                    bad.push(Ok(()));
+                }
+                Err(fault) => bad.push(Err(fault)),
+            }
+        }
         let lane = lane_of(self.stream);
-        let mut done = batch.run(&self.wire, lane, &good).await.into_iter();
-        let results = documents.into_iter().map(|document| {
+        let mut done = batch.run(&self.wire, lane, good).await.into_iter();
+        let results = bad.into_iter().map(|document| {
             document?;
             let missing = || Err(Fault::bug("no_outcome", "a delivery got no outcome"));
             read_confirmation(self.stream, &done.next().unwrap_or_else(missing)?)
@@ -230,7 +235,7 @@ fn operation_name(operation: Operation) -> &'static str {
     }
 }
 
-/// `{ remote_id, number, lines, stored }` as a confirmation.
+/// `{ remote_id, number, group, lines, stored }` as a confirmation.
 fn read_confirmation(stream: Stream, json: &Json) -> Result<Confirmation, Fault> {
     let text = |name: &str| match json.get(name) {
         Some(Json::String(text)) if !text.is_empty() => Some(text.clone()),
@@ -267,6 +272,7 @@ fn read_confirmation(stream: Stream, json: &Json) -> Result<Confirmation, Fault>
     Ok(Confirmation {
         remote_id: text("remote_id").map(RemoteId::from),
         number: text("number"),
+        group: text("group").map(RemoteId::from),
         stored,
         lines: lines.filter_map(link).collect(),
         existed: false,

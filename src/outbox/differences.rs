@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::id::{ConnectionName, Key};
+use crate::id::{ConnectionName, EntityId, Key};
 use crate::record::{Lane, Stream};
 
 type Target = (ConnectionName, Stream);
@@ -19,6 +19,19 @@ pub struct Differences {
 struct Pending {
     keys: BTreeMap<Key, (Lane, Option<Timestamp>)>,
     ready: BTreeSet<(Lane, Timestamp, Key)>,
+    /// Keys that wait for a thing to exist over there, with since when.
+    waiting: BTreeMap<Key, (EntityId, Timestamp)>,
+    /// The same, by that thing.
+    waiting_on: BTreeMap<EntityId, BTreeSet<Key>>,
+}
+
+/// Keys of one target that wait for things to exist over there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many.
+    pub count: usize,
+    /// Since when the first of them waits.
+    pub oldest: Timestamp,
 }
 
 impl Differences {
@@ -28,9 +41,53 @@ impl Differences {
         if let Some((lane, Some(due))) = pending.keys.insert(key.clone(), (lane, due)) {
             pending.ready.remove(&(lane, due, key.clone()));
         }
+        pending.stop_waiting(key);
         if let Some(due) = due {
             pending.ready.insert((lane, due, key.clone()));
         }
+    }
+
+    /// The key waits for a thing to exist over there: no attempt, woken by [`Differences::wake`].
+    pub fn wait(
+        &mut self,
+        target: &Target,
+        key: &Key,
+        lane: Lane,
+        (on, since): (EntityId, Timestamp),
+    ) {
+        self.put(target, key, lane, None);
+        let pending = self.targets.entry(target.clone()).or_default();
+        let waiting = pending.waiting_on.entry(on.clone()).or_default();
+        waiting.insert(key.clone());
+        pending.waiting.insert(key.clone(), (on, since));
+    }
+
+    /// What waits for this thing may be written now.
+    pub fn wake(&mut self, target: &Target, on: &EntityId, now: Timestamp) {
+        let woken = self.targets.get_mut(target);
+        let woken = woken.and_then(|pending| pending.waiting_on.get(on).cloned());
+        for key in woken.unwrap_or_default() {
+            let pending = self.targets.get(target);
+            let lane = pending.and_then(|pending| pending.keys.get(&key));
+            if let Some((lane, None)) = lane {
+                self.put(target, &key, *lane, Some(now));
+            }
+        }
+    }
+
+    /// What waits for things to exist, by target.
+    pub fn waiting(&self) -> impl Iterator<Item = (&Target, Waiting)> {
+        self.targets.iter().filter_map(|(target, pending)| {
+            let oldest = pending.waiting.values().map(|(_, since)| *since).min()?;
+            let count = pending.waiting.len();
+            Some((target, Waiting { count, oldest }))
+        })
+    }
+
+    /// For which thing a key waits, and since when.
+    pub fn waits_for(&self, target: &Target, key: &Key) -> Option<(&EntityId, Timestamp)> {
+        let (on, since) = self.targets.get(target)?.waiting.get(key)?;
+        Some((on, *since))
     }
 
     /// The key is published.
@@ -41,6 +98,7 @@ impl Differences {
         if let Some((lane, Some(due))) = pending.keys.remove(key) {
             pending.ready.remove(&(lane, due, key.clone()));
         }
+        pending.stop_waiting(key);
         if pending.keys.is_empty() {
             self.targets.remove(target);
         }
@@ -111,6 +169,20 @@ impl Differences {
     }
 }
 
+impl Pending {
+    fn stop_waiting(&mut self, key: &Key) {
+        let Some((on, _)) = self.waiting.remove(key) else {
+            return;
+        };
+        if let Some(keys) = self.waiting_on.get_mut(&on) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.waiting_on.remove(&on);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,5 +207,25 @@ mod tests {
         differences.remove(&target, &"A".into());
         differences.remove(&target, &"B".into());
         assert!(differences.is_empty());
+    }
+
+    #[test]
+    fn what_waits_for_a_thing_is_woken_by_it() {
+        let target = ("north".into(), Stream::Stock);
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let mut differences = Differences::default();
+        for key in ["A", "B"] {
+            let on = (EntityId::from(key), at(0));
+            differences.wait(&target, &key.into(), Lane::StockDown, on);
+        }
+        assert!(differences.due(&target, at(99), 9).is_empty());
+        assert_eq!(differences.waiting().next().unwrap().1.count, 2);
+        differences.wake(&target, &"A".into(), at(5));
+        assert_eq!(differences.next_due(&target), Some(at(5)));
+        assert_eq!(differences.waiting().next().unwrap().1.count, 1);
+        assert!(differences.waits_for(&target, &"A".into()).is_none());
+        assert!(differences.waits_for(&target, &"B".into()).is_some());
+        differences.remove(&target, &"B".into());
+        assert_eq!(differences.waiting().count(), 0);
     }
 }

@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use backoff::Backoff;
-pub use differences::Differences;
+pub use differences::{Differences, Waiting};
 pub use queue::{Entry, Queue};
 
 use crate::connector::{Captured, Operation, Token};
 use crate::fault::Fault;
-use crate::id::{ConnectionName, DeliveryId, EntityId, RouteName};
+use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RouteName};
 use crate::record::{Lane, Stream};
 
 /// What a delivery waits for.
@@ -91,6 +91,9 @@ pub struct OutboxRow {
     /// With which thing it keeps order: the order, for everything that happens to an order. One write
     /// of it is in flight per sink.
     pub line: EntityId,
+    /// The group of which only one thing is created at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Key>,
     /// What is to be done.
     pub operation: Operation,
     /// By which route.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
-use super::{OutboxRow, State, lane};
+use super::{OutboxRow, State, Waiting, lane};
 use crate::connector::Operation;
 use crate::fault::Effect;
 use crate::id::{ConnectionName, EntityId, Key};
@@ -24,8 +24,12 @@ pub struct Entry {
     pub lane: Lane,
     /// When its turn comes; `None` while it waits for something else than time.
     pub due: Option<Timestamp>,
-    /// The thing it waits for.
-    pub waits_on: Option<EntityId>,
+    /// The thing it waits for, and since when.
+    pub waits_on: Option<(EntityId, Timestamp)>,
+    /// Of the things of one group only one is created at a time: two at once would create two groups.
+    pub group: Option<Key>,
+    /// It is under way, or nobody knows what became of it: no other of its group may begin.
+    pub holds_group: bool,
     /// Goods of a shipment of which nobody knows yet whether its sink has been told.
     pub on_the_way: Vec<(Key, Decimal)>,
 }
@@ -37,7 +41,7 @@ impl Entry {
             State::Pending { due } | State::Uncertain { due } | State::Submitted { due, .. } => {
                 (Some(*due), None)
             }
-            State::Waiting { on, .. } => (None, Some(on.clone())),
+            State::Waiting { on, since } => (None, Some((on.clone(), *since))),
             State::InFlight { .. } | State::Quarantined { .. } => (None, None),
         };
         Self {
@@ -47,6 +51,8 @@ impl Entry {
             lane: lane(row.stream, row.operation),
             due,
             waits_on,
+            group: row.group.clone(),
+            holds_group: matches!(row.state, State::InFlight { .. } | State::Uncertain { .. }),
             on_the_way: on_the_way(row),
         }
     }
@@ -86,6 +92,9 @@ pub struct Queue {
     /// Heads that wait only for time, most urgent lane and earliest due first.
     ready: BTreeMap<Target, BTreeSet<(Lane, Timestamp, u64)>>,
     waiting: BTreeMap<EntityId, BTreeSet<u64>>,
+    /// Rows that hold their group.
+    held: BTreeMap<(ConnectionName, Key), BTreeSet<u64>>,
+    sizes: BTreeMap<Target, usize>,
     /// Rows of each sink with goods on the way.
     on_the_way: BTreeMap<ConnectionName, BTreeSet<u64>>,
 }
@@ -95,9 +104,15 @@ impl Queue {
     pub fn put(&mut self, seq: u64, entry: Entry) {
         self.remove(seq);
         let thing = (entry.sink.clone(), entry.line.clone());
-        if let Some(on) = &entry.waits_on {
+        if let Some((on, _)) = &entry.waits_on {
             self.waiting.entry(on.clone()).or_default().insert(seq);
         }
+        if let (Some(group), true) = (&entry.group, entry.holds_group) {
+            let group = (entry.sink.clone(), group.clone());
+            self.held.entry(group).or_default().insert(seq);
+        }
+        let target = (entry.sink.clone(), entry.stream);
+        *self.sizes.entry(target).or_default() += 1;
         if !entry.on_the_way.is_empty() {
             let rows = self.on_the_way.entry(entry.sink.clone()).or_default();
             rows.insert(seq);
@@ -118,8 +133,15 @@ impl Queue {
         self.entries.remove(&seq);
         remove_from(&mut self.by_thing, &thing, seq);
         remove_from(&mut self.on_the_way, &entry.sink, seq);
-        if let Some(on) = &entry.waits_on {
+        if let Some((on, _)) = &entry.waits_on {
             remove_from(&mut self.waiting, on, seq);
+        }
+        if let Some(group) = entry.group {
+            remove_from(&mut self.held, &(entry.sink.clone(), group), seq);
+        }
+        let target = (entry.sink, entry.stream);
+        if let Some(size) = self.sizes.get_mut(&target) {
+            *size -= 1;
         }
         self.ready_head(&thing);
     }
@@ -130,19 +152,32 @@ impl Queue {
             return Vec::new();
         };
         let mut due = Vec::new();
+        let mut groups = BTreeSet::new();
         for lane in Lane::ALL {
             let range = (lane, Timestamp::MIN, 0)..=(lane, now, u64::MAX);
-            due.extend(
-                ready
-                    .range(range)
-                    .map(|(_, _, seq)| *seq)
-                    .take(limit - due.len()),
-            );
-            if due.len() >= limit {
-                break;
+            for (_, _, seq) in ready.range(range) {
+                if due.len() >= limit {
+                    return due;
+                }
+                let group = self.entries.get(seq).and_then(|entry| entry.group.as_ref());
+                if self.is_free(*seq) && group.is_none_or(|group| groups.insert(group)) {
+                    due.push(*seq);
+                }
             }
         }
         due
+    }
+
+    /// Whether no other row of its group is under way.
+    fn is_free(&self, seq: u64) -> bool {
+        let Some(entry) = self.entries.get(&seq) else {
+            return false;
+        };
+        let Some(group) = &entry.group else {
+            return true;
+        };
+        let holders = self.held.get(&(entry.sink.clone(), group.clone()));
+        holders.is_none_or(|holders| holders.contains(&seq))
     }
 
     /// When the next row of this target is due, however far in the future.
@@ -152,7 +187,8 @@ impl Queue {
             .into_iter()
             .filter_map(|lane| {
                 let range = (lane, Timestamp::MIN, 0)..=(lane, Timestamp::MAX, u64::MAX);
-                ready.range(range).next().map(|(_, due, _)| *due)
+                let mut free = ready.range(range).filter(|(_, _, seq)| self.is_free(*seq));
+                free.next().map(|(_, due, _)| *due)
             })
             .min()
     }
@@ -177,16 +213,42 @@ impl Queue {
             .collect()
     }
 
-    /// All rows that wait for a thing.
-    pub fn all_waiting(&self) -> impl Iterator<Item = u64> {
-        self.waiting.values().flatten().copied()
-    }
-
     /// A row is not to be sent, for as long as nothing else is said of it.
     pub fn hold(&mut self, seq: u64) {
         if let Some(entry) = self.entries.get(&seq).cloned() {
             self.put(seq, Entry { due: None, ..entry });
         }
+    }
+
+    /// How many rows there are for one stream of a sink.
+    pub fn size_of(&self, target: &Target) -> usize {
+        self.sizes.get(target).copied().unwrap_or(0)
+    }
+
+    /// A row.
+    pub fn get(&self, seq: u64) -> Option<&Entry> {
+        self.entries.get(&seq)
+    }
+
+    /// Since when the first of the rows of each target that wait for a thing does, and how many do.
+    pub fn waiting(&self) -> BTreeMap<Target, Waiting> {
+        let mut found: BTreeMap<Target, Waiting> = BTreeMap::new();
+        for seq in self.waiting.values().flatten() {
+            let entry = self.entries.get(seq);
+            let since = entry.and_then(|entry| entry.waits_on.as_ref());
+            let (Some(entry), Some((_, since))) = (entry, since) else {
+                continue;
+            };
+            let none = Waiting {
+                count: 0,
+                oldest: *since,
+            };
+            let target = (entry.sink.clone(), entry.stream);
+            let waiting = found.entry(target).or_insert(none);
+            waiting.count += 1;
+            waiting.oldest = waiting.oldest.min(*since);
+        }
+        found
     }
 
     /// What shipments take of which a sink may have been told, by SKU: it may have lowered its own
@@ -277,6 +339,8 @@ mod tests {
             lane,
             due: due.map(at),
             waits_on: None,
+            group: None,
+            holds_group: false,
             on_the_way: Vec::new(),
         }
     }
@@ -320,11 +384,36 @@ mod tests {
         assert_eq!(queue.due(&target(), at(0), 9), [1, 3]);
     }
 
+    /// Two variants of a new product, created at once, would make two products.
+    #[test]
+    fn one_of_a_group_at_a_time() {
+        let of_group = |entity: &str, due, holds_group| Entry {
+            group: Some("erp/7".into()),
+            holds_group,
+            ..entry(entity, Lane::Items, due)
+        };
+        let mut queue = Queue::default();
+        queue.put(1, of_group("a", Some(0), false));
+        queue.put(2, of_group("b", Some(0), false));
+        queue.put(3, entry("c", Lane::Items, Some(0)));
+        assert_eq!(queue.due(&target(), at(0), 9), [1, 3], "the first of it");
+        queue.put(1, of_group("a", None, true));
+        assert_eq!(queue.due(&target(), at(0), 9), [3], "it is under way");
+        queue.put(1, of_group("a", Some(60), true));
+        queue.remove(3);
+        assert_eq!(queue.due(&target(), at(0), 9), [0u64; 0], "nobody knows");
+        assert_eq!(queue.next_due(&target()), Some(at(60)));
+        assert_eq!(queue.due(&target(), at(60), 9), [1], "it is looked for");
+        queue.remove(1);
+        assert_eq!(queue.due(&target(), at(0), 9), [2]);
+        assert_eq!(queue.size_of(&target()), 1);
+    }
+
     #[test]
     fn waiting_rows_are_found_by_what_they_wait_for() {
         let mut queue = Queue::default();
         let waiting = Entry {
-            waits_on: Some("item".into()),
+            waits_on: Some(("item".into(), at(0))),
             ..entry("a", Lane::Orders, None)
         };
         queue.put(7, waiting);

@@ -296,7 +296,19 @@ impl Record {
     /// # Errors
     /// `Reject` with the code `bad_record`; the message names the field, never its content, since
     /// the content may be personal data.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "for those who have no more use for the document"
+    )]
     pub fn from_json(stream: Stream, json: Value) -> Result<Self, Fault> {
+        Self::read(stream, &json)
+    }
+
+    /// As [`Record::from_json`], of a document that is still needed.
+    ///
+    /// # Errors
+    /// As [`Record::from_json`].
+    pub fn read(stream: Stream, json: &Value) -> Result<Self, Fault> {
         let record = match stream {
             Stream::Items => Self::Item(parse(stream, json)?),
             Stream::Prices => Self::Price(parse(stream, json)?),
@@ -346,7 +358,11 @@ impl Record {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(stream: Stream, json: Value) -> Result<T, Fault> {
+fn parse<T: serde::de::DeserializeOwned>(stream: Stream, json: &Value) -> Result<T, Fault> {
+    // Keeping track of the path costs as much as reading; it is only needed when something is wrong.
+    if let Ok(record) = T::deserialize(json) {
+        return Ok(record);
+    }
     serde_path_to_error::deserialize(json).map_err(|error| {
         let path = error.path().to_string();
         let reason = without_values(&error.into_inner().to_string());

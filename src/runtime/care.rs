@@ -23,9 +23,6 @@ const WATCH: Duration = Duration::from_secs(1);
 const JOURNAL_STEPS: usize = 20;
 /// How long the journal rests after it was gone through.
 const JOURNAL_REST: Duration = Duration::from_secs(3600);
-/// Beyond so many, waiting deliveries are not counted any further.
-const COUNTED: usize = 1000;
-
 /// What the loops of this module share.
 pub(super) struct Caring {
     pub engine: Handle,
@@ -55,9 +52,12 @@ impl Caring {
 /// Probes paused connections and removes what is too old.
 pub(super) async fn care_loop(caring: Caring) {
     let mut journal = Journal::default();
-    while !caring.rest(CARE).await {
+    loop {
         if let Err(error) = care(&caring, &mut journal).await {
             tracing::error!(%error, "care failed");
+        }
+        if caring.rest(CARE).await {
+            return;
         }
     }
 }
@@ -72,6 +72,7 @@ struct Journal {
 async fn care(caring: &Caring, journal: &mut Journal) -> Result<(), EngineError> {
     let engine = &caring.engine;
     while engine.expire_payloads().await? {}
+    while engine.derive_prices().await? {}
     let mut done = None;
     loop {
         done = engine.refresh(done).await?;
@@ -119,19 +120,21 @@ async fn expire_journal(caring: &Caring, journal: &mut Journal) -> Result<(), En
     Ok(())
 }
 
+/// What waits for longer than it should: its item cannot be created, or its order is not imported.
 async fn alert_waiting(caring: &Caring) -> Result<(), EngineError> {
     let secs = caring.live.load().plan.limits.waiting_alert_secs;
-    let since = earlier(caring.clock.now(), Duration::from_secs(secs));
-    let count = caring.engine.waiting_since(since, COUNTED).await?;
-    let what = (count > 0).then(|| {
-        let count = if count < COUNTED {
-            count.to_string()
-        } else {
-            format!("{COUNTED} or more")
-        };
+    let before = earlier(caring.clock.now(), Duration::from_secs(secs));
+    let mut late = caring.engine.waiting().await?;
+    late.retain(|row| row.oldest < before);
+    let late: Vec<String> = late
+        .iter()
+        .map(|row| format!("{} {} for {}", row.count, row.stream, row.sink))
+        .collect();
+    let what = (!late.is_empty()).then(|| {
         format!(
-            "{count} deliveries have waited for a link for more than {secs} s; `crossdock queue` \
-             shows them"
+            "waiting for more than {secs} s for items to be created or orders to be imported: {}; \
+             see `crossdock queue`",
+            late.join(", ")
         )
     });
     caring.condition(Condition::Waiting, what);

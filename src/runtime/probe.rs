@@ -266,6 +266,7 @@ fn sample(stream: Stream) -> Option<Delivery> {
         reference: format!("{NOTHING}:0"),
         origin: NOTHING.to_owned(),
         target: None,
+        group: None,
         captured: Captured::new(),
         attempts: 0,
     })

@@ -151,7 +151,10 @@ fn is_same(before: &Plan, after: &Plan, name: &ConnectionName) -> bool {
             ..settings.clone()
         };
         let http = plan.connections.get(name)?.http.clone();
-        Some((settings, http, open::file_limits(plan)))
+        let mut own = plan.config.own_connectors.iter();
+        let own = own.find(|own| own.name == settings.connector);
+        let manifest = own.map(|own| own.text.text.clone());
+        Some((settings, http, manifest, open::file_limits(plan)))
     };
     let known = opened_with(before);
     known.is_some() && known == opened_with(after)

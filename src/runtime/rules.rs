@@ -54,7 +54,9 @@ pub fn of(plan: &Plan) -> Rules {
                 (name.clone(), facts)
             })
             .collect(),
+        owners: plan.owners.clone(),
         guard: plan.stock_guard.clone(),
+        price_guard: plan.price_guard.clone(),
         limits: limits(plan),
     }
 }

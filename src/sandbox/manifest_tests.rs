@@ -137,6 +137,7 @@ fn delivery(record: Record, reference: &str, operation: Operation) -> Delivery {
         reference: reference.to_owned(),
         origin: reference.split(':').next().unwrap().to_owned(),
         target: None,
+        group: None,
         captured: Captured::new(),
         attempts: 0,
     }

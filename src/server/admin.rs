@@ -78,6 +78,13 @@ pub enum Request {
         /// Only this channel.
         connection: Option<ConnectionName>,
     },
+    /// Why channels are told a price.
+    ExplainPrice {
+        /// Of which SKU.
+        sku: String,
+        /// Only this channel.
+        connection: Option<ConnectionName>,
+    },
     /// Lets deliveries to a paused connection go on.
     Resume {
         /// Which.
@@ -145,6 +152,10 @@ pub async fn answer(
         )),
         Request::ExplainStock { sku, connection } => {
             let reasons = engine.explain_stock(sku, connection).await.map_err(text)?;
+            json(serde_json::to_value(reasons))
+        }
+        Request::ExplainPrice { sku, connection } => {
+            let reasons = engine.explain_price(sku, connection).await.map_err(text)?;
             json(serde_json::to_value(reasons))
         }
         Request::Resume { connection } => {

@@ -15,6 +15,8 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -24,6 +26,10 @@ use crate::clock::Timestamp;
 
 const MARKER: &str = "CROSSDOCK";
 const LOCK: &str = "LOCK";
+/// For how long an owner is waited for: a command that looks into the store has it for less than a second,
+/// and must not keep a daemon from starting.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The newest layout of a store directory that this program reads.
 const FORMAT: u32 = 1;
 
@@ -301,7 +307,7 @@ fn take_lock(dir: &Path) -> Result<File, StoreError> {
         .write(true)
         .open(&path)
         .map_err(failed)?;
-    match lock.try_lock() {
+    match lock_soon(&lock) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut owner = String::new();
@@ -325,6 +331,17 @@ fn take_lock(dir: &Path) -> Result<File, StoreError> {
         .and_then(|()| lock.write_all(owner.as_bytes()))
         .map_err(failed)?;
     Ok(lock)
+}
+
+fn lock_soon(lock: &File) -> Result<(), TryLockError> {
+    let tries = PATIENCE.as_millis() / LOOK_EVERY.as_millis();
+    for _ in 0..tries {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(LOOK_EVERY),
+            done => return done,
+        }
+    }
+    lock.try_lock()
 }
 
 /// Makes a directory and its parents, so that they outlive a power cut.
@@ -459,6 +476,19 @@ mod tests {
         );
         let golden = include_str!("golden/marker.json");
         assert_eq!(fs::read_to_string(dir.join(MARKER)).unwrap(), golden);
+    }
+
+    /// `crossdock queue` looks into the store of a daemon that is just being started.
+    #[test]
+    fn an_owner_that_is_about_to_leave_is_waited_for() {
+        let temp = tempfile::tempdir().unwrap();
+        let looking = Home::claim(temp.path()).unwrap();
+        let done = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(300));
+            drop(looking);
+        });
+        Home::claim(temp.path()).unwrap();
+        done.join().unwrap();
     }
 
     #[test]

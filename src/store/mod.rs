@@ -145,6 +145,18 @@ impl KeyRange {
         self
     }
 
+    /// Whether all its keys begin with the same byte: are of one table.
+    pub fn is_of_one_table(&self) -> bool {
+        let (Some(first), Some(end)) = (self.start.first(), self.end.as_deref()) else {
+            return false;
+        };
+        match end {
+            [] => true, // no key at all
+            [last] => last == first || first.checked_add(1) == Some(*last),
+            [last, ..] => last == first,
+        }
+    }
+
     /// Whether `key` belongs to it.
     pub fn contains(&self, key: &[u8]) -> bool {
         self.start.as_slice() <= key && self.end.as_deref().is_none_or(|end| key < end)

@@ -40,11 +40,14 @@ pub const TABLES: &[TableInfo] = &[
     LINK,
     BY_KEY,
     OPEN,
+    WITHDRAWN,
+    GROUP,
     EVENT,
     CELL,
     ATTEMPT,
     POSITION,
     RESERVATION,
+    PRICE,
     QUARANTINE,
     JOURNAL,
     PAYLOAD,
@@ -93,6 +96,10 @@ pub const OPEN: TableInfo = rows(
     "open",
     "(connection, stream, remote id) -> since when",
 );
+/// Items that are no longer on sale at their owner.
+pub const WITHDRAWN: TableInfo = rows(0x14, "withdrawn", "(SKU) -> by whom, since when");
+/// The group of a thing over there: the product of a variant.
+pub const GROUP: TableInfo = rows(0x15, "group", "(sink, group) -> its id there");
 /// The event queue.
 pub const EVENT: TableInfo = rows(0x20, "event", "(sequence) -> delivery");
 /// State streams: desired and published value of each key.
@@ -115,6 +122,8 @@ pub const POSITION: TableInfo = blocks(
 );
 /// Reservations by order line.
 pub const RESERVATION: TableInfo = rows(0x41, "reservation", "(SKU, order, line) -> reservation");
+/// What the owners of prices said last.
+pub const PRICE: TableInfo = blocks(0x42, "price", "(connection, first key) -> packed prices");
 /// What cannot succeed as it is.
 pub const QUARANTINE: TableInfo = rows(0x51, "quarantine", "(number) -> what, why, where");
 /// What happened to each thing and why.

@@ -98,7 +98,13 @@ fn compare(old: &Config, new: &Config) -> Changes {
         old.guard.prices == new.guard.prices,
         Verdict::Changed,
     );
+    whole(
+        "connectors",
+        old.own_connectors == new.own_connectors,
+        Verdict::Changed,
+    );
     named("connection", &old.connection, &new.connection, &mut changes);
+    remade(old, new, &mut changes);
     named("route", &old.route, &new.route, &mut changes);
     named("mapping", &old.mapping, &new.mapping, &mut changes);
     named("pool", &old.pool, &new.pool, &mut changes);
@@ -147,6 +153,23 @@ fn named<K: Ord + ToString, T: PartialEq>(
             (_, None) => Verdict::Removed,
         };
         changes.insert(format!("{section}.{}", name.to_string()), (verdict, None));
+    }
+}
+
+/// A connection changes with a connector of one's own.
+fn remade(old: &Config, new: &Config, changes: &mut Changes) {
+    let text = |config: &Config, name: &str| {
+        let own = config.own_connectors.iter().find(|own| own.name == name);
+        own.map(|own| own.text.text.clone())
+    };
+    for (name, connection) in &new.connection {
+        let connector = &connection.connector;
+        if text(old, connector) != text(new, connector)
+            && let Some(change) = changes.get_mut(&format!("connection.{name}"))
+            && change.0 == Verdict::Unchanged
+        {
+            *change = (Verdict::Changed, Some("connectors".to_owned()));
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod connections;
 mod diff;
 mod mappings;
+mod own;
 mod routes;
 mod stock;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use diff::{SectionChange, Verdict, diff};
+pub use own::own_connectors;
 
 use crate::config::{
     Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings, ServerSettings,
@@ -25,7 +27,7 @@ use crate::config::{
 use crate::connector::{Configured, Connector, Spec, StockBasis};
 use crate::diagnostic::Diagnostics;
 use crate::id::{ConnectionName, Key, RouteName};
-use crate::inventory::{Guard, PublishRule};
+use crate::inventory::{Guard, PriceGuard, PublishRule};
 use crate::mapping::Mapping;
 use crate::record::Stream;
 use crate::router::Mode;
@@ -162,17 +164,6 @@ pub struct PlannedPublish {
     pub items: BTreeMap<Key, PublishRule>,
 }
 
-/// How much movement of prices is too much, as shares: 0.5 is 50 %.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PriceGuard {
-    /// A price that moves by more than this share of itself is a jump.
-    pub max_jump_share: Decimal,
-    /// The share of prices that may jump at once.
-    pub max_jumps_share: Decimal,
-    /// With fewer known prices nothing is judged.
-    pub min_rows: u64,
-}
-
 /// Makes a plan of a configuration, with the connectors that there are.
 ///
 /// Pure, as [`Connector::configure`] is. Takes a configuration with findings too, to add its own to
@@ -182,14 +173,18 @@ pub struct PriceGuard {
 /// All findings, those about connectors' settings included.
 pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagnostics> {
     let config = &loaded.config;
+    let mut findings = loaded.findings.clone();
+    let own = own_connectors(config, registry, &mut findings);
+    let own = own.iter().map(|connector| connector as &dyn Connector);
+    let registry: Vec<&dyn Connector> = registry.iter().copied().chain(own).collect();
     let mut draft = Draft {
         config,
         loaded,
         document: &loaded.document,
         specs: BTreeMap::new(),
-        findings: loaded.findings.clone(),
+        findings,
     };
-    let mut connections = connections::plan(&mut draft, registry);
+    let mut connections = connections::plan(&mut draft, &registry);
     let routes = routes::plan(&mut draft);
     let (pools, publishes) = stock::plan(&mut draft);
     routes::check_graph(&mut draft);

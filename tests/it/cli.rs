@@ -238,3 +238,53 @@ fn a_connector_is_tested_against_its_fixtures() {
     ]);
     assert_eq!(exit, Exit::Findings, "{out}");
 }
+
+#[test]
+fn a_held_file_is_released_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["held", "processing"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let held = format!("20261122T101500123Z-{}-stock.csv", "a1".repeat(16));
+    std::fs::write(folder.path().join("held").join(&held), "sku,qty\nA,1\n").unwrap();
+    let path = folder.path().display();
+    let text = format!(
+        "version = 1\n[connection.acme]\nconnector = \"feed\"\nsettings.path = \"{path}\"\n\
+         [connection.north]\nconnector = \"shop\"\nsettings = {{ url = \"u\", token = \"t\" }}\n"
+    );
+    let world = World::of(text.as_str());
+    let release = |connection: &str, file: &str| {
+        run(&world, &["release", connection, file, "--config", "c.toml"])
+    };
+    let (exit, _, err) = release("acme", "prices.csv");
+    assert_eq!(exit, Exit::Failed);
+    assert!(err.contains(&held), "{err}");
+    let (exit, _, err) = release("north", "stock.csv");
+    assert_eq!(exit, Exit::Failed);
+    assert!(err.contains("`north` is no connection of"), "{err}");
+    let (exit, out, _) = release("acme", "stock.csv");
+    assert_eq!(exit, Exit::Ok);
+    assert!(out.starts_with("released: "), "{out}");
+    let taken = std::fs::read_dir(folder.path().join("processing")).unwrap();
+    assert_eq!(taken.count(), 1);
+}
+
+#[test]
+fn a_file_is_looked_at_and_settings_proposed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("list.csv");
+    std::fs::write(&file, "Artikelnr;Bestand;Preis\n0017;5;1,99\n1E5;7;2,50\n").unwrap();
+    let file = file.to_str().unwrap();
+    let (exit, out, _) = run(&World::default(), &["feed", "sniff", file]);
+    assert_eq!(exit, Exit::Ok);
+    for line in [
+        "delimiter = \";\"",
+        "decimal_mark = \",\"",
+        "sku = \"Artikelnr\"",
+    ] {
+        assert!(out.contains(line), "{out}");
+    }
+    let (exit, _, err) = run(&World::default(), &["feed", "sniff", "/nowhere.csv"]);
+    assert_eq!(exit, Exit::Failed);
+    assert!(err.contains("/nowhere.csv"), "{err}");
+}

@@ -15,6 +15,10 @@ from setup import catalog, settings
 
 ACCEPTED_STATES = ("processing", "done")
 CENT = Decimal("0.01")
+MADE = ("party.party", "party.contact_mechanism", "party.address", "sale.sale")
+MADE += ("stock.shipment.out", "account.invoice")
+ADDRESS_FIELDS = ("fullName", "company", "streetLine1", "streetLine2", "postalCode", "city")
+ADDRESS_FIELDS += ("countryCode",)
 
 Difference = collections.namedtuple("Difference", "shop order what expected found")
 
@@ -132,6 +136,34 @@ def _address_differences(what, expected, found):
     country = (found["country."] or {}).get("code")
     if expected["countryCode"] != country:
         yield f"{what}, country", expected["countryCode"], country
+
+
+def made(erp):
+    """How many there are in the ERP of everything that an order makes there."""
+    return {model: len(erp.ids(model, [])) for model in MADE}
+
+
+def should_make(shops):
+    """How many of each the placed orders of these shops must have made, if nothing was made twice:
+    one party for each customer, one address for each that a customer used, one sale, shipment and
+    invoice for each order.
+    """
+    wanted = collections.Counter()
+    for shop in shops:
+        customers, addresses = {}, set()
+        orders = vendure.Admin(settings.vendure_url(shop)).orders()
+        for order in orders:
+            customer = order["customer"]
+            customers[customer["id"]] = 1 + bool(customer["phoneNumber"])
+            for address in (order["shippingAddress"], billing_address(order)):
+                fields = (address.get(name) or "" for name in ADDRESS_FIELDS)
+                addresses.add((customer["id"], *fields))
+        wanted["party.party"] += len(customers)
+        wanted["party.contact_mechanism"] += sum(customers.values())
+        wanted["party.address"] += len(addresses)
+        for model in ("sale.sale", "stock.shipment.out", "account.invoice"):
+            wanted[model] += len(orders)
+    return dict(wanted)
 
 
 def cents(amount):

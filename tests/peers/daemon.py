@@ -27,7 +27,7 @@ class Daemon:
 
     def __init__(self, program, config, log):
         self._program, self._config, self._log = str(program), str(config), log
-        self._process, self._lock = None, threading.RLock()
+        self._process, self._ended, self._lock = None, False, threading.RLock()
 
     def configure(self, config):
         """The next start reads this file."""
@@ -35,6 +35,8 @@ class Daemon:
 
     def start(self):
         with self._lock, open(self._log, "ab") as log:
+            if self._ended:
+                return
             self._process = subprocess.Popen(
                 [self._program, "run", "--config", self._config],
                 stdin=subprocess.DEVNULL,
@@ -54,6 +56,12 @@ class Daemon:
                 self._process.kill()
                 self._process.wait(timeout=STOP_SECS)
             return ran
+
+    def end(self):
+        """Kills it for good: a thread that would start it again finds that it is over."""
+        with self._lock:
+            self._ended = True
+            self.kill()
 
     def stop(self):
         """SIGTERM; answers the exit code, or None when it had to be killed."""
@@ -86,12 +94,12 @@ class Daemon:
             raise RuntimeError(f"crossdock {' '.join(command)}: {done.stderr.decode()}")
         return json.loads(done.stdout)
 
-    def kill_in_next(self, calls):
-        """Lets the kernel kill the daemon when it enters the next of these system calls, which is
-        then not carried out. Returns once that is armed; answers None where it cannot be done.
+    def kill_in_next(self, calls, nth=1):
+        """Lets the kernel kill the daemon when a thread enters its nth of these system calls, which
+        is then not carried out. Returns once that is armed; answers None where it cannot be done.
         """
         command = ["strace", "-f", "-p", str(self._process.pid), "-o", os.devnull]
-        command += ["-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when=1"]
+        command += ["-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when={nth}"]
         try:
             tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         except FileNotFoundError:

@@ -9,6 +9,7 @@ A call is recognised by a piece of its text (path and body), or by a function of
 `kill_at` names one, everything passes; a peer that is away looks like a connection that was cut.
 """
 
+import contextlib
 import http.client
 import http.server
 import threading
@@ -27,12 +28,15 @@ DEATH_SECS = 20
 NOT_PASSED_ON = ("connection", "content-length", "keep-alive", "transfer-encoding")
 
 
+def matcher(match):
+    return match if callable(match) else lambda text: match in text
+
+
 class Kill:
     """One planned death: at the first call that matches, or not yet."""
 
-    def __init__(self, match, when, daemon):
-        self.match = match if callable(match) else lambda text: match in text
-        self.when, self.daemon = when, daemon
+    def __init__(self, match, when, daemon, nth):
+        self.match, self.when, self.daemon, self.nth = matcher(match), when, daemon, nth
         self._done, self.problem = threading.Event(), ""
 
     def wait(self, seconds):
@@ -50,22 +54,31 @@ class Gate:
     def __init__(self, port, upstream, log=None):
         self._upstream = urllib.parse.urlsplit(upstream)
         self._log, self._lock = log, threading.Lock()
-        self._kills, self._next = [], None
+        self._kills, self._next, self._actions = [], None, []
+        self.sent_on = []  # the text of every call that the peer was given
         self.url = f"http://127.0.0.1:{port}"
         handler = type("Handler", (_Handler,), {"gate": self})
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def kill_at(self, match, when, daemon):
-        """Arms a death of the daemon at the first call that matches; several may be armed."""
-        kill = Kill(match, when, daemon)
+    def kill_at(self, match, when, daemon, nth=1):
+        """Arms a death of the daemon at the first call that matches; several may be armed.
+
+        `nth`: with FLUSH, inside the nth commit that follows.
+        """
+        kill = Kill(match, when, daemon, nth)
         with self._lock:
             self._kills.append(kill)
         return kill
 
-    def disarm(self):
-        """Forgets what has not happened."""
+    def do_at(self, match, action):
+        """Calls `action()` once, just before the first call that matches is sent on."""
+        with self._lock:
+            self._actions.append((matcher(match), action))
+
+    def disarm_kills(self):
+        """Forgets the deaths that have not happened."""
         with self._lock:
             self._kills, self._next = [], None
 
@@ -91,8 +104,15 @@ class Gate:
         with self._lock:
             self._next = kill
 
-    def ask_upstream(self, method, path, body, headers):
+    def ask_upstream(self, text, method, path, body, headers):
         """(status, headers, body) of the peer; OSError or HTTPException when it is away."""
+        with self._lock:
+            self.sent_on.append(text)
+            due = [entry for entry in self._actions if entry[0](text)][:1]
+            for entry in due:
+                self._actions.remove(entry)
+        for _, action in due:
+            action()
         connection = http.client.HTTPConnection(self._upstream.netloc, timeout=TIMEOUT)
         try:
             connection.request(method, path, body, headers)
@@ -112,6 +132,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     gate = None
 
+    def handle(self):
+        with contextlib.suppress(ConnectionError):  # the daemon died between two calls
+            super().handle()
+
     def do_POST(self):
         try:
             self._pass_through()
@@ -122,13 +146,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _pass_through(self):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        kill, when = self.gate.take(f"{self.path} {body.decode(errors='replace')}")
+        text = f"{self.path} {body.decode(errors='replace')}"
+        kill, when = self.gate.take(text)
         if when == BEFORE:
             return self._die(kill)
         headers = {
             name: value for name, value in self.headers.items() if name.lower() not in NOT_PASSED_ON
         }
-        answer = self.gate.ask_upstream(self.command, self.path, body, headers)
+        answer = self.gate.ask_upstream(text, self.command, self.path, body, headers)
         if when == UNANSWERED:
             return self._die(kill)
         if when == AFTER:
@@ -151,7 +176,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         kill.finish("" if kill.daemon.kill() else "it was dead already")
 
     def _die_in_commit(self, kill, answer):
-        tracer = kill.daemon.kill_in_next(TRACED[kill.when])
+        tracer = kill.daemon.kill_in_next(TRACED[kill.when], kill.nth)
         if not tracer:
             kill.finish("strace could not attach")
             return self._answer(*answer)

@@ -58,9 +58,11 @@ class Books:
     def ordered(self):
         """SKU -> pieces of all orders."""
         pieces = collections.Counter()
-        for _, order in self.orders():
-            for line in order["lines"]:
-                pieces[line["productVariant"]["sku"]] += line["quantity"]
+        lines = "lines { quantity productVariant { sku } }"
+        for admin in self.shops.values():
+            for order in admin.every("orders", "OrderListOptions", lines, {"active": {"eq": False}}):
+                for line in order["lines"]:
+                    pieces[line["productVariant"]["sku"]] += line["quantity"]
         return pieces
 
     def sent(self):
@@ -82,19 +84,19 @@ class Books:
         return plain(sent)
 
     def fulfilled(self):
-        """The same, as the shops tell their customers; (tracking, carrier) of each fulfilment once."""
-        found, several = {}, []
+        """The same, as the shops tell their customers, and those told twice or not as shipped."""
+        found, odd = {}, []
         for name, order in self.orders():
             skus = {line["id"]: line["productVariant"]["sku"] for line in order["lines"]}
             for one in order["fulfillments"]:
                 parcels = found.setdefault(name, {})
                 if one["trackingCode"] in parcels or one["state"] != "Shipped":
-                    several.append((name, one))
+                    odd.append((name, one))
                 pieces = collections.Counter()
                 for line in one["lines"]:
                     pieces[skus[line["orderLineId"]]] += line["quantity"]
                 parcels[one["trackingCode"]] = dict(pieces)
-        return found, several
+        return found, odd
 
     def told(self):
         """(shop, SKU) -> what a customer may still buy there."""
@@ -168,7 +170,7 @@ class Watch(threading.Thread):
             with self._lock:
                 self._seen.append((begun, told))
                 self.looks += bool(told)
-            time.sleep(0.2)
+            time.sleep(0.5)
 
     def highest(self, since, shop, sku):
         """The highest number that was seen in a look that began then or later."""

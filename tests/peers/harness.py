@@ -7,6 +7,8 @@ import argparse
 import os
 import pathlib
 import shutil
+import signal
+import sys
 
 from setup import settings
 
@@ -23,6 +25,7 @@ def main(name, description, run):
     if not program:
         print("SKIPPED: CROSSDOCK_BIN does not name the daemon\n0 passed, 0 failed, 1 skipped")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     folder = settings.HOME / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

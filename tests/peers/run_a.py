@@ -1,160 +1,83 @@
 #!/usr/bin/env python3
-"""Orders from two webstores reach the ERP exactly once, though the daemon is killed at random.
+"""Orders from two webstores reach the ERP exactly once, though the daemon is killed again and again.
 
     CROSSDOCK_BIN=target/release/crossdock ./run_a.py [--long] [--seed N]
 
-Both shops take orders while the daemon is ended with SIGKILL again and again and all peers are
-restarted once. When everything is quiet, every placed order must be in the ERP exactly once and
-equal to the cent.
+First the daemon speaks through gates, which kill it before, during and after each step of writing an
+order, and in each row of the table of crashes. Then it speaks to the peers directly, is killed at
+random, and all peers are restarted once. When everything is quiet, every placed order must be in the
+ERP exactly once and equal to the cent.
 """
 
-import argparse
-import os
-import pathlib
 import random
-import shutil
-import signal
-import subprocess
 import sys
-import threading
 import time
 
 import compare
+import crashes
+import harness
 import shopper
+import tryton as tryton_client
+from daemon import Daemon, Killer, orders_route, tryton, vendure, write_config
 from setup import settings, stack
 
 SHOPS = ("north", "south")
+LISTEN = 9465
 QUIET_FOR_SECS = 15  # nothing may appear twice in this time after the last order arrived
-SECS_PER_ORDER = (
-    12  # a quiet order takes 2 s; a killed daemon starts again and waits for its own retries
-)
+SECS_PER_ORDER = 12  # a quiet order takes 2 s; a killed daemon waits for its own retries
 STOP_SECS = 30
 
-CONFIG = """\
-version = 1
 
-[store]
-path = "@FOLDER@/state"
-
-[server]
-listen = "127.0.0.1:9465"
-
-[connection.north]
-connector = "vendure"
-settings = { url = "@NORTH@", username = "superadmin", password = "superadmin" }
-
-[connection.south]
-connector = "vendure"
-settings = { url = "@SOUTH@", username = "superadmin", password = "superadmin" }
-
-[connection.erp]
-connector = "tryton"
-settings = { url = "@TRYTON@", database = "tryton", user = "admin", password = "admin", web_shops = { north = "north", south = "south" } }
-
-[route.north_orders]
-from = "north.orders"
-to = "erp.orders"
-mode = "apply"
-start_from = "2020-01-01T00:00:00Z"
-
-[route.south_orders]
-from = "south.orders"
-to = "erp.orders"
-mode = "apply"
-start_from = "2020-01-01T00:00:00Z"
-"""
-
-
-class Daemon:
-    """The program under test: started, killed and stopped, one process at a time."""
-
-    def __init__(self, program, config, log):
-        self._command = [program, "run", "--config", str(config)]
-        self._log, self._process = log, None
-        self._lock = threading.Lock()
-
-    def start(self):
-        with self._lock, open(self._log, "ab") as log:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-            )
-
-    def runs(self):
-        return self._process.poll() is None
-
-    def kill(self):
-        """SIGKILL, as the kernel would when memory ends; answers whether it still ran."""
-        with self._lock:
-            ran = self.runs()
-            self._process.kill()
-            self._process.wait(timeout=STOP_SECS)
-            return ran
-
-    def stop(self):
-        """SIGTERM; answers the exit code, or None when it had to be killed."""
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            return self._process.wait(timeout=STOP_SECS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return None
-
-
-class Killer(threading.Thread):
-    """Kills the daemon `times` times at random moments and starts it again at once."""
-
-    def __init__(self, daemon, dice, times):
-        super().__init__(daemon=True)
-        self._daemon, self._dice, self._left = daemon, dice, times
-        self.kills, self.found_dead = 0, 0
-
-    def run(self):
-        while self._left:
-            time.sleep(self._dice.uniform(0.2, 5))
-            self.found_dead += not self._daemon.kill()
-            self._daemon.start()
-            self.kills, self._left = self.kills + 1, self._left - 1
-
-
-def run(program, folder, orders, kills, seed):
+def run(program, folder, arguments):
     """(text, whether it holds) for every check; the folder keeps configuration, state and log."""
-    dice = random.Random(seed)
+    orders, kills = (40, 20) if arguments.long else (12, 6)
     stack.reset()
-    daemon = Daemon(program, write_config(folder), folder / "daemon.log")
-    daemon.start()
-    killer = Killer(daemon, random.Random(seed + 1), kills)
-    killer.start()
+    erp = tryton_client.Client(settings.tryton_url())
+    seeded = compare.made(erp)
+    daemon = Daemon(program, None, folder / "daemon.log")
     try:
-        place_orders(shopper.baskets(seed, orders), dice)
+        yield from crashes.every_row(daemon, folder, LISTEN)
+        daemon.configure(direct_config(folder))
+        daemon.start()
+        killer = Killer(daemon, arguments.seed + 1, kills)
+        killer.start()
+        place_orders(other_baskets(arguments.seed, orders), random.Random(arguments.seed))
         killer.join()
         arrived = wait_for_orders(orders)
-        yield f"all {orders} orders arrived after {kills} kills", arrived
+        yield f"all {orders} orders arrived after {kills} more kills at random moments", arrived
         time.sleep(QUIET_FOR_SECS)
         total, found = compare.compare_shops(SHOPS)
         for one in found:
-            print(f"       {compare.story(one)}", flush=True)
-        yield (
-            f"each of the {orders} orders exactly once and to the cent",
-            (total, found) == (orders, []),
-        )
+            print(f"        {compare.story(one)}", flush=True)
+        yield f"each of the {orders} orders exactly once, to the cent", (total, found) == (orders, [])
+        made = {model: count - seeded[model] for model, count in compare.made(erp).items()}
+        wanted = compare.should_make(SHOPS)
+        yield f"the ERP has {told(made)}: nothing twice" + differs(made, wanted), made == wanted
+        held = daemon.ask("quarantine", "list") + daemon.ask("queue")
+        yield f"nothing waits or is held ({len(held)})", not held
         yield "the daemon never ended by itself", killer.found_dead == 0 and daemon.runs()
         yield f"SIGTERM ends it within {STOP_SECS} s with exit code 0", daemon.stop() == 0
     finally:
-        daemon.kill()
+        daemon.end()
 
 
-def write_config(folder):
-    config = CONFIG
-    for name, value in (
-        ("FOLDER", str(folder)),
-        ("NORTH", settings.vendure_url("north")),
-        ("SOUTH", settings.vendure_url("south")),
-        ("TRYTON", settings.tryton_url()),
-    ):
-        config = config.replace(f"@{name}@", value)
-    path = folder / "crossdock.toml"
-    path.write_text(config)
-    return path
+def told(counts):
+    return ", ".join(f"{count} {model}" for model, count in counts.items())
+
+
+def differs(made, wanted):
+    return "" if made == wanted else f" (wanted: {told(wanted)})"
+
+
+def direct_config(folder):
+    parts = [vendure(shop) for shop in SHOPS] + [tryton()] + [orders_route(shop) for shop in SHOPS]
+    return write_config(folder, LISTEN, *parts)
+
+
+def other_baskets(seed, orders):
+    """Those that no planned death needed."""
+    told = len(crashes.NEW_CUSTOMER)
+    return shopper.baskets(seed, told + orders - crashes.ORDERS)[told:]
 
 
 def place_orders(baskets, dice):
@@ -177,32 +100,5 @@ def wait_for_orders(orders):
     return False
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--long", action="store_true", help="40 orders and 20 kills instead of 12 and 6"
-    )
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    program = os.environ.get("CROSSDOCK_BIN")
-    if not program:
-        print("skipped: CROSSDOCK_BIN does not name the daemon\n0 passed, 0 failed, 1 skipped")
-        return 0
-    folder = settings.HOME / "run-a"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    orders, kills = (40, 20) if arguments.long else (12, 6)
-    passed = failed = 0
-    for text, holds in run(pathlib.Path(program).resolve(), folder, orders, kills, arguments.seed):
-        print(f"{'ok    ' if holds else 'FAILED'} {text}", flush=True)
-        passed, failed = passed + bool(holds), failed + (not holds)
-    if failed:
-        print(f"configuration, state and log: {folder}; seed {arguments.seed}")
-    print(f"{passed} passed, {failed} failed, 0 skipped")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(harness.main("run-a", __doc__, run))

@@ -19,11 +19,12 @@ COUNTS = {"north": 6, "south": 3}
 
 def checks():
     """(text, whether it holds) for every claim."""
+    erp = tryton.Client(settings.tryton_url())
+    seeded = compare.made(erp)
     for shop, count in COUNTS.items():
         storefront = shopper.Storefront(settings.vendure_url(shop))
         for basket in shopper.baskets(seed=1, count=count):
             storefront.place(basket)
-    erp = tryton.Client(settings.tryton_url())
     for _ in ("first", "again"):
         for shop in COUNTS:
             writer = write_orders.Writer(erp, shop)
@@ -48,7 +49,22 @@ def checks():
     )
     yield "a cent is a difference", _kinds(_one_cent) == {"total amount", "tax amount"}
     yield "a wrong address is a difference", _kinds(_moved_house) == {"shipping address, city"}
+    yield "nothing was made twice in the ERP", _made(erp, seeded) == compare.should_make(COUNTS)
+    yield "a second address or party is noticed", all(_twins_are_noticed(erp, seeded))
     yield from _shipping_checks(erp)
+
+
+def _made(erp, seeded):
+    return {model: count - seeded[model] for model, count in compare.made(erp).items()}
+
+
+def _twins_are_noticed(erp, seeded):
+    """What the daemon could do wrong after a crash: the same again, under no code or the same party."""
+    for model, domain in (("party.address", ["party.code", "=", "north-1"]), ("party.party", ["code", "=", "north-1"])):
+        twin = erp.call(model, "copy", erp.ids(model, [domain])[:1])
+        yield _made(erp, seeded) != compare.should_make(COUNTS)
+        erp.call(model, "delete", twin)
+    yield _made(erp, seeded) == compare.should_make(COUNTS)
 
 
 def _kinds(spoil):

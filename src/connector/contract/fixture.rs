@@ -118,6 +118,9 @@ pub struct ToDeliver {
     /// The id over there.
     #[serde(default)]
     pub target: Option<RemoteId>,
+    /// The id of its group over there, if it is known.
+    #[serde(default)]
+    pub group: Option<RemoteId>,
     /// The record.
     pub record: Json,
 }
@@ -228,6 +231,7 @@ impl Case {
                 reference: delivery.reference.clone(),
                 origin: delivery.origin.clone(),
                 target: delivery.target.clone(),
+                group: delivery.group.clone(),
                 captured: Captured::new(),
                 attempts: 0,
             })

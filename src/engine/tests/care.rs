@@ -72,16 +72,3 @@ fn the_journal_forgets_what_is_too_old_in_bounded_steps() {
     assert_eq!(told(&mut bench, "7"), 0);
     assert!(told(&mut bench, "301") > 0);
 }
-
-#[test]
-fn what_waits_too_long_is_counted() {
-    let mut bench = Bench::new();
-    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
-    let at = bench.clock.now();
-    let sent = shipment("S1", "R-north:1", &[("A", 1)], at);
-    bench.deliver("erp", Stream::Orders);
-    bench.accept("erp", Stream::Shipments, vec![sent]);
-    assert_eq!(bench.engine.pressure().unwrap().events, 1);
-    let now = bench.clock.now();
-    assert_eq!(bench.engine.waiting_since(now, 100).unwrap(), 0);
-}

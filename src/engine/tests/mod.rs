@@ -1,8 +1,11 @@
 //! The engine against a store that can crash, with scripted sources and sinks.
 
 mod care;
+mod catalogue;
 mod desk;
 mod events;
+mod items;
+mod prices;
 mod stock;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,6 +88,24 @@ pub(super) fn rules(mode: Mode) -> Rules {
         facts: BTreeMap::from([("north".into(), apart), ("south".into(), apart)]),
         ..Rules::default()
     }
+}
+
+/// The same, with the ERP's items and prices carried to both webstores.
+pub(super) fn catalogue(mode: Mode) -> Rules {
+    let mut rules = rules(mode);
+    let carried = ["north", "south"].iter().flat_map(|shop| {
+        [Stream::Items, Stream::Prices].map(|stream| Route {
+            name: format!("{shop}_{stream}").into(),
+            from: ("erp".into(), stream),
+            to: ((*shop).into(), stream),
+            mode,
+            start_from: None,
+        })
+    });
+    let routes: Vec<Route> = rules.router.all().cloned().chain(carried).collect();
+    rules.router = Router::new(routes);
+    rules.owners = BTreeMap::from([(Stream::Items, "erp".into())]);
+    rules
 }
 
 impl Bench {
@@ -237,6 +258,28 @@ pub(super) fn level(sku: &str, on_hand: i64) -> Change {
     )
 }
 
-fn change(stream: Stream, id: &str, json: Value) -> Change {
+/// An item under the id of its SKU.
+pub(super) fn item(sku: &str, name: &str, status: &str) -> Change {
+    let json = json!({"sku": sku, "name": name, "group_id": "g", "status": status,
+        "price": {"amount": "10", "currency": "EUR"}});
+    change(Stream::Items, sku, json)
+}
+
+pub(super) fn price(sku: &str, amount: &str) -> Change {
+    let json = json!({"sku": sku, "price": {"amount": amount, "currency": "EUR"}});
+    change(Stream::Prices, sku, json)
+}
+
+/// It is there, in a group.
+pub(super) fn there_in_group(claimed: &Claimed, group: &str) -> Outcome {
+    let remote_id = Some(format!("R-{}", claimed.delivery.reference).as_str().into());
+    Outcome::Delivered(Confirmation {
+        remote_id,
+        group: Some(group.into()),
+        ..Confirmation::default()
+    })
+}
+
+pub(super) fn change(stream: Stream, id: &str, json: Value) -> Change {
     Change::present(id, Record::from_json(stream, json).unwrap())
 }

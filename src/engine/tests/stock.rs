@@ -583,3 +583,26 @@ fn a_refused_file_stands_on_the_desk_until_a_better_one_comes() {
             .is_empty()
     );
 }
+
+/// A row without a readable article number is known by its line only: a whole list without it ends it.
+#[test]
+fn a_whole_list_ends_the_bad_rows_of_the_one_before() {
+    let mut bench = Bench::new();
+    let rows = |line: &str| {
+        let bad = Change::rejected(line, Fault::reject("formula_in_sku", "like a formula"));
+        vec![bad, level("B", 5)]
+    };
+    bench.accept("acme", Stream::Stock, rows("line 2"));
+    bench.accept("acme", Stream::Stock, rows("line 3"));
+    assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 2);
+    bench.tick(60);
+    let now = bench.clock.now();
+    bench.accept_at("acme", Stream::Stock, rows("line 3"), now, true);
+    let whole = Unit {
+        reached: None,
+        ..levels_of(&bench, "acme", Vec::new(), None)
+    };
+    while bench.engine.absence(whole.clone()).unwrap() {}
+    let desk = bench.engine.quarantine(0, 9).unwrap();
+    assert_eq!((desk.len(), &*desk[0].row.thing), (1, "acme/stock/line 3"));
+}

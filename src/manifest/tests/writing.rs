@@ -108,6 +108,7 @@ fn delivery() -> Delivery {
         reference: "north:17".into(),
         origin: "north".into(),
         target: None,
+        group: None,
         captured: Captured::new(),
         attempts: 0,
     }

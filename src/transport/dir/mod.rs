@@ -383,6 +383,29 @@ impl DropFolder {
         }
     }
 
+    /// Deletes the oldest of what was accepted and of what was answered, so that `keep` of each are left.
+    ///
+    /// # Errors
+    /// When a folder cannot be listed.
+    pub fn prune(&self, keep: usize) -> Result<(), Fault> {
+        let archive = self.root.join(Shelf::Archive.folder());
+        let archived = list(&archive)?.into_iter().map(|name| name.to_string());
+        prune(&archive, archived.collect(), keep);
+        let reply = self.root.join("reply");
+        let fault = |error: io::Error| folder_fault(&reply, &error);
+        let mut answers = Vec::new();
+        for entry in fs::read_dir(&reply).map_err(fault)? {
+            let entry = entry.map_err(fault)?;
+            if let (Ok(metadata), Ok(name)) = (entry.metadata(), entry.file_name().into_string()) {
+                answers.push((Stat::of(&metadata).modified_at(), name));
+            }
+        }
+        answers.sort();
+        let names = answers.into_iter().map(|(_, name)| name).collect();
+        prune(&reply, names, keep);
+        Ok(())
+    }
+
     /// Lets a held file pass its guards once: moves it back into `processing/`, marked. `name` is the
     /// file's name in `held/`, or what the supplier called it if only one held file is called so.
     ///
@@ -446,6 +469,16 @@ fn list(folder: &Path) -> Result<Vec<SpoolName>, Fault> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Deletes the first of these files. One that cannot be deleted is tried again the next time.
+fn prune(folder: &Path, names: Vec<String>, keep: usize) {
+    let old = names.len().saturating_sub(keep);
+    for name in names.into_iter().take(old) {
+        if let Err(error) = fs::remove_file(folder.join(&name)) {
+            tracing::warn!(file = name, %error, "an old file could not be deleted");
+        }
+    }
 }
 
 fn marker_of(name: &OsStr) -> OsString {

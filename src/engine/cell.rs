@@ -1,0 +1,605 @@
+//! Cells: what a channel should be told under one key of a state stream, and what it was told.
+//!
+//! The difference is what is pending; there is nothing to queue, to coalesce or to lose. Cells stand in
+//! blocks, a few hundred neighbouring keys to a row; what stands between a key and its sink (attempts,
+//! a quarantine) is a sparse row beside them. Stock (`pools.rs`) and prices (`prices.rs`) say what is
+//! wanted; everything else about a cell is the same for both and is here, in `claim.rs` and in
+//! `settle.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Bound, ControlFlow};
+
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+
+use super::EngineError;
+use super::figures;
+use super::index::Update;
+use super::prices::Tag;
+use super::rules::Rules;
+use super::stage::{NewQuarantine, Stage};
+use super::tables::{ATTEMPT, CellAttempt, Entry, Subject};
+use crate::fault::Fault;
+use crate::id::{ConnectionName, Key, RouteName};
+use crate::record::{Lane, Stream};
+use crate::router::Mode;
+use crate::store::blocks::Blocks;
+use crate::store::table::CELL;
+
+/// A sink's state stream.
+pub(super) type Target = (ConnectionName, Stream);
+
+/// What separates the parts of a cell's key; no SKU contains it, and it sorts before all that one can
+/// contain, so that the keys of a SKU stand together.
+pub(super) const KEY_PART: char = '\t';
+
+/// A small value that a channel is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Figure {
+    /// How many.
+    Quantity(Decimal),
+    /// How much.
+    Price(Tag),
+}
+
+impl Figure {
+    /// `7`, or a price's parts between semicolons.
+    pub(super) fn encode(self) -> String {
+        match self {
+            Self::Quantity(number) => number.normalize().to_string(),
+            Self::Price(tag) => tag.encode(),
+        }
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        if text.contains(';') {
+            return Tag::decode(text).map(Self::Price);
+        }
+        figures::read(text).map(Self::Quantity)
+    }
+
+    /// The number that counts: pieces, or the price of one.
+    pub(super) fn number(self) -> Decimal {
+        match self {
+            Self::Quantity(number) => number,
+            Self::Price(tag) => tag.amount,
+        }
+    }
+
+    /// For a person.
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Quantity(number) => number.normalize().to_string(),
+            Self::Price(tag) => tag.to_string(),
+        }
+    }
+}
+
+/// What should be published under one key, and what was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Cell {
+    pub desired: Option<Figure>,
+    pub published: Option<Figure>,
+    pub published_at: Option<Timestamp>,
+    /// Something else was on its way when this became desired: nobody knows what stands there.
+    pub unsure: bool,
+}
+
+impl Cell {
+    /// `7|5|…`: seven desired, five published at so many microseconds; `-` for none; `?` at the end for
+    /// unsure.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(32);
+        for figure in [self.desired, self.published] {
+            match figure {
+                Some(Figure::Quantity(number)) => figures::write(number.normalize(), &mut text),
+                Some(Figure::Price(tag)) => text.extend_from_slice(tag.encode().as_bytes()),
+                None => text.push(b'-'),
+            }
+            text.push(b'|');
+        }
+        match self.published_at {
+            Some(at) => figures::write_whole(at.as_microsecond(), &mut text),
+            None => text.push(b'-'),
+        }
+        text.extend_from_slice(if self.unsure { b"|?" } else { b"" });
+        text
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut parts = std::str::from_utf8(bytes).ok()?.split('|');
+        let figure = |text: &str| match text {
+            "-" => Some(None),
+            text => Figure::decode(text).map(Some),
+        };
+        let desired = figure(parts.next()?)?;
+        let published = figure(parts.next()?)?;
+        let published_at = match parts.next()? {
+            "-" => None,
+            micros => Some(Timestamp::from_microsecond(micros.parse().ok()?).ok()?),
+        };
+        Some(Self {
+            desired,
+            published,
+            published_at,
+            unsure: parts.next() == Some("?"),
+        })
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        self.desired.is_some() && (self.desired != self.published || self.unsure)
+    }
+
+    /// Less stock than the channel was told goes first; a channel never told anything may be showing
+    /// more.
+    pub(super) fn lane(&self) -> Lane {
+        match (self.desired, self.published) {
+            (Some(Figure::Price(_)), _) => Lane::Prices,
+            (Some(desired), Some(published)) if desired.number() >= published.number() => {
+                Lane::StockUp
+            }
+            _ => Lane::StockDown,
+        }
+    }
+}
+
+/// The cells of a sink's state stream.
+pub(super) fn blocks(target: &Target) -> Blocks {
+    Blocks::new(CELL, target)
+}
+
+/// One cell; an empty one when nothing is known.
+pub(super) fn get(stage: &Stage<'_, '_>, target: &Target, key: &Key) -> Result<Cell, EngineError> {
+    let bytes = blocks(target).get(stage.txn, key.as_str())?;
+    Ok(bytes.as_deref().and_then(Cell::decode).unwrap_or_default())
+}
+
+/// The SKU that a cell is about.
+pub(super) fn sku_of(key: &Key) -> &str {
+    let text = key.as_str();
+    text.split(KEY_PART).next().unwrap_or(text)
+}
+
+/// The cells of one SKU.
+pub(super) fn of_sku(
+    stage: &Stage<'_, '_>,
+    target: &Target,
+    sku: &str,
+) -> Result<Vec<(Key, Cell)>, EngineError> {
+    of_sku_in(stage, &blocks(target), sku, |_, bytes| Cell::decode(bytes))
+}
+
+/// The entries of one SKU in any blocks whose keys begin with one.
+pub(super) fn of_sku_in<T>(
+    stage: &Stage<'_, '_>,
+    blocks: &Blocks,
+    sku: &str,
+    decode: impl Fn(&Key, &[u8]) -> Option<T>,
+) -> Result<Vec<(Key, T)>, EngineError> {
+    let mut found = Vec::new();
+    blocks.visit(stage.txn, Bound::Included(sku), |text, bytes| {
+        let key = Key::from(text);
+        if sku_of(&key) == sku {
+            found.extend(decode(&key, bytes).map(|value| (key, value)));
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    })?;
+    Ok(found)
+}
+
+/// How a cell is called in the journal.
+pub(super) fn thing((connection, stream): &Target, key: &Key) -> String {
+    let key = key.as_str().replace(KEY_PART, " ");
+    format!("{stream}/{connection}/{key}")
+}
+
+/// How a whole stream of a sink is called in the journal and in quarantine.
+pub(super) fn stream_thing((connection, stream): &Target) -> String {
+    format!("{connection}/{stream}")
+}
+
+/// Who says what a state stream of a sink is told, and whether it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Feed {
+    /// A publish rule, or a route.
+    pub name: RouteName,
+    pub target: Target,
+    pub mode: Mode,
+}
+
+impl Rules {
+    /// Everything that is told through cells.
+    pub(super) fn feeds(&self) -> impl Iterator<Item = Feed> {
+        let stock = self.publishes.iter().map(|publish| Feed {
+            name: publish.name.clone(),
+            target: (publish.to.clone(), Stream::Stock),
+            mode: publish.mode,
+        });
+        let prices = self
+            .router
+            .all()
+            .filter(|route| route.to.1 == Stream::Prices && self.may_tell(route));
+        let prices = prices.map(|route| Feed {
+            name: route.name.clone(),
+            target: route.to.clone(),
+            mode: route.mode,
+        });
+        stock.chain(prices)
+    }
+
+    /// Who says what this state stream of a sink is told.
+    pub(super) fn feed_of(&self, target: &Target) -> Option<Feed> {
+        self.feeds().find(|feed| feed.target == *target)
+    }
+}
+
+/// What a key should be told from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// `None` is unknown: what was told stays.
+    pub figure: Option<Figure>,
+    /// The channel may be told less, never more.
+    pub only_decrease: bool,
+}
+
+impl Wanted {
+    fn after(&self, before: &Cell) -> Option<Figure> {
+        if !self.only_decrease {
+            return self.figure;
+        }
+        let ceiling = before.published.or(before.desired);
+        self.figure
+            .zip(ceiling)
+            .map(|(new, old)| {
+                if new.number() < old.number() {
+                    new
+                } else {
+                    old
+                }
+            })
+            .or(before.desired)
+    }
+}
+
+/// Notes what differs from now on, and holds what the guard does not let pass. `cause` goes to the
+/// journal; a bulk change of snapshots has none. Answers which keys are told less than is there.
+pub(super) fn want(
+    stage: &mut Stage<'_, '_>,
+    feed: &Feed,
+    wanted: &BTreeMap<Key, Wanted>,
+    cause: Option<&str>,
+) -> Result<Vec<Key>, EngineError> {
+    let cells = blocks(&feed.target);
+    let keys: Vec<&str> = wanted.keys().map(Key::as_str).collect();
+    let known = cells.get_many(stage.txn, &keys)?;
+    let (mut writes, mut kept_back) = (Vec::new(), Vec::new());
+    let (mut changed, mut superseded) = (0, 0);
+    let mut guard = GuardRun::begin(stage, feed);
+    for ((key, wanted), bytes) in wanted.iter().zip(known) {
+        let before = bytes.as_deref().and_then(Cell::decode).unwrap_or_default();
+        let desired = wanted.after(&before);
+        if desired != wanted.figure {
+            kept_back.push(key.clone());
+        }
+        if desired == before.desired {
+            continue;
+        }
+        let cell = on_top(stage, feed, key, before, desired);
+        changed += 1;
+        superseded += u64::from(before.is_pending());
+        note_change(stage, &feed.target, key, (&before, &cell), cause)?;
+        match guard.judge(stage, feed, key, &cell)? {
+            Some(fault) => hold(stage, feed, key, &cell, &fault)?,
+            None => refresh_pending(stage, feed, key, &cell)?,
+        }
+        writes.push((key.clone(), cell));
+    }
+    let mut rows = writes
+        .iter()
+        .map(|(key, cell)| (key.as_str(), Some(cell.encode())))
+        .peekable();
+    cells.merge(stage.txn, &mut rows, usize::MAX)?;
+    if changed > 0 {
+        stage.count(&feed.name, |counts| {
+            counts.routed += changed;
+            counts.superseded += superseded;
+        })?;
+    }
+    Ok(kept_back)
+}
+
+/// What is on its way may arrive, also after a crash: until it is settled nobody knows what stands
+/// there, not even when what is desired is back at what was told before. Of a price it is remembered
+/// what was told, for the guard; of stock nothing is believed.
+fn on_top(
+    stage: &Stage<'_, '_>,
+    feed: &Feed,
+    key: &Key,
+    before: Cell,
+    desired: Option<Figure>,
+) -> Cell {
+    let place = (feed.target.clone(), key.clone());
+    let unsure = stage.index.in_flight.contains(&place) || stage.index.doubtful.contains(&place);
+    let is_price = matches!(desired, Some(Figure::Price(_)));
+    Cell {
+        desired,
+        published: before.published.filter(|_| is_price || !unsure),
+        unsure: before.unsure || (is_price && unsure),
+        ..before
+    }
+}
+
+fn note_change(
+    stage: &mut Stage<'_, '_>,
+    target: &Target,
+    key: &Key,
+    (before, after): (&Cell, &Cell),
+    cause: Option<&str>,
+) -> Result<(), EngineError> {
+    let Some(cause) = cause else { return Ok(()) };
+    let entry = Entry {
+        what: "desired".to_owned(),
+        detail: cause.to_owned(),
+        connection: Some(target.0.clone()),
+        before: before.desired.map(Figure::text),
+        after: after.desired.map(Figure::text),
+    };
+    stage.journal(&thing(target, key), &entry)
+}
+
+/// The guard over one change of many cells. Only prices have one here: stock is judged when a run of
+/// its owner is complete.
+struct GuardRun {
+    known: u64,
+    held: u64,
+    /// The whole stream is held: too much jumped at once.
+    stopped: bool,
+}
+
+impl GuardRun {
+    fn begin(stage: &Stage<'_, '_>, feed: &Feed) -> Self {
+        let (known, held) = stage.index.told_and_held(&feed.target);
+        Self {
+            known,
+            held,
+            stopped: stage.index.is_stopped(&feed.target),
+        }
+    }
+
+    /// Why this value is not told, if it is not. Once too many were held, the whole stream is: then
+    /// single rows would only bury the one that says so.
+    fn judge(
+        &mut self,
+        stage: &mut Stage<'_, '_>,
+        feed: &Feed,
+        key: &Key,
+        cell: &Cell,
+    ) -> Result<Option<Fault>, EngineError> {
+        let Some(Figure::Price(new)) = cell.desired.filter(|_| cell.is_pending()) else {
+            return Ok(None);
+        };
+        let guard = &stage.rules.price_guard;
+        let told = cell.published.map(Figure::number);
+        let Err(held) = guard.judge(told, new.amount) else {
+            return Ok(None);
+        };
+        let fault = Fault::reject(held.code, format!("{}: {}", sku_of(key), held.message));
+        if held.code != crate::inventory::PRICE_JUMP {
+            return Ok(Some(fault));
+        }
+        if self.stopped {
+            return Ok(None);
+        }
+        self.held += u64::from(!stage.index.is_held(&feed.target, key));
+        if let Err(held) = guard.judge_run(self.held, self.known) {
+            stop(stage, feed, &Fault::reject(held.code, held.message))?;
+            self.stopped = true;
+            return Ok(None);
+        }
+        Ok(Some(fault))
+    }
+}
+
+/// Holds a value that the guard does not let pass; what was told stays.
+fn hold(
+    stage: &mut Stage<'_, '_>,
+    feed: &Feed,
+    key: &Key,
+    cell: &Cell,
+    fault: &Fault,
+) -> Result<(), EngineError> {
+    let target = &feed.target;
+    let place = (target.0.clone(), target.1, key.clone());
+    let before = ATTEMPT.get(stage.txn, &place)?;
+    let number = quarantine(stage, feed, key, "guard", fault, 0)?;
+    let other = before.as_ref().and_then(|attempt| attempt.quarantine);
+    if let Some(other) = other.filter(|other| *other != number) {
+        stage.end_quarantine(other);
+    }
+    let attempt = CellAttempt {
+        uncertain: before.and_then(|attempt| attempt.uncertain),
+        quarantine: Some(number),
+        held: true,
+        fault: Some(fault.clone()),
+        ..CellAttempt::new(stage.now)
+    };
+    ATTEMPT.put(stage.txn, &place, &attempt)?;
+    let held = Update::Held(target.clone(), key.clone(), true);
+    stage.updates.push(held);
+    stage.updates.push(Update::Cell(
+        target.clone(),
+        key.clone(),
+        Some((cell.lane(), None)),
+    ));
+    Ok(())
+}
+
+/// Stops a whole stream of a sink until a person has looked, or nothing is left to be told.
+fn stop(stage: &mut Stage<'_, '_>, feed: &Feed, fault: &Fault) -> Result<(), EngineError> {
+    stage.quarantine(NewQuarantine {
+        subject: Subject::Stream {},
+        connection: feed.target.0.clone(),
+        stream: feed.target.1,
+        route: Some(feed.name.clone()),
+        thing: stream_thing(&feed.target),
+        stage: "guard",
+        fault: fault.clone(),
+        attempts: 0,
+    })?;
+    Ok(())
+}
+
+/// Puts a cell into quarantine; its number there.
+pub(super) fn quarantine(
+    stage: &mut Stage<'_, '_>,
+    feed: &Feed,
+    key: &Key,
+    at: &'static str,
+    fault: &Fault,
+    attempts: u32,
+) -> Result<u64, EngineError> {
+    stage.quarantine(NewQuarantine {
+        subject: Subject::Cell { key: key.clone() },
+        connection: feed.target.0.clone(),
+        stream: feed.target.1,
+        route: Some(feed.name.clone()),
+        thing: thing(&feed.target, key),
+        stage: at,
+        fault: fault.clone(),
+        attempts,
+    })
+}
+
+/// Tells the index when a cell whose desired value is new may be written. A new value ends a
+/// quarantine of the old one.
+fn refresh_pending(
+    stage: &mut Stage<'_, '_>,
+    feed: &Feed,
+    key: &Key,
+    cell: &Cell,
+) -> Result<(), EngineError> {
+    let target = &feed.target;
+    let place = (target.0.clone(), target.1, key.clone());
+    let attempt = ATTEMPT.get(stage.txn, &place)?;
+    let uncertain = attempt
+        .as_ref()
+        .is_some_and(|attempt| attempt.uncertain.is_some());
+    let quarantined = attempt.as_ref().and_then(|attempt| attempt.quarantine);
+    if let Some(number) = quarantined {
+        stage.end_quarantine(number);
+        let released = Update::Held(target.clone(), key.clone(), false);
+        stage.updates.push(released);
+    }
+    if !cell.is_pending() && !uncertain {
+        ATTEMPT.delete(stage.txn, &place);
+        let told = Update::Cell(target.clone(), key.clone(), None);
+        stage.updates.push(told);
+        return Ok(());
+    }
+    let due = match &attempt {
+        _ if feed.mode == Mode::Observe => None,
+        Some(attempt) if attempt.not_listed => Some(attempt.due.unwrap_or(stage.now)),
+        _ => Some(stage.now),
+    };
+    if quarantined.is_some() {
+        ATTEMPT.delete(stage.txn, &place);
+    }
+    let in_flight = (target.clone(), key.clone());
+    if stage.index.in_flight.contains(&in_flight) {
+        return Ok(()); // settling it will look at the difference again
+    }
+    stage.updates.push(Update::Cell(
+        target.clone(),
+        key.clone(),
+        Some((cell.lane(), due)),
+    ));
+    Ok(())
+}
+
+/// Nothing stands in the way of a cell any more: it is written at once, if it differs.
+pub(super) fn release(
+    stage: &mut Stage<'_, '_>,
+    feed: &Feed,
+    key: &Key,
+    cell: &Cell,
+) -> Result<(), EngineError> {
+    let in_flight = (feed.target.clone(), key.clone());
+    if stage.index.in_flight.contains(&in_flight) {
+        return forget_attempt(stage, feed, key); // settling it will look at the difference
+    }
+    settled(stage, feed, key, cell)
+}
+
+/// The same for a cell that was just written.
+pub(super) fn settled(
+    stage: &mut Stage<'_, '_>,
+    feed: &Feed,
+    key: &Key,
+    cell: &Cell,
+) -> Result<(), EngineError> {
+    forget_attempt(stage, feed, key)?;
+    let due = (feed.mode == Mode::Apply).then_some(stage.now);
+    let pending = cell.is_pending().then(|| (cell.lane(), due));
+    let update = Update::Cell(feed.target.clone(), key.clone(), pending);
+    stage.updates.push(update);
+    Ok(())
+}
+
+fn forget_attempt(stage: &mut Stage<'_, '_>, feed: &Feed, key: &Key) -> Result<(), EngineError> {
+    let target = &feed.target;
+    let place = (target.0.clone(), target.1, key.clone());
+    if let Some(attempt) = ATTEMPT.get(stage.txn, &place)? {
+        if let Some(number) = attempt.quarantine {
+            stage.end_quarantine(number);
+        }
+        ATTEMPT.delete(stage.txn, &place);
+        if attempt.held {
+            let released = Update::Held(target.clone(), key.clone(), false);
+            stage.updates.push(released);
+        }
+    }
+    Ok(())
+}
+
+/// Nobody knows what stands there: what was told is forgotten, and told again.
+pub(super) fn forget_published(
+    stage: &mut Stage<'_, '_>,
+    feed: &Feed,
+    keys: &BTreeSet<Key>,
+) -> Result<(), EngineError> {
+    let target = &feed.target;
+    let cells = blocks(target);
+    let sorted: Vec<&str> = keys.iter().map(Key::as_str).collect();
+    let known = cells.get_many(stage.txn, &sorted)?;
+    let mut writes = Vec::new();
+    for (key, bytes) in keys.iter().zip(known) {
+        let Some(cell) = bytes.as_deref().and_then(Cell::decode) else {
+            continue;
+        };
+        let cell = Cell {
+            published: None,
+            ..cell
+        };
+        writes.push((key.as_str(), Some(cell.encode())));
+        let place = (target.clone(), key.clone());
+        if stage.index.in_flight.contains(&place) {
+            let shaken = Update::CellShaken(target.clone(), key.clone());
+            stage.updates.push(shaken);
+            continue; // settling it will look at the difference
+        }
+        let attempt = ATTEMPT.get(stage.txn, &(target.0.clone(), target.1, key.clone()))?;
+        let due = match &attempt {
+            _ if feed.mode == Mode::Observe => None,
+            Some(attempt) if attempt.quarantine.is_some() => None,
+            Some(attempt) => Some(attempt.due.unwrap_or(stage.now)),
+            None => Some(stage.now),
+        };
+        let pending = cell.is_pending().then(|| (cell.lane(), due));
+        let update = Update::Cell(target.clone(), key.clone(), pending);
+        stage.updates.push(update);
+    }
+    cells.merge(stage.txn, &mut writes.into_iter().peekable(), usize::MAX)?;
+    Ok(())
+}

@@ -1,0 +1,382 @@
+//! Items: created once, adopted, changed, withdrawn; their numbers wait for them.
+
+use super::*;
+use crate::connector::Operation;
+
+fn bench() -> Bench {
+    Bench::with(catalogue(Mode::Apply))
+}
+
+fn accept(bench: &mut Bench, items: Vec<Change>) -> Accepted {
+    bench.tick(1);
+    bench.accept("erp", Stream::Items, items)
+}
+
+fn operations(claimed: &[Claimed]) -> Vec<(String, Operation)> {
+    let of = |claim: &Claimed| {
+        let sku = claim.delivery.record.sku().unwrap().to_string();
+        (sku, claim.delivery.operation)
+    };
+    claimed.iter().map(of).collect()
+}
+
+#[test]
+fn created_once_then_changed() {
+    let mut bench = bench();
+    accept(&mut bench, vec![item("A", "Ant", "active")]);
+    accept(&mut bench, vec![item("A", "Ant!", "active")]);
+    let claimed = bench.deliver("north", Stream::Items);
+    assert_eq!(operations(&claimed), [("A".into(), Operation::Create)]);
+    assert_eq!(
+        claimed[0].action,
+        Action::FindFirst,
+        "an older store may have created it"
+    );
+    accept(&mut bench, vec![item("A", "Ape", "active")]);
+    let claimed = bench.deliver("north", Stream::Items);
+    assert_eq!(operations(&claimed), [("A".into(), Operation::Update)]);
+    assert_eq!(
+        claimed[0].delivery.target.as_ref().unwrap().as_str(),
+        "R-erp:A"
+    );
+    assert_eq!(bench.counts("north_items").superseded, 1);
+}
+
+/// Two variants of one product at once would make two products; the second is told of the first's.
+#[test]
+fn variants_of_a_product_are_created_one_after_the_other() {
+    let mut bench = bench();
+    accept(
+        &mut bench,
+        vec![item("A", "a", "active"), item("B", "b", "active")],
+    );
+    let claimed = bench.claim("north", Stream::Items);
+    assert_eq!(operations(&claimed), [("A".into(), Operation::Create)]);
+    let lost = Outcome::Failed(Fault::retry("http_timeout", "").after_sending());
+    bench.settle("north", Stream::Items, vec![(claimed[0].clone(), lost)]);
+    assert!(
+        bench.claim("north", Stream::Items).is_empty(),
+        "nobody knows whether A's product is there"
+    );
+    let mut bench = bench.crash_with(catalogue(Mode::Apply));
+    bench.tick(600);
+    let claimed = bench.claim("north", Stream::Items);
+    assert_eq!(operations(&claimed), [("A".into(), Operation::Create)]);
+    let done = (claimed[0].clone(), there_in_group(&claimed[0], "P7"));
+    bench.settle("north", Stream::Items, vec![done]);
+    let claimed = bench.claim("north", Stream::Items);
+    assert_eq!(operations(&claimed), [("B".into(), Operation::Create)]);
+    assert_eq!(claimed[0].delivery.group.as_ref().unwrap().as_str(), "P7");
+}
+
+/// A duplicate is held, blocks nothing else, and goes on by itself when its item changes.
+#[test]
+fn a_held_item_resumes_when_it_changes() {
+    let mut bench = bench();
+    accept(
+        &mut bench,
+        vec![item("A", "a", "active"), item("B", "b", "active")],
+    );
+    let claimed = bench.claim("north", Stream::Items);
+    let twice = Outcome::Failed(Fault::reject("ambiguous_sku", "A is 7 and 9 there"));
+    bench.settle("north", Stream::Items, vec![(claimed[0].clone(), twice)]);
+    assert_eq!(bench.deliver("north", Stream::Items).len(), 1, "B goes on");
+    assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 1);
+    accept(&mut bench, vec![item("A", "a2", "active")]);
+    assert!(bench.engine.quarantine(0, 9).unwrap().is_empty());
+    let claimed = bench.deliver("north", Stream::Items);
+    assert_eq!(operations(&claimed), [("A".into(), Operation::Create)]);
+}
+
+/// Two things of ours can never be one thing over there.
+#[test]
+fn one_remote_id_is_never_believed_to_be_two_items() {
+    let mut bench = bench();
+    accept(
+        &mut bench,
+        vec![item("A", "a", "active"), item("B", "b", "active")],
+    );
+    let same = || {
+        Outcome::Delivered(Confirmation {
+            remote_id: Some("7".into()),
+            existed: true,
+            ..Confirmation::default()
+        })
+    };
+    for _ in 0..3 {
+        let claimed = bench.claim("north", Stream::Items);
+        let results = claimed.iter().map(|c| (c.clone(), same())).collect();
+        bench.settle("north", Stream::Items, results);
+    }
+    let desk = bench.engine.quarantine(0, 9).unwrap();
+    assert_eq!(
+        (desk.len(), desk[0].row.fault.code.as_ref()),
+        (1, "linked_twice")
+    );
+    assert!(bench.claim("north", Stream::Items).is_empty());
+}
+
+/// Numbers of an item still to be created wait for it: not an attempt, not a retry each hour.
+#[test]
+fn numbers_wait_for_their_item() {
+    let mut bench = bench();
+    bench.accept("erp", Stream::Stock, vec![level("A", 5), level("X", 1)]);
+    bench.accept("erp", Stream::Prices, vec![price("A", "10")]);
+    assert!(
+        bench.claim("north", Stream::Stock).is_empty(),
+        "items were not read yet"
+    );
+    assert!(bench.claim("north", Stream::Prices).is_empty());
+    accept(&mut bench, vec![item("A", "a", "active")]);
+    let others = bench.claim("north", Stream::Stock);
+    assert_eq!(
+        others.len(),
+        1,
+        "X is nobody's to create: the channel says whether it has it"
+    );
+    assert_eq!(others[0].delivery.key.as_str(), "X");
+    let mut bench = bench.crash_with(catalogue(Mode::Apply));
+    bench.tick(7200);
+    assert!(
+        bench
+            .claim("north", Stream::Stock)
+            .iter()
+            .all(|c| c.delivery.key.as_str() != "A")
+    );
+    let waiting = bench.engine.waiting().unwrap();
+    assert!(
+        waiting
+            .iter()
+            .any(|row| row.sink == "north" && row.stream == Stream::Stock)
+    );
+    let why = bench
+        .engine
+        .explain_stock("A".into(), Some("north".into()))
+        .unwrap();
+    assert!(
+        why[0]
+            .held_back
+            .as_ref()
+            .unwrap()
+            .starts_with("waits for itm_")
+    );
+    bench.deliver("north", Stream::Items);
+    for stream in [Stream::Stock, Stream::Prices] {
+        let claimed = bench.deliver("north", stream);
+        assert!(
+            claimed.iter().any(|c| c.delivery.attempts == 0),
+            "{stream}: woken by the link"
+        );
+    }
+    assert!(
+        bench
+            .claim("south", Stream::Stock)
+            .iter()
+            .all(|c| c.delivery.key.as_str() != "A")
+    );
+}
+
+/// Somebody lets the item go: its numbers are offered as before, and the channel says that it has not
+/// got it.
+#[test]
+fn nothing_waits_for_an_item_that_was_let_go() {
+    let mut bench = bench();
+    accept(&mut bench, vec![item("A", "a", "active")]);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    assert!(bench.claim("north", Stream::Stock).is_empty());
+    let claimed = bench.claim("north", Stream::Items);
+    let no = Outcome::Failed(Fault::reject("no_price", ""));
+    bench.settle("north", Stream::Items, vec![(claimed[0].clone(), no)]);
+    assert!(
+        bench.claim("north", Stream::Stock).is_empty(),
+        "somebody may mend it"
+    );
+    let number = bench.engine.quarantine(0, 9).unwrap()[0].number;
+    bench
+        .engine
+        .quarantine_dismiss(number, "not for the web".into())
+        .unwrap();
+    assert_eq!(bench.claim("north", Stream::Stock).len(), 1);
+}
+
+/// Archived at the owner: withdrawn and told that none is left; on sale again: as before.
+#[test]
+fn archived_is_withdrawn_and_none_is_left() {
+    let mut bench = bench();
+    accept(&mut bench, vec![item("A", "a", "active")]);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    bench.deliver("north", Stream::Items);
+    assert_eq!(stock(&mut bench), "5");
+    accept(&mut bench, vec![item("A", "a", "archived")]);
+    let claimed = bench.deliver("north", Stream::Items);
+    assert_eq!(operations(&claimed), [("A".into(), Operation::Update)]);
+    assert_eq!(stock(&mut bench), "0");
+    let mut bench = bench.crash_with(catalogue(Mode::Apply));
+    bench.accept("erp", Stream::Stock, vec![level("A", 9)]);
+    assert_eq!(stock(&mut bench), "0", "whatever there is of it");
+    accept(&mut bench, vec![item("A", "a", "active")]);
+    bench.deliver("north", Stream::Items);
+    assert_eq!(stock(&mut bench), "9");
+}
+
+fn stock(bench: &mut Bench) -> String {
+    bench.deliver("north", Stream::Stock);
+    let why = bench
+        .engine
+        .explain_stock("A".into(), Some("north".into()))
+        .unwrap();
+    why[0]
+        .published
+        .clone()
+        .map_or("-".into(), |(number, _)| number)
+}
+
+#[test]
+fn what_is_archived_already_is_never_created() {
+    let mut bench = bench();
+    accept(
+        &mut bench,
+        vec![item("A", "a", "archived"), item("B", "b", "archived")],
+    );
+    let claimed = bench.claim("north", Stream::Items);
+    assert_eq!(claimed[0].action, Action::FindOnly);
+    let nothing = Outcome::Delivered(Confirmation::default());
+    bench.settle("north", Stream::Items, vec![(claimed[0].clone(), nothing)]);
+    assert_eq!(
+        bench.counts("north_items").filtered["archived_before_import"],
+        1
+    );
+    let claimed = bench.claim("north", Stream::Items);
+    let found = Outcome::Delivered(Confirmation {
+        remote_id: Some("9".into()),
+        existed: true,
+        ..Confirmation::default()
+    });
+    bench.settle("north", Stream::Items, vec![(claimed[0].clone(), found)]);
+    let claimed = bench.deliver("north", Stream::Items);
+    assert_eq!(
+        operations(&claimed),
+        [("B".into(), Operation::Update)],
+        "it is there: withdrawn"
+    );
+    accept(&mut bench, vec![item("A", "a", "active")]);
+    let claimed = bench.deliver("north", Stream::Items);
+    assert_eq!(operations(&claimed), [("A".into(), Operation::Create)]);
+}
+
+#[test]
+fn gone_at_the_owner_is_withdrawn_never_deleted() {
+    let mut bench = bench();
+    accept(
+        &mut bench,
+        vec![item("A", "a", "active"), item("B", "b", "active")],
+    );
+    bench.deliver("north", Stream::Items);
+    accept(
+        &mut bench,
+        vec![
+            Change::absent("A"),
+            Change::absent("B"),
+            Change::absent("NEVER"),
+        ],
+    );
+    let claimed = bench.deliver("north", Stream::Items);
+    assert_eq!(operations(&claimed), [("A".into(), Operation::Cancel)]);
+    assert_eq!(
+        bench.counts("north_items").filtered["gone_before_import"],
+        1
+    );
+    accept(&mut bench, vec![item("A", "a", "active")]);
+    let claimed = bench.deliver("north", Stream::Items);
+    assert_eq!(
+        operations(&claimed),
+        [("A".into(), Operation::Update)],
+        "it is back"
+    );
+}
+
+/// Story 35: renumbered, it keeps its links and is found by both names.
+#[test]
+fn an_item_that_is_renumbered_stays_the_same_item() {
+    let mut bench = bench();
+    accept(&mut bench, vec![item("A", "a", "active")]);
+    bench.deliver("north", Stream::Items);
+    let mut renumbered = item("B", "a", "active");
+    renumbered.id = "A".into();
+    accept(&mut bench, vec![renumbered]);
+    let claimed = bench.deliver("north", Stream::Items);
+    assert_eq!(operations(&claimed), [("B".into(), Operation::Update)]);
+    for name in ["A", "B"] {
+        assert_eq!(
+            bench
+                .engine
+                .explain(Stream::Items, name.into())
+                .unwrap()
+                .len(),
+            1
+        );
+    }
+}
+
+/// What somebody changes in a webstore is counted and shown, never carried.
+#[test]
+fn a_change_of_somebody_else_is_shown_and_not_carried() {
+    let mut rules = catalogue(Mode::Apply);
+    let back = Route {
+        name: "back".into(),
+        from: ("north".into(), Stream::Items),
+        to: ("erp".into(), Stream::Items),
+        mode: Mode::Apply,
+        start_from: None,
+    };
+    rules.router = Router::new(
+        rules
+            .router
+            .all()
+            .cloned()
+            .chain([back])
+            .collect::<Vec<_>>(),
+    );
+    let mut bench = Bench::with(rules);
+    accept(&mut bench, vec![item("A", "a", "active")]);
+    bench.deliver("north", Stream::Items);
+    let there = |name: &str| {
+        let mut change = item("A", name, "active");
+        change.id = "R-erp:A".into();
+        change
+    };
+    let echo = bench.accept("north", Stream::Items, vec![there("a")]);
+    assert_eq!(echo.echoes, 1);
+    let edited = bench.accept("north", Stream::Items, vec![there("edited there")]);
+    assert_eq!(edited.conflicts, 1);
+    let new = bench.accept("north", Stream::Items, vec![item("NEW", "n", "active")]);
+    assert_eq!(new.conflicts, 1);
+    assert!(bench.claim("erp", Stream::Items).is_empty());
+    assert_eq!(bench.counts("back").filtered["not_the_owner"], 2);
+    let life = bench.engine.explain(Stream::Items, "A".into()).unwrap();
+    let differs = life[0]
+        .entries
+        .iter()
+        .find(|(_, entry)| entry.what == "differs");
+    assert!(differs.unwrap().1.detail.contains("erp owns items"));
+    assert!(
+        bench
+            .engine
+            .explain(Stream::Items, "NEW".into())
+            .unwrap()
+            .is_empty()
+    );
+}
+
+/// An item whose price is nothing is not created with it.
+#[test]
+fn an_item_is_not_given_away() {
+    let mut bench = bench();
+    let free = json!({"sku": "A", "name": "a", "price": {"amount": "0", "currency": "EUR"}});
+    accept(&mut bench, vec![change(Stream::Items, "A", free)]);
+    let claimed = bench.claim("north", Stream::Items);
+    let Record::Item(item) = &claimed[0].delivery.record else {
+        panic!("an item")
+    };
+    assert!(item.price.is_absent());
+}

@@ -1,0 +1,329 @@
+//! Prices: told once, held when they jump, never zero by accident.
+
+use super::*;
+
+fn bench() -> Bench {
+    Bench::with(catalogue_without_items())
+}
+
+/// Prices alone: nothing waits for items.
+fn catalogue_without_items() -> Rules {
+    let mut rules = catalogue(Mode::Apply);
+    let routes = rules
+        .router
+        .all()
+        .filter(|route| route.to.1 != Stream::Items);
+    rules.router = Router::new(routes.cloned().collect::<Vec<_>>());
+    rules
+}
+
+/// What `north` was told last; sends what is due, to `south` too.
+fn told(bench: &mut Bench, sku: &str) -> String {
+    bench.deliver("north", Stream::Prices);
+    bench.deliver("south", Stream::Prices);
+    let reasons = bench.engine.explain_price(sku.into(), Some("north".into()));
+    let told = reasons.unwrap()[0].told.clone();
+    told.map_or("-".into(), |(text, _)| text)
+}
+
+fn say(bench: &mut Bench, sku: &str, amount: &str) -> Accepted {
+    bench.tick(1);
+    bench.accept("erp", Stream::Prices, vec![price(sku, amount)])
+}
+
+fn held(bench: &mut Bench) -> Vec<(u64, String)> {
+    let desk = bench.engine.quarantine(0, 99).unwrap();
+    let rows = desk.into_iter();
+    rows.map(|row| (row.number, row.row.fault.code.to_string()))
+        .collect()
+}
+
+#[test]
+fn a_price_is_told_once_and_a_newer_one_supersedes() {
+    let mut bench = bench();
+    say(&mut bench, "A", "10.00");
+    assert_eq!(told(&mut bench, "A"), "10");
+    assert_eq!(
+        say(&mut bench, "A", "10.000").duplicates,
+        1,
+        "the same, otherwise written"
+    );
+    assert!(bench.claim("north", Stream::Prices).is_empty());
+    say(&mut bench, "A", "11");
+    say(&mut bench, "A", "12.5");
+    let claimed = bench.claim("north", Stream::Prices);
+    let Record::Price(price) = &claimed[0].delivery.record else {
+        panic!("a price")
+    };
+    assert_eq!(
+        (price.price.to_string().as_str(), claimed[0].lane),
+        ("12.50 EUR", crate::record::Lane::Prices)
+    );
+    let results = claimed.iter().map(|c| (c.clone(), there(c))).collect();
+    bench.settle("north", Stream::Prices, results);
+    let counts = bench.counts("north_prices");
+    assert_eq!(
+        (counts.routed, counts.delivered, counts.superseded),
+        (3, 2, 1)
+    );
+}
+
+/// Story 33: an old price that arrives after a newer one changes nothing.
+#[test]
+fn an_older_price_never_replaces_a_newer_one() {
+    let mut bench = bench();
+    let early = bench.clock.now();
+    say(&mut bench, "A", "10");
+    let old = vec![price("A", "9")];
+    let accepted = bench.accept_at("erp", Stream::Prices, old, early, false);
+    assert_eq!((accepted.stale, told(&mut bench, "A").as_str()), (1, "10"));
+}
+
+#[test]
+fn a_jump_is_held_until_somebody_lets_it_and_survives_a_crash() {
+    let mut bench = bench();
+    say(&mut bench, "A", "10");
+    assert_eq!(told(&mut bench, "A"), "10");
+    say(&mut bench, "A", "15");
+    assert_eq!(told(&mut bench, "A"), "15", "half of itself is no jump");
+    say(&mut bench, "A", "150");
+    assert_eq!(told(&mut bench, "A"), "15");
+    let mut bench = bench.crash_with(catalogue_without_items());
+    assert_eq!(told(&mut bench, "A"), "15");
+    let desk = held(&mut bench);
+    assert_eq!(
+        (desk.len(), desk[0].1.as_str()),
+        (2, "price_jump"),
+        "one for each channel"
+    );
+    let why = bench.engine.explain_price("A".into(), None).unwrap();
+    assert!(
+        why[0]
+            .held_back
+            .as_ref()
+            .unwrap()
+            .contains("from 15 to 150")
+    );
+    say(&mut bench, "A", "160");
+    assert_eq!(
+        (told(&mut bench, "A").as_str(), held(&mut bench).len()),
+        ("15", 2)
+    );
+    bench.engine.quarantine_retry(desk[0].0).unwrap();
+    assert_eq!(told(&mut bench, "A"), "160", "as it is now");
+    assert_eq!(held(&mut bench).len(), 1, "south's is still held");
+}
+
+#[test]
+fn a_held_jump_ends_when_the_source_is_mended() {
+    let mut bench = bench();
+    say(&mut bench, "A", "10");
+    told(&mut bench, "A");
+    say(&mut bench, "A", "1000");
+    assert_eq!(told(&mut bench, "A"), "10");
+    say(&mut bench, "A", "10");
+    assert!(
+        held(&mut bench).iter().all(|row| row.0 == 0),
+        "both rows are gone"
+    );
+    say(&mut bench, "A", "11");
+    assert_eq!(told(&mut bench, "A"), "11");
+}
+
+/// A jump that comes while another value is being sent stays held when that one arrives.
+#[test]
+fn a_jump_behind_a_value_in_flight_is_held_too() {
+    let mut bench = bench();
+    say(&mut bench, "A", "10");
+    told(&mut bench, "A");
+    say(&mut bench, "A", "11");
+    let sent = bench.claim("north", Stream::Prices);
+    say(&mut bench, "A", "99");
+    for outcome in [
+        Outcome::Failed(Fault::retry("http_timeout", "").after_sending()),
+        there(&sent[0]),
+    ] {
+        bench.settle("north", Stream::Prices, vec![(sent[0].clone(), outcome)]);
+        bench.tick(600);
+        assert!(bench.claim("north", Stream::Prices).is_empty());
+    }
+    assert_eq!(told(&mut bench, "A"), "11");
+}
+
+#[test]
+fn nothing_is_given_away_by_accident() {
+    let mut bench = bench();
+    say(&mut bench, "NEW", "0");
+    assert_eq!(told(&mut bench, "NEW"), "-");
+    say(&mut bench, "A", "10");
+    told(&mut bench, "A");
+    say(&mut bench, "A", "0.00");
+    assert_eq!(told(&mut bench, "A"), "10");
+    assert_eq!(held(&mut bench)[0].1, "zero_price");
+    let gone = Change::absent("A");
+    let accepted = bench.accept("erp", Stream::Prices, vec![gone]);
+    assert_eq!(
+        (accepted.unknown, told(&mut bench, "A").as_str()),
+        (1, "10")
+    );
+    let negative = json!({"sku": "A", "price": {"amount": "-1", "currency": "EUR"}});
+    assert!(Record::from_json(Stream::Prices, negative).is_err());
+    let number = held(&mut bench)[0].0;
+    bench.engine.quarantine_retry(number).unwrap();
+    bench.deliver("north", Stream::Prices);
+    assert_eq!(told(&mut bench, "NEW"), "0", "somebody said so");
+}
+
+/// A decimal point slipped in the whole list: the stream stops with one row, not a thousand.
+#[test]
+fn too_many_jumps_stop_the_stream() {
+    let mut bench = bench();
+    let list = |factor: i64| -> Vec<Change> {
+        (10..60)
+            .map(|n| price(&format!("S{n}"), &(n * factor).to_string()))
+            .collect()
+    };
+    bench.accept("erp", Stream::Prices, list(1));
+    assert_eq!(told(&mut bench, "S10"), "10");
+    bench.tick(60);
+    bench.accept("erp", Stream::Prices, list(100));
+    let rows = held(&mut bench);
+    let count = |code: &str| rows.iter().filter(|row| row.1 == code).count();
+    assert_eq!((count("price_jump"), count("too_many_jumps")), (2 * 5, 2));
+    let mut bench = bench.crash_with(catalogue_without_items());
+    say(&mut bench, "S11", "11.5");
+    assert_eq!(
+        told(&mut bench, "S11"),
+        "11",
+        "nothing is told while it is stopped"
+    );
+    let stop = rows.iter().find(|row| row.1 == "too_many_jumps").unwrap().0;
+    assert!(bench.engine.quarantine_dismiss(stop, "no".into()).is_err());
+    bench.tick(60);
+    bench.accept("erp", Stream::Prices, list(1));
+    told(&mut bench, "S10"); // what nobody was sure of after the crash is said again
+    told(&mut bench, "S10");
+    assert!(
+        held(&mut bench).iter().all(|row| row.1 != "too_many_jumps"),
+        "its source was mended"
+    );
+    say(&mut bench, "S11", "12");
+    assert_eq!(told(&mut bench, "S11"), "12");
+}
+
+/// A mapping that scales, rounds and checks.
+#[derive(Debug)]
+struct Gross(&'static str);
+
+impl RecordMapping for Gross {
+    fn apply(&self, record: &Value) -> Result<Mapped, Fault> {
+        if record["price"]["currency"] != "EUR" {
+            return Err(Fault::reject("reject_if", "field price: another currency"));
+        }
+        let net: rust_decimal::Decimal =
+            record["price"]["amount"].as_str().unwrap().parse().unwrap();
+        let factor: rust_decimal::Decimal = self.0.parse().unwrap();
+        let mut mapped = record.clone();
+        mapped["price"]["amount"] = Value::String((net * factor).round_dp(2).to_string());
+        Ok(Mapped::Kept(mapped))
+    }
+    fn version(&self) -> &str {
+        self.0
+    }
+}
+
+fn mapped(factor: &'static str) -> Rules {
+    let mut rules = catalogue_without_items();
+    rules
+        .mappings
+        .insert("north_prices".into(), Arc::new(Gross(factor)));
+    rules
+}
+
+/// Stories 58 and 59: no other currency, and nothing finer than a cent.
+#[test]
+fn a_mapping_makes_the_price_and_a_changed_one_is_applied_to_all() {
+    let mut bench = Bench::with(mapped("1.19"));
+    say(&mut bench, "A", "10.0168");
+    let dollars = json!({"sku": "B", "price": {"amount": "5", "currency": "USD"}});
+    bench.accept(
+        "erp",
+        Stream::Prices,
+        vec![change(Stream::Prices, "B", dollars)],
+    );
+    assert_eq!(told(&mut bench, "A"), "11.92");
+    let codes: Vec<String> = held(&mut bench).into_iter().map(|row| row.1).collect();
+    assert_eq!(
+        codes,
+        ["too_fine", "reject_if"],
+        "south has no mapping, and north no dollars"
+    );
+    while bench.engine.derive_prices().unwrap() {}
+    bench.engine.reload(Arc::new(mapped("1.07"))).unwrap();
+    while bench.engine.derive_prices().unwrap() {}
+    assert_eq!(told(&mut bench, "A"), "10.72");
+    let (number, _) = held(&mut bench)[0].clone();
+    bench.engine.quarantine_retry(number).unwrap();
+    assert_eq!(held(&mut bench).len(), 2, "still too fine");
+}
+
+#[test]
+fn sale_prices_lists_and_quantities_are_kept_apart() {
+    let mut bench = bench();
+    let said = |list: &str, min_qty: &str, amount: &str, before: &str| {
+        let money = |amount: &str| json!({"amount": amount, "currency": "EUR"});
+        let json = json!({"sku": "A", "list": list, "min_qty": min_qty, "price": money(amount),
+            "compare_at": money(before), "tax_included": true});
+        change(Stream::Prices, &format!("{list}{min_qty}"), json)
+    };
+    let prices = vec![
+        said("default", "1", "8", "10"),
+        said("default", "10", "7", "7"),
+        said("b2b", "1", "6", "10"),
+    ];
+    bench.accept("erp", Stream::Prices, prices);
+    let claimed = bench.deliver("north", Stream::Prices);
+    let mut sent: Vec<String> = claimed
+        .iter()
+        .map(|claim| {
+            let Record::Price(price) = &claim.delivery.record else {
+                panic!("a price")
+            };
+            let before = price
+                .compare_at
+                .value()
+                .map_or("-".into(), |it| it.to_string());
+            format!(
+                "{} from {}: {} was {before}",
+                price.list, price.min_qty, price.price
+            )
+        })
+        .collect();
+    sent.sort();
+    assert_eq!(
+        sent,
+        [
+            "b2b from 1: 6.00 EUR was 10.00 EUR",
+            "default from 10: 7.00 EUR was -",
+            "default from 1: 8.00 EUR was 10.00 EUR",
+        ]
+    );
+    assert_eq!(
+        bench
+            .engine
+            .explain_price("A".into(), Some("north".into()))
+            .unwrap()
+            .len(),
+        3
+    );
+}
+
+#[test]
+fn a_price_of_somebody_who_does_not_own_it_is_shown_and_not_carried() {
+    let mut rules = catalogue_without_items();
+    rules.owners.insert(Stream::Prices, "other".into());
+    let mut bench = Bench::with(rules);
+    say(&mut bench, "A", "10");
+    assert!(bench.claim("north", Stream::Prices).is_empty());
+    assert_eq!(bench.counts("north_prices").filtered["not_the_owner"], 1);
+}

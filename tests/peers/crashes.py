@@ -1,0 +1,328 @@
+"""Every row of the table of crashes, and every gap between two calls of writing an order, once each.
+
+The daemon reads the north store and writes the ERP through two gates, one delivery at a time, so that
+"the next call" and "the next commit" belong to the order in hand. Each point is proved twice: by what
+the dead daemon's store says of the order, and by what the ERP has of it.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import os
+import signal
+import threading
+import time
+
+import shopper
+import tryton
+from daemon import orders_route, vendure, why_not_traced, write_config
+from daemon import tryton as tryton_connection
+from gate import AFTER, BEFORE, FLUSH, TRACED, UNANSWERED, WRITE, Gate
+from setup import processes, settings, stack
+
+SHOP = "north"
+VENDURE_GATE, TRYTON_GATE = 9466, 9467
+HIT_SECS, SETTLE_SECS = 180, 180  # on a machine that does much else; it takes 2 s on a quiet one
+ERP = "erp"
+
+BEFORE_ACCEPT = "before accept"
+BEFORE_SENDING = "after accept, before sending"
+BETWEEN = "between two steps"
+BEFORE_SETTLE = "after sending, before settle"
+DURING_FLUSH = "during the flush"
+ROWS = (BEFORE_ACCEPT, BEFORE_SENDING, BETWEEN, BEFORE_SETTLE, DURING_FLUSH)
+
+# The calls of writing one order, in their order. Those that change something: what proves in the ERP
+# that it was done, and the name under which the daemon keeps that it was.
+LOOKUPS = ("web.shop.search_read", "currency.currency.search_read", "product.product.search_read")
+LOOKUPS += ("account.tax.search_read", "country.country.search_read")
+PARTY, ADDRESS, SALE = "party.party.create", "party.address.create", "sale.sale.create"
+QUOTE, CONFIRM, PROCESS = "sale.sale.quote", "sale.sale.confirm", "sale.sale.process"
+FIND, LAST = "sale.sale.search_read", "sale.line.search"
+Effect = collections.namedtuple("Effect", "model domain kept_as")
+EFFECTS = {
+    PARTY: Effect("party.party", [["code", "like", "north-%"]], "party"),
+    ADDRESS: Effect("party.address", [], "addresses."),
+    SALE: Effect("sale.sale", [], "sale"),
+    QUOTE: Effect("sale.sale", [["state", "!=", "draft"]], "quote"),
+    CONFIRM: Effect("sale.sale", [["state", "not in", ["draft", "quotation"]]], "confirm"),
+    PROCESS: Effect("sale.sale", [["state", "in", ["processing", "done"]]], "process"),
+}
+
+
+ORDERS_PAGE = "orders page"
+NAMED = {
+    ORDERS_PAGE: lambda text: "orderPlacedAt" in text and '"after"' in text,
+    "sale as written": lambda text: '"model.sale.sale.read"' in text and "total_amount" in text,
+}
+Point = collections.namedtuple("Point", "row call when nth", defaults=(1,))
+Hit = collections.namedtuple("Hit", "point store sent_until then")
+
+# Each inner list is one order, in the order in which its points come up. Whatever dies after `confirm`
+# was done is settled by `find` alone, so an order has at most one such point, and it stands last.
+NEW_CUSTOMER = (
+    [
+        Point(BEFORE_ACCEPT, ORDERS_PAGE, UNANSWERED),
+        Point(DURING_FLUSH, ORDERS_PAGE, WRITE),
+        Point(DURING_FLUSH, ORDERS_PAGE, FLUSH),
+        Point(BEFORE_SENDING, "common.db.login", BEFORE),
+        *(Point(BEFORE_SENDING, lookup, BEFORE) for lookup in LOOKUPS),
+        Point(BETWEEN, FIND, BEFORE),
+        Point(BETWEEN, "party.party.search", BEFORE),
+        Point(BETWEEN, PARTY, BEFORE),
+        Point(BETWEEN, PARTY, UNANSWERED),
+        Point(BETWEEN, "party.address.search", BEFORE),
+        Point(BETWEEN, SALE, BEFORE),
+        Point(BETWEEN, SALE, UNANSWERED),
+        Point(BETWEEN, "sale as written", BEFORE),
+        Point(BETWEEN, QUOTE, BEFORE),
+        Point(BETWEEN, QUOTE, UNANSWERED),
+        Point(BETWEEN, CONFIRM, BEFORE),
+        Point(BETWEEN, CONFIRM, UNANSWERED),
+        Point(DURING_FLUSH, FIND, WRITE),  # it is found to be done, and that is not settled
+        Point(DURING_FLUSH, FIND, FLUSH),
+    ],
+    [
+        Point(DURING_FLUSH, ORDERS_PAGE, FLUSH, 2),  # the commit that claims the delivery
+        *(Point(BETWEEN, call, AFTER) for call in (PARTY, SALE, QUOTE, CONFIRM)),
+    ],
+    [Point(DURING_FLUSH, call, FLUSH) for call in (PARTY, SALE, QUOTE, CONFIRM)],
+    [Point(DURING_FLUSH, call, WRITE) for call in (PARTY, SALE, QUOTE, LAST)],
+)
+# The same customers again, with addresses that the ERP does not have. Where `process` is a call of its
+# own, the ERP has died between confirming and processing.
+KNOWN_CUSTOMER = (
+    [
+        Point(BETWEEN, ADDRESS, BEFORE),
+        Point(BETWEEN, ADDRESS, UNANSWERED),
+        Point(BETWEEN, ADDRESS, AFTER),
+        Point(BETWEEN, PROCESS, BEFORE),
+        Point(BETWEEN, PROCESS, UNANSWERED),
+    ],
+    [
+        Point(DURING_FLUSH, ADDRESS, FLUSH),
+        Point(DURING_FLUSH, ADDRESS, WRITE),
+        Point(BETWEEN, PROCESS, AFTER),
+    ],
+    [Point(BEFORE_SETTLE, LAST, UNANSWERED)],
+    [Point(DURING_FLUSH, LAST, FLUSH)],
+)
+ORDERS = len(NEW_CUSTOMER) + len(KNOWN_CUSTOMER)
+
+
+def every_row(daemon, folder, listen):
+    """Checks as (text, holds) while every point is hit once, and a table of them at the end."""
+    vendure_gate = Gate(VENDURE_GATE, settings.vendure_url(SHOP), folder / "vendure.calls")
+    tryton_gate = Gate(TRYTON_GATE, settings.tryton_url(), folder / "tryton.calls")
+    one_at_a_time = "limits = { concurrency = 1 }"
+    impatient = "[limits]\nretry_max_secs = 5\n"  # the ERP is away for a while, twice
+    config = write_config(
+        folder,
+        listen,
+        vendure(SHOP, vendure_gate.url),
+        tryton_connection(ERP, tryton_gate.url, one_at_a_time),
+        orders_route(SHOP),
+        impatient,
+        name="gates.toml",
+    )
+    daemon.configure(config)
+    story = Story(daemon, vendure_gate, tryton_gate)
+    try:
+        yield from story.tell()
+    finally:
+        vendure_gate.close()
+        tryton_gate.close()
+
+
+class Story:
+    """Order after order, point after point."""
+
+    def __init__(self, daemon, vendure_gate, tryton_gate):
+        self._daemon = daemon
+        self._vendure_gate, self._tryton_gate = vendure_gate, tryton_gate
+        self._erp = tryton.Client(settings.tryton_url())
+        self._storefront = shopper.Storefront(settings.vendure_url(SHOP))
+        self._untraced = why_not_traced()
+        self._hits, self._wrong, self._erp_deaths = [], [], 0
+
+    def tell(self):
+        if self._untraced:
+            yield f"deaths inside system calls: {self._untraced}", None
+        done = {call: -self._count(call) for call in EFFECTS}
+        for basket, points in zip(new_customers(), NEW_CUSTOMER, strict=True):
+            self._one_order(basket, points)
+        done[ADDRESS] = -self._count(ADDRESS)  # those until now came with their party
+        for basket, points in zip(known_customers(), KNOWN_CUSTOMER, strict=True):
+            self._one_order(basket, points)
+        print_table(self._hits)
+        for problem in self._wrong:
+            print(f"        {problem}", flush=True)
+        yield self._coverage()
+        yield "each death was where it was planned, by the store and by the ERP", not self._wrong
+        deaths = self._erp_deaths
+        yield f"the ERP itself died {deaths} times between confirming and processing", deaths > 0
+        done = {call: done[call] + self._count(call) for call in EFFECTS}
+        done[PROCESS] = deaths  # otherwise confirming does it
+        sent = {call: self._sent(call) for call in EFFECTS}
+        counts = ", ".join(f"{call} {count}" for call, count in sent.items())
+        yield f"nothing that was done was sent again: {counts}", sent == done
+
+    def _coverage(self):
+        planned = [point for points in NEW_CUSTOMER + KNOWN_CUSTOMER for point in points]
+        tried = [point for point in planned if not (self._untraced and point.when in TRACED)]
+        rows = collections.Counter(hit.point.row for hit in self._hits)
+        counts = ", ".join(f"{row} {rows[row]}" for row in ROWS)
+        skipped = len(planned) - len(tried)
+        text = f"{len(self._hits)} of {len(planned)} planned deaths, {skipped} skipped: {counts}"
+        return text, len(self._hits) == len(tried)
+
+    def _one_order(self, basket, points):
+        """Places it, kills the daemon at each point, and waits until it is settled."""
+        code = self._storefront.place(basket)["code"]
+        first = len(self._hits)
+        if any(point.call == PROCESS for point in points):
+            self._tryton_gate.do_at(CONFIRM, lambda: self._watch(code))
+        for point in points:
+            if not (self._untraced and point.when in TRACED):
+                self._one_death(point, code)
+        if not self._settled(code):
+            self._wrong.append(f"{code}: not settled after {SETTLE_SECS} s")
+        self._daemon.kill()
+        self._say_what_followed(first)
+
+    def _one_death(self, point, code):
+        """The daemon, which does not run, is started and must die at this point."""
+        gate = self._vendure_gate if point.call == ORDERS_PAGE else self._tryton_gate
+        before = self._count(point.call)
+        kill = gate.kill_at(NAMED.get(point.call, point.call), point.when, self._daemon, point.nth)
+        self._daemon.start()
+        died = kill.wait(HIT_SECS)
+        self._daemon.kill()
+        gate.disarm_kills()
+        if not died:
+            self._wrong.append(f"{code}: {say(point)}: {kill.problem or 'never came up'}")
+            return
+        rows = [row for row in self._daemon.ask("queue") if row["record"]["number"] == code]
+        row = rows[0] if rows else None
+        problem = judge(point, row, self._count(point.call) - before)
+        if problem:
+            self._wrong.append(f"{code}: {say(point)}: {problem}; the store: {brief(row)}")
+        self._hits.append(Hit(point, brief(row), len(self._tryton_gate.sent_on), []))
+
+    def _settled(self, code):
+        """Starts the daemon; whether the order is in the ERP and gone from the queue in time."""
+        self._daemon.start()
+        deadline = time.monotonic() + SETTLE_SECS
+        domain = [["web_id", "=", code], ["state", "in", ["processing", "done"]]]
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError, RuntimeError):  # either may be starting just now
+                if self._erp.ids("sale.sale", domain) and not self._daemon.ask("queue"):
+                    return True
+            time.sleep(0.3)
+        return False
+
+    def _say_what_followed(self, first):
+        """What the ERP was sent after each death, until the next one or the end."""
+        ends = [hit.sent_until for hit in self._hits[first + 1 :]] + [None]
+        for hit, end in zip(self._hits[first:], ends, strict=True):
+            calls = self._tryton_gate.sent_on[hit.sent_until : end]
+            hit.then.extend(call for text in calls for call in EFFECTS if f"{call}\"" in text)
+
+    def _watch(self, code):
+        """Kills the ERP when it has confirmed the sale and is about to process it."""
+
+        def watch():
+            deadline = time.monotonic() + HIT_SECS
+            while time.monotonic() < deadline:
+                row = self._erp.rows("sale.sale", [["web_id", "=", code]], ["state"])[0]
+                if row["state"] == "confirmed":
+                    os.kill(processes.running_pid("tryton"), signal.SIGKILL)
+                    self._erp_deaths += 1
+                    return stack.restart("tryton")
+                if row["state"] in ("processing", "done"):
+                    return None
+            return None
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    def _count(self, call):
+        """How often the ERP has carried out this call, or nothing for calls that only ask."""
+        effect = EFFECTS.get(call)
+        return len(self._erp.ids(effect.model, effect.domain)) if effect else 0
+
+    def _sent(self, call):
+        return sum(f"{call}\"" in text for text in self._tryton_gate.sent_on)
+
+
+def judge(point, row, effects):
+    """What is wrong with a death: `row` is the order in the dead daemon's queue, `effects` how often
+    the ERP carried the call out meanwhile. Empty when it was as planned.
+    """
+    if point.call == ORDERS_PAGE:
+        return judge_accept(point, row)
+    if point.call in (FIND, LAST) and point.when in TRACED:
+        return "" if row is None or row["state"]["is"] == "in_flight" else "a settle that is torn"
+    if row is None:
+        return "the order is not in the queue"
+    if row["state"]["is"] != "in_flight":
+        return "no intent"
+    kept = row.get("captured", {})
+    if point.row == BEFORE_SENDING:
+        return "a step is known to be done" if kept else ""
+    effect = EFFECTS.get(point.call)
+    if not effect:
+        return ""
+    if effects != (point.when != BEFORE):
+        return f"the ERP carried it out {effects} times"
+    is_kept = any(name.startswith(effect.kept_as) for name in kept)
+    if point.when in TRACED:
+        return ""  # the commit is there as a whole or not at all
+    return "" if is_kept == (point.when == AFTER) else f"kept: {is_kept}"
+
+
+def judge_accept(point, row):
+    if point.when == UNANSWERED:
+        return "it is in the queue" if row else ""
+    if point.nth == 1:
+        return "" if row is None or row["state"]["is"] == "pending" else "more than accepted"
+    return "" if row else "what was accepted is gone"
+
+
+def brief(row):
+    """What the store of the dead daemon says of the order."""
+    if row is None:
+        return "not in the queue"
+    kept = sorted({name.partition(".")[0] for name in row.get("captured", {})})
+    return row["state"]["is"] + (f", kept {' '.join(kept)}" if kept else "")
+
+
+def say(point):
+    return f"{point.call} {point.when}" + (f", commit {point.nth}" if point.nth > 1 else "")
+
+
+def print_table(hits):
+    """Each kind of point: how often, what the store said then, what the ERP was sent afterwards."""
+    groups = collections.defaultdict(list)
+    for hit in hits:
+        groups[hit.point.row, say(hit.point)].append(hit)
+    for row in ROWS:
+        print(f"        {row}")
+        for (of, what), found in groups.items():
+            if of == row:
+                store = " / ".join(sorted({hit.store for hit in found}))
+                then = " / ".join(sorted({", ".join(hit.then) or "nothing" for hit in found}))
+                print(f"          {len(found)} x {what}: {store}; then sent: {then}", flush=True)
+
+
+def new_customers():
+    return shopper.STORIES[: len(NEW_CUSTOMER)]
+
+
+def known_customers():
+    """The same people have moved, and the bill goes to somebody else."""
+    for story, _ in zip(shopper.STORIES, KNOWN_CUSTOMER, strict=False):
+        address = {**story.person.address, "streetLine1": "Neuer Weg 5", "streetLine2": ""}
+        person = dataclasses.replace(story.person, address=address)
+        yield dataclasses.replace(
+            story, person=person, coupon="", billing=shopper.INVOICE_OFFICE
+        )
