@@ -43,13 +43,13 @@ pub(super) fn ask(
         None => match tokio.block_on(ask_store(&plan, request)) {
             Ok(answer) => answer,
             // A daemon that was just being started has it by now.
-            Err(message) => match tokio.block_on(admin::ask(&socket, request)) {
-                Some(answer) => answer,
-                None => {
+            Err(message) => {
+                let Some(answer) = tokio.block_on(admin::ask(&socket, request)) else {
                     writeln!(shell.err, "crossdock: {message}")?;
                     return Ok(Exit::Store);
-                }
-            },
+                };
+                answer
+            }
         },
     };
     match answer {

@@ -81,6 +81,8 @@ async fn with_orders(
             cursor: Cursor::Sequence { last: 1 },
             more: false,
         }),
+        as_of: None,
+        read_until: START.parse().unwrap(),
     };
     handle.accept(unit).await.unwrap();
     let dispatcher = Dispatcher {

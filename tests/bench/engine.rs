@@ -105,22 +105,12 @@ fn orders(dir: &Path, alone: &Alone) {
     let clock = Arc::new(SystemClock::new());
     let mut engine = Engine::open(Box::new(open(dir)), Arc::new(rules), clock, 1).unwrap();
     let changes: Vec<Change> = (0..ORDERS + 1000).map(order).collect();
-    let unit = |changes: &[Change], at: usize| Unit {
-        connection: "north".into(),
-        stream: Stream::Orders,
-        changes: changes.to_vec(),
-        read_at: "2026-11-22T00:00:00Z".parse().unwrap(),
-        reached: Some(Reached {
-            cursor: Cursor::Sequence { last: at as u64 },
-            more: true,
-        }),
-    };
     for (together, changes) in [(64, &changes[..ORDERS]), (1, &changes[ORDERS..])] {
         let cpu = cpu_seconds();
         let ((), time) = timed(|| {
             for (n, some) in changes.chunks(together).enumerate() {
                 let at = (ORDERS * usize::from(together == 1)) + n + 1;
-                engine.accept(unit(some, at)).unwrap();
+                engine.accept(page(some, at)).unwrap();
             }
         });
         report(
@@ -132,6 +122,22 @@ fn orders(dir: &Path, alone: &Alone) {
             alone[&together],
         );
     }
+    settle_all(&mut engine, alone);
+}
+
+fn page(changes: &[Change], at: usize) -> Unit {
+    Unit {
+        connection: "north".into(),
+        stream: Stream::Orders,
+        reached: Some(Reached {
+            cursor: Cursor::Sequence { last: at as u64 },
+            more: true,
+        }),
+        ..levels(changes.to_vec())
+    }
+}
+
+fn settle_all(engine: &mut Engine, alone: &Alone) {
     let cpu = cpu_seconds();
     let (count, time) = timed(|| {
         let mut count = 0;
@@ -258,6 +264,8 @@ fn levels(changes: Vec<Change>) -> Unit {
         stream: Stream::Stock,
         changes,
         read_at: "2026-11-22T00:00:00Z".parse().unwrap(),
+        read_until: "2026-11-22T00:00:00Z".parse().unwrap(),
+        as_of: None,
         reached: None,
     }
 }

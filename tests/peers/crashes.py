@@ -1,8 +1,8 @@
-"""Every row of the table of crashes, and every gap between two calls of writing an order, once each.
+"""Every row of the table of crashes, and every gap between two calls of writing an order, once.
 
-The daemon reads the north store and writes the ERP through two gates, one delivery at a time, so that
-"the next call" and "the next commit" belong to the order in hand. Each point is proved twice: by what
-the dead daemon's store says of the order, and by what the ERP has of it.
+The daemon reads the north store and writes the ERP through two gates, one delivery at a time, so
+that "the next call" and "the next commit" belong to the order in hand. Each point is proved twice:
+by what the dead daemon's store says of the order, and by what the ERP has of it.
 """
 
 import collections
@@ -32,8 +32,8 @@ BEFORE_SETTLE = "after sending, before settle"
 DURING_FLUSH = "during the flush"
 ROWS = (BEFORE_ACCEPT, BEFORE_SENDING, BETWEEN, BEFORE_SETTLE, DURING_FLUSH)
 
-# The calls of writing one order, in their order. Those that change something: what proves in the ERP
-# that it was done, and the name under which the daemon keeps that it was.
+# The calls of writing one order, in their order. Of those that change something: what proves in the
+# ERP that it was done, and the name under which the daemon keeps that it was.
 LOOKUPS = ("web.shop.search_read", "currency.currency.search_read", "product.product.search_read")
 LOOKUPS += ("account.tax.search_read", "country.country.search_read")
 PARTY, ADDRESS, SALE = "party.party.create", "party.address.create", "sale.sale.create"
@@ -58,8 +58,8 @@ NAMED = {
 Point = collections.namedtuple("Point", "row call when nth", defaults=(1,))
 Hit = collections.namedtuple("Hit", "point store sent_until then")
 
-# Each inner list is one order, in the order in which its points come up. Whatever dies after `confirm`
-# was done is settled by `find` alone, so an order has at most one such point, and it stands last.
+# Each inner list is one order, in the order in which its points come up. Whatever dies after
+# `confirm` was done is settled by `find` alone: an order has one such point at most, its last.
 NEW_CUSTOMER = (
     [
         Point(BEFORE_ACCEPT, ORDERS_PAGE, UNANSWERED),
@@ -89,8 +89,8 @@ NEW_CUSTOMER = (
     [Point(DURING_FLUSH, call, FLUSH) for call in (PARTY, SALE, QUOTE, CONFIRM)],
     [Point(DURING_FLUSH, call, WRITE) for call in (PARTY, SALE, QUOTE, LAST)],
 )
-# The same customers again, with addresses that the ERP does not have. Where `process` is a call of its
-# own, the ERP has died between confirming and processing.
+# The same customers again, with addresses that the ERP does not have. Where `process` is a call of
+# its own, the ERP has died between confirming and processing.
 KNOWN_CUSTOMER = (
     [
         Point(BETWEEN, ADDRESS, BEFORE),
@@ -144,6 +144,7 @@ class Story:
         self._storefront = shopper.Storefront(settings.vendure_url(SHOP))
         self._untraced = why_not_traced()
         self._hits, self._wrong, self._erp_deaths = [], [], 0
+        self._first = 0  # how many calls the ERP had been sent before this order
 
     def tell(self):
         if self._untraced:
@@ -179,7 +180,7 @@ class Story:
     def _one_order(self, basket, points):
         """Places it, kills the daemon at each point, and waits until it is settled."""
         code = self._storefront.place(basket)["code"]
-        first = len(self._hits)
+        first, self._first = len(self._hits), len(self._tryton_gate.sent_on)
         if any(point.call == PROCESS for point in points):
             self._tryton_gate.do_at(CONFIRM, lambda: self._watch(code))
         for point in points:
@@ -204,7 +205,8 @@ class Story:
             return
         rows = [row for row in self._daemon.ask("queue") if row["record"]["number"] == code]
         row = rows[0] if rows else None
-        problem = judge(point, row, self._count(point.call) - before)
+        sent = sum(is_call(point.call, text) for text in self._tryton_gate.sent_on[self._first :])
+        problem = judge(point, row, self._count(point.call) - before, sent)
         if problem:
             self._wrong.append(f"{code}: {say(point)}: {problem}; the store: {brief(row)}")
         self._hits.append(Hit(point, brief(row), len(self._tryton_gate.sent_on), []))
@@ -226,7 +228,7 @@ class Story:
         ends = [hit.sent_until for hit in self._hits[first + 1 :]] + [None]
         for hit, end in zip(self._hits[first:], ends, strict=True):
             calls = self._tryton_gate.sent_on[hit.sent_until : end]
-            hit.then.extend(call for text in calls for call in EFFECTS if f"{call}\"" in text)
+            hit.then.extend(call for text in calls for call in EFFECTS if is_call(call, text))
 
     def _watch(self, code):
         """Kills the ERP when it has confirmed the sale and is about to process it."""
@@ -251,17 +253,22 @@ class Story:
         return len(self._erp.ids(effect.model, effect.domain)) if effect else 0
 
     def _sent(self, call):
-        return sum(f"{call}\"" in text for text in self._tryton_gate.sent_on)
+        return sum(is_call(call, text) for text in self._tryton_gate.sent_on)
 
 
-def judge(point, row, effects):
-    """What is wrong with a death: `row` is the order in the dead daemon's queue, `effects` how often
-    the ERP carried the call out meanwhile. Empty when it was as planned.
+def is_call(call, text):
+    return f'{call}"' in text
+
+
+def judge(point, row, effects, sent):
+    """What is wrong with a death; empty when it was as planned. `row` is the order in the dead
+    daemon's queue, `effects` how often the ERP carried the call out since the last death, `sent`
+    how often it was given the call for this order.
     """
     if point.call == ORDERS_PAGE:
         return judge_accept(point, row)
-    if point.call in (FIND, LAST) and point.when in TRACED:
-        return "" if row is None or row["state"]["is"] == "in_flight" else "a settle that is torn"
+    if point.call in (FIND, LAST) and point.when == FLUSH:
+        return "settled, and still in the queue" if row else ""
     if row is None:
         return "the order is not in the queue"
     if row["state"]["is"] != "in_flight":
@@ -274,18 +281,19 @@ def judge(point, row, effects):
         return ""
     if effects != (point.when != BEFORE):
         return f"the ERP carried it out {effects} times"
-    is_kept = any(name.startswith(effect.kept_as) for name in kept)
-    if point.when in TRACED:
-        return ""  # the commit is there as a whole or not at all
-    return "" if is_kept == (point.when == AFTER) else f"kept: {is_kept}"
+    known = sum(name.startswith(effect.kept_as) for name in kept)
+    should = sent - (point.when in (UNANSWERED, WRITE))
+    return "" if known == should else f"known to be done {known} times, not {should}"
 
 
 def judge_accept(point, row):
-    if point.when == UNANSWERED:
-        return "it is in the queue" if row else ""
-    if point.nth == 1:
-        return "" if row is None or row["state"]["is"] == "pending" else "more than accepted"
-    return "" if row else "what was accepted is gone"
+    """The commit is there as a whole or not at all."""
+    state = row and row["state"]["is"]
+    if point.when == FLUSH:
+        should = "pending" if point.nth == 1 else "in_flight"
+    else:
+        should = None
+    return "" if state == should else f"{state}, not {should}"
 
 
 def brief(row):
@@ -323,6 +331,4 @@ def known_customers():
     for story, _ in zip(shopper.STORIES, KNOWN_CUSTOMER, strict=False):
         address = {**story.person.address, "streetLine1": "Neuer Weg 5", "streetLine2": ""}
         person = dataclasses.replace(story.person, address=address)
-        yield dataclasses.replace(
-            story, person=person, coupon="", billing=shopper.INVOICE_OFFICE
-        )
+        yield dataclasses.replace(story, person=person, coupon="", billing=shopper.INVOICE_OFFICE)

@@ -154,7 +154,10 @@ class Killer(threading.Thread):
 
 def write_config(folder, listen, *parts, name="crossdock.toml"):
     """A configuration of these parts, whose state is in `folder`; answers the file."""
-    head = f'version = 1\n\n[store]\npath = "{folder}/state"\n\n[server]\nlisten = "{settings.HOST}:{listen}"\n'
+    head = (
+        f'version = 1\n\n[store]\npath = "{folder}/state"\n\n'
+        f'[server]\nlisten = "{settings.HOST}:{listen}"\n'
+    )
     path = folder / name
     path.write_text("\n".join((head, *parts)))
     return path
@@ -162,9 +165,8 @@ def write_config(folder, listen, *parts, name="crossdock.toml"):
 
 def vendure(name, url="", more=""):
     """A connection to a webstore; `more` is further TOML of its table."""
-    return _connection(
-        name, "vendure", more, url=url or settings.vendure_url(name), **_login("username", settings.VENDURE_LOGIN)
-    )
+    login = _login("username", settings.VENDURE_LOGIN)
+    return _connection(name, "vendure", more, url=url or settings.vendure_url(name), **login)
 
 
 def tryton(name="erp", url="", more=""):

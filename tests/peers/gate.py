@@ -19,10 +19,10 @@ import urllib.parse
 BEFORE = "before it is sent on"
 UNANSWERED = "done there, answer not passed on"
 AFTER = "answer passed on, at the next call"
-FLUSH = "answer passed on, inside the fsync of the commit that follows"
+FLUSH = "answer passed on, inside the fdatasync of the commit that follows"
 WRITE = "answer passed on, inside the first write of the commit that follows"
 
-TRACED = {FLUSH: "fsync,fdatasync", WRITE: "pwrite64"}
+TRACED = {FLUSH: "fdatasync", WRITE: "pwrite64"}  # the engine itself calls fsync at times
 TIMEOUT = 200  # more than the daemon waits
 DEATH_SECS = 20
 NOT_PASSED_ON = ("connection", "content-length", "keep-alive", "transfer-encoding")

@@ -60,7 +60,9 @@ class Books:
         pieces = collections.Counter()
         lines = "lines { quantity productVariant { sku } }"
         for admin in self.shops.values():
-            for order in admin.every("orders", "OrderListOptions", lines, {"active": {"eq": False}}):
+            for order in admin.every(
+                "orders", "OrderListOptions", lines, {"active": {"eq": False}}
+            ):
                 for line in order["lines"]:
                     pieces[line["productVariant"]["sku"]] += line["quantity"]
         return pieces
@@ -69,7 +71,9 @@ class Books:
         """(shop, code) -> tracking number -> SKU -> pieces, of all that has left the warehouse."""
         sales = {
             row["id"]: (row["web_shop."]["name"], row["web_id"])
-            for row in self.erp.rows("sale.sale", [["web_id", "!=", None]], ["web_shop.name", "web_id"])
+            for row in self.erp.rows(
+                "sale.sale", [["web_id", "!=", None]], ["web_shop.name", "web_id"]
+            )
         }
         numbers = {
             f"{model},{row['id']}": row["shipping_reference"]
@@ -149,11 +153,13 @@ class Books:
 
 
 def plain(nested):
-    return {key: plain(value) for key, value in nested.items()} if isinstance(nested, dict) else nested
+    return (
+        {key: plain(value) for key, value in nested.items()} if isinstance(nested, dict) else nested
+    )
 
 
 class Watch(threading.Thread):
-    """Looks at both shops all the time: a number that is too high for a moment sells what is not there."""
+    """Looks at both shops all the time: what is too high for a moment sells what nobody has."""
 
     def __init__(self, books):
         super().__init__(daemon=True)

@@ -1,6 +1,6 @@
 """What all runs share: options, where things are kept, and how results are told.
 
-A run is a generator of (text, holds): holds is True, False, or None for what could not be tried here.
+A run is a generator of (text, holds): True, False, or None for what could not be tried here.
 """
 
 import argparse

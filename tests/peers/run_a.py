@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Orders from two webstores reach the ERP exactly once, though the daemon is killed again and again.
+"""Orders from two webstores reach the ERP exactly once, though the daemon is killed all the time.
 
     CROSSDOCK_BIN=target/release/crossdock ./run_a.py [--long] [--seed N]
 
-First the daemon speaks through gates, which kill it before, during and after each step of writing an
-order, and in each row of the table of crashes. Then it speaks to the peers directly, is killed at
-random, and all peers are restarted once. When everything is quiet, every placed order must be in the
-ERP exactly once and equal to the cent.
+First the daemon speaks through gates, which kill it before, during and after each step of writing
+an order, and in each row of the table of crashes. Then it speaks to the peers directly, is killed
+at random, and all peers are restarted once. When everything is quiet, every placed order must be in
+the ERP exactly once and equal to the cent.
 """
 
 import random
@@ -49,7 +49,8 @@ def run(program, folder, arguments):
         total, found = compare.compare_shops(SHOPS)
         for one in found:
             print(f"        {compare.story(one)}", flush=True)
-        yield f"each of the {orders} orders exactly once, to the cent", (total, found) == (orders, [])
+        exact = (total, found) == (orders, [])
+        yield f"each of the {orders} orders exactly once, to the cent", exact
         made = {model: count - seeded[model] for model, count in compare.made(erp).items()}
         wanted = compare.should_make(SHOPS)
         yield f"the ERP has {told(made)}: nothing twice" + differs(made, wanted), made == wanted

@@ -59,9 +59,9 @@ def _made(erp, seeded):
 
 
 def _twins_are_noticed(erp, seeded):
-    """What the daemon could do wrong after a crash: the same again, under no code or the same party."""
-    for model, domain in (("party.address", ["party.code", "=", "north-1"]), ("party.party", ["code", "=", "north-1"])):
-        twin = erp.call(model, "copy", erp.ids(model, [domain])[:1])
+    """What a daemon could do wrong after a crash: the same address or party again."""
+    for model, code in (("party.address", "party.code"), ("party.party", "code")):
+        twin = erp.call(model, "copy", erp.ids(model, [[code, "=", "north-1"]])[:1])
         yield _made(erp, seeded) != compare.should_make(COUNTS)
         erp.call(model, "delete", twin)
     yield _made(erp, seeded) == compare.should_make(COUNTS)

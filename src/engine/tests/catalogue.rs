@@ -93,16 +93,12 @@ impl Channel {
     }
 
     fn number(&mut self, sku: &str, set: impl FnOnce(&mut Variant)) -> Outcome {
-        match self.variants.get_mut(sku) {
-            Some(variant) => {
-                set(variant);
-                Outcome::Delivered(Confirmation::default())
-            }
-            None => {
-                self.refused.push(sku.to_owned());
-                Outcome::Failed(Fault::reject("unknown_sku", ""))
-            }
+        if let Some(variant) = self.variants.get_mut(sku) {
+            set(variant);
+            return Outcome::Delivered(Confirmation::default());
         }
+        self.refused.push(sku.to_owned());
+        Outcome::Failed(Fault::reject("unknown_sku", ""))
     }
 }
 
