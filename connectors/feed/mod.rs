@@ -107,7 +107,9 @@ struct ConfiguredFeed(Settings);
 impl Configured for ConfiguredFeed {
     fn open(&self, context: Context) -> Result<Connection, Fault> {
         let streams = self.0.streams.clone();
-        let feed = Arc::new(Feed::new(context.name, self.0.clone(), context.clock));
+        let mut settings = self.0.clone();
+        settings.files = context.files;
+        let feed = Arc::new(Feed::new(context.name, settings, context.clock));
         let sources: BTreeMap<_, _> = streams
             .into_iter()
             .map(|stream| (stream, FeedSource::new(Arc::clone(&feed), stream)))
