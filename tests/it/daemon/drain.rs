@@ -55,6 +55,7 @@ async fn under_way(place: &Place, drain_secs: u32) -> Daemon {
 async fn finish(place: &Place) {
     place.world.switch_faults(false);
     let mut daemon = Daemon::start(place.folder.path(), &[]);
+    daemon.until("up", |_| true).await; // before that a signal ends it as any process
     let began = Instant::now();
     while place.world.statement().in_erp < 6 {
         assert!(began.elapsed() < PATIENCE, "{}", daemon.log());
