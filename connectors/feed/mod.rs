@@ -12,7 +12,7 @@
 //! - *judge*: one reading of all rows (a second one if articles repeat) for what is bad, and whether the
 //!   file as a whole may be believed when compared with the last good one. Until then nothing was
 //!   handed over; when it may not, nothing is, and the old stock stays.
-//! - *hand over*: pages of at most 500 changes. The position is a line of a file that never changes.
+//! - *hand over*: pages of at most 4000 changes. The position is a line of a file that never changes.
 //! - *archive*: when the next `pull` brings a cursor that covers the file, which proves that the engine has
 //!   accepted it durably.
 //!
@@ -107,7 +107,9 @@ struct ConfiguredFeed(Settings);
 impl Configured for ConfiguredFeed {
     fn open(&self, context: Context) -> Result<Connection, Fault> {
         let streams = self.0.streams.clone();
-        let feed = Arc::new(Feed::new(context.name, self.0.clone(), context.clock));
+        let mut settings = self.0.clone();
+        settings.files = context.files;
+        let feed = Arc::new(Feed::new(context.name, settings, context.clock));
         let sources: BTreeMap<_, _> = streams
             .into_iter()
             .map(|stream| (stream, FeedSource::new(Arc::clone(&feed), stream)))

@@ -23,8 +23,8 @@ use crate::id::RemoteId;
 use crate::record::Stream;
 use crate::transport::dir::{Arrivals, SpoolName, Stat};
 
-/// Changes on one page.
-const PAGE_CHANGES: usize = 500;
+/// Changes on one page: about what the engine accepts in one commit.
+const PAGE_CHANGES: usize = 4000;
 /// Rows that are read for one page, should few of them say anything.
 const PAGE_ROWS: usize = 20_000;
 
@@ -97,6 +97,11 @@ impl Source for FeedSource {
     /// nothing and claims nothing.
     async fn sweep(&self, after: Option<&Cursor>) -> Result<Page, Fault> {
         Feed::empty_page(&Progress::read(after)?)
+    }
+
+    /// A pull takes files out of the folder: not for looking.
+    async fn peek(&self) -> Result<Option<Page>, Fault> {
+        Ok(None)
     }
 
     fn can_fetch(&self) -> bool {

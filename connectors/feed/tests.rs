@@ -125,6 +125,7 @@ fn open(settings: &str, clock: &ManualClock) -> Connection {
     let context = Context {
         name: "acme".into(),
         http: Arc::new(Replay::new(Vec::new(), Order::Any, Arc::clone(&clock))),
+        files: crate::connector::FileLimits::default(),
         clock,
     };
     let configured = FeedConnector::new().configure(&table).unwrap();
@@ -158,8 +159,8 @@ fn list(n: usize, zeros: usize) -> String {
 #[tokio::test]
 async fn a_full_list_is_handed_over_page_by_page_and_archived_once_accepted() {
     let mut bench = Bench::new(STOCK);
-    let run = bench.stock(list(1200, 0)).await.unwrap();
-    assert_eq!((run.told.len(), run.pages, run.complete), (1200, 3, true));
+    let run = bench.stock(list(9600, 0)).await.unwrap();
+    assert_eq!((run.told.len(), run.pages, run.complete), (9600, 3, true));
     // The engine has the last page, but nobody told us yet that it is durable.
     assert_eq!(bench.names("processing").len(), 1);
     let idle = bench.run(Stream::Stock).await.unwrap();
@@ -169,7 +170,7 @@ async fn a_full_list_is_handed_over_page_by_page_and_archived_once_accepted() {
     assert!(
         bench
             .replies()
-            .contains("result,accepted\r\nrows,1200\r\nbad_rows,0\r\n")
+            .contains("result,accepted\r\nrows,9600\r\nbad_rows,0\r\n")
     );
 }
 
@@ -178,7 +179,7 @@ async fn a_full_list_is_handed_over_page_by_page_and_archived_once_accepted() {
 async fn a_crash_after_any_page_resumes_behind_it() {
     for crash_after in 0..5 {
         let mut bench = Bench::new(STOCK);
-        bench.put("stock.csv", list(1200, 0));
+        bench.put("stock.csv", list(9600, 0));
         let mut run = Run::default();
         for pulled in 0.. {
             if pulled == crash_after {
@@ -197,7 +198,7 @@ async fn a_crash_after_any_page_resumes_behind_it() {
         bench.run(Stream::Stock).await.unwrap();
         assert_eq!(
             (run.told.len(), run.complete),
-            (1200, true),
+            (9600, true),
             "{crash_after}"
         );
         assert_eq!(bench.names("archive").len(), 1);
@@ -207,7 +208,7 @@ async fn a_crash_after_any_page_resumes_behind_it() {
 #[tokio::test]
 async fn a_page_that_was_not_accepted_is_given_again() {
     let mut bench = Bench::new(STOCK);
-    bench.put("stock.csv", list(1200, 0));
+    bench.put("stock.csv", list(9600, 0));
     let first = bench.pull(Stream::Stock).await.unwrap();
     let before = bench.cursors[&Stream::Stock].clone();
     let second = bench.pull(Stream::Stock).await.unwrap();
@@ -219,7 +220,7 @@ async fn a_page_that_was_not_accepted_is_given_again() {
     bench.cursors.clear();
     bench.restart();
     let run = bench.run(Stream::Stock).await.unwrap();
-    assert_eq!((run.told.len(), run.complete), (1200, true));
+    assert_eq!((run.told.len(), run.complete), (9600, true));
 }
 
 #[tokio::test]
@@ -516,7 +517,7 @@ async fn names_of_files_are_shown_and_never_used() {
 #[tokio::test]
 async fn a_file_that_vanishes_while_it_is_read_does_not_stop_the_next() {
     let mut bench = Bench::new(STOCK);
-    bench.put("stock.csv", list(1200, 0));
+    bench.put("stock.csv", list(9600, 0));
     bench.pull(Stream::Stock).await.unwrap();
     let name = bench.names("processing").remove(0);
     fs::remove_file(bench.path("processing").join(name)).unwrap();

@@ -43,13 +43,13 @@ pub(super) fn ask(
         None => match tokio.block_on(ask_store(&plan, request)) {
             Ok(answer) => answer,
             // A daemon that was just being started has it by now.
-            Err(message) => match tokio.block_on(admin::ask(&socket, request)) {
-                Some(answer) => answer,
-                None => {
+            Err(message) => {
+                let Some(answer) = tokio.block_on(admin::ask(&socket, request)) else {
                     writeln!(shell.err, "crossdock: {message}")?;
                     return Ok(Exit::Store);
-                }
-            },
+                };
+                answer
+            }
         },
     };
     match answer {
@@ -64,7 +64,7 @@ pub(super) fn ask(
 /// Opens the store for one question.
 async fn ask_store(plan: &Plan, request: &Request) -> Result<Result<Value, String>, String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let rules = engine_rules(plan).map_err(|fault| fault.to_string())?;
+    let rules = engine_rules(plan);
     let store = open_store(plan, &store_path(plan), clock.as_ref()).map_err(|e| e.to_string())?;
     let engine = Engine::open(store, Arc::new(rules), clock, fastrand::u64(..))
         .map_err(|error| error.to_string())?;

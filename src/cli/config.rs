@@ -6,6 +6,9 @@ use clap::{Args, Subcommand};
 
 use super::{Exit, Global, Shell};
 use crate::config::{self, Credentials, render};
+use crate::connector::Connector;
+use crate::diagnostic::Diagnostics;
+use crate::topology;
 
 /// Show the configuration in force, or its schema
 #[derive(Debug, Args)]
@@ -50,12 +53,20 @@ fn show(global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
             return Ok(Exit::Config);
         }
     };
-    let registry = shell.registry;
+    let mut ignored = Diagnostics::default(); // told by `check`
+    let own = topology::own_connectors(&loaded.config, shell.registry, &mut ignored);
+    let own = own.iter().map(|connector| connector as &dyn Connector);
+    let known: Vec<&dyn Connector> = shell.registry.iter().copied().chain(own).collect();
+    // Of a connector that nobody knows, any setting may be a secret.
     let is_secret = |connector: &str, setting: &str| {
-        let connector = registry.iter().find(|known| known.spec().name == connector);
-        connector.is_some_and(|connector| is_write_only(&connector.spec().settings_schema, setting))
+        let connector = known.iter().find(|known| known.spec().name == connector);
+        connector.is_none_or(|connector| is_write_only(&connector.spec().settings_schema, setting))
     };
-    write!(shell.out, "{}", config::show(&loaded, &is_secret))?;
+    let shown = config::show(&loaded, &is_secret);
+    match toml::from_str::<serde_json::Value>(&shown) {
+        Ok(value) if global.json => writeln!(shell.out, "{value:#}")?,
+        _ => write!(shell.out, "{shown}")?,
+    }
     Ok(Exit::Ok)
 }
 

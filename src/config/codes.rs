@@ -109,6 +109,8 @@ pub const OWNER_WITHOUT_PART: &str = "X0421";
 pub const SOLD_FROM_TWO_POOLS: &str = "X0422";
 /// See [`CODES`].
 pub const STOCK_WITHOUT_POOL: &str = "X0423";
+/// See [`CODES`].
+pub const NO_CONNECTOR: &str = "X0424";
 
 /// See [`CODES`].
 pub const BAD_EXPRESSION: &str = "X0501";
@@ -210,6 +212,7 @@ pub const CODES: &[Code] = &[
         "the same stock is in two pools, or twice in one",
     ),
     code(STOCK_WITHOUT_POOL, "a channel is told stock past its pool"),
+    code(NO_CONNECTOR, "a folder of connectors holds none"),
     code(BAD_EXPRESSION, "an expression of a mapping is wrong"),
     code(NO_SUCH_FIELD, "records of this stream have no such field"),
     code(BAD_RULE, "a rule of a mapping makes no sense"),

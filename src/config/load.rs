@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use super::source::{self, Surroundings};
 use super::tree::{self, Document, Node, Step};
 use super::{
-    Config, Credentials, MappingTable, NAMED, SECTIONS, VERSION, check, codes, interpolate, ranges,
-    schema, section,
+    Config, Credentials, MappingTable, NAMED, SECTIONS, VERSION, check, codes, connectors,
+    interpolate, ranges, schema, section,
 };
 use crate::diagnostic::Diagnostics;
 
@@ -92,13 +92,10 @@ pub fn read(
         .retain(|finding| !unresolved.contains(&finding.path));
     findings.extend(of_types);
     ranges::check(&schema(), &document, &mut findings);
-    fill_in(
-        &mut config,
-        &base_folder(path, around),
-        around,
-        &document,
-        &mut findings,
-    );
+    let base = base_folder(path, around);
+    fill_in(&mut config, &base, around, &document, &mut findings);
+    config.own_connectors =
+        connectors::find(&config.connectors, &base, around, &document, &mut findings);
     check::settings(&config, &document, &mut findings);
     Ok(Loaded {
         config,
@@ -154,6 +151,8 @@ fn read_config(document: &Document, findings: &mut Diagnostics) -> (Config, bool
         publish: named(document, "publish", findings, &mut is_whole),
         owner: one(document, "owner", findings, &mut is_whole),
         guard: one(document, "guard", findings, &mut is_whole),
+        connectors: one(document, "connectors", findings, &mut is_whole),
+        own_connectors: Vec::new(),
     };
     (config, is_whole)
 }

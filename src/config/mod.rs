@@ -14,6 +14,7 @@
 mod check;
 pub mod codes;
 mod connection;
+mod connectors;
 mod de;
 mod interpolate;
 mod inventory;
@@ -30,6 +31,7 @@ mod source;
 mod tree;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -39,6 +41,7 @@ pub use connection::{
     ConnectionSettings, HIDDEN, HttpSettings, LimitSettings, Proxy, Settings, StockBasis,
     StreamSettings,
 };
+pub use connectors::{MANIFEST, OwnConnector};
 pub use interpolate::Credentials;
 pub use inventory::{
     Guards, ItemSettings, PoolMember, PoolSettings, PriceGuard, PublishSettings, StockGuard,
@@ -100,11 +103,20 @@ pub struct Config {
     /// What is too strange to be believed.
     #[schemars(default)]
     pub guard: Guards,
+    /// Folders of connectors of one's own, besides those in the program: each holds
+    /// `NAME/connector.toml`, or is itself such a folder. Beside the configuration if relative.
+    #[schemars(default)]
+    pub connectors: Vec<PathBuf>,
+    /// The manifests that were found there.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub own_connectors: Vec<OwnConnector>,
 }
 
 /// The sections of a configuration, as [`Config`] has them.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "version",
+    "connectors",
     "store",
     "server",
     "log",

@@ -4,8 +4,9 @@
 //! of requests at a time, and settles each outcome as it comes. Nothing is decided here: what a failure
 //! means stands in the engine's policy table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,7 +18,10 @@ use crate::connector::{Confirmation, Delivery, Outcome, Progress, Sink};
 use crate::engine::{Action, Claimed, EngineError, Handle, Place};
 use crate::fault::{Class, Effect, Fault};
 use crate::id::{ConnectionName, DeliveryId};
-use crate::record::Stream;
+use crate::record::{Nature, Stream};
+
+/// How many batches may wait for their commit, for each slot.
+const UNSETTLED: usize = 8;
 
 /// Sends to one stream of one sink.
 #[derive(Debug, Clone)]
@@ -46,30 +50,65 @@ pub struct Round {
 }
 
 impl Dispatcher {
-    /// Sends until nothing is due. `stop` is asked before each claim: what is under way is finished,
+    /// Sends until nothing is due. `stop` is asked before each claim: what was claimed is finished,
     /// nothing new begins.
+    ///
+    /// Claiming, sending and settling go on side by side, so that neither a request nor a commit waits
+    /// for the other: events are claimed a little ahead, several intents to a commit, and a slot is free
+    /// as soon as its reply is there, several outcomes to a commit.
     ///
     /// # Errors
     /// When the engine failed; an outcome that could not be settled stays in flight and is found again
     /// after a restart.
     pub async fn round(&self, stop: &(dyn Fn() -> bool + Sync)) -> Result<Round, Fault> {
         let mut round = Round::default();
-        let mut under_way = FuturesUnordered::new();
+        let mut ready: VecDeque<Vec<Claimed>> = VecDeque::new();
+        let mut claiming = None;
+        let (mut sending, mut settling) = (FuturesUnordered::new(), FuturesUnordered::new());
+        // Whether another claim may bring something: not after an empty one, until something is settled.
+        let mut hungry = true;
         loop {
-            let free = self.concurrency.saturating_sub(under_way.len());
-            if free > 0 && !stop() {
-                for batch in self.claim(free).await? {
-                    under_way.push(self.send_and_settle(batch));
+            let may_send = settling.len() < self.concurrency * UNSETTLED;
+            while may_send && sending.len() < self.concurrency {
+                let Some(batch) = ready.pop_front() else {
+                    break;
+                };
+                sending.push(self.send_guarded(batch));
+            }
+            let idle = self.concurrency.saturating_sub(sending.len());
+            let wanted = (idle + self.ahead()).saturating_sub(ready.len());
+            if hungry && may_send && wanted > self.ahead() / 2 && claiming.is_none() && !stop() {
+                claiming = Some(Box::pin(self.claim(wanted)));
+            }
+            if claiming.is_none() && sending.is_empty() && settling.is_empty() {
+                return Ok(round);
+            }
+            tokio::select! {
+                claimed = running(&mut claiming), if claiming.is_some() => {
+                    claiming = None;
+                    let claimed: Vec<Vec<Claimed>> = claimed?;
+                    hungry = !claimed.is_empty();
+                    ready.extend(claimed);
+                }
+                Some((batch, outcomes)) = sending.next(), if !sending.is_empty() => {
+                    settling.push(self.settle(batch, outcomes));
+                }
+                Some(settled) = settling.next(), if !settling.is_empty() => {
+                    let settled: Round = settled?;
+                    round.settled += settled.settled;
+                    round.delivered += settled.delivered;
+                    hungry = true;
                 }
             }
-            match under_way.next().await {
-                Some(sent) => {
-                    let sent: Round = sent?;
-                    round.settled += sent.settled;
-                    round.delivered += sent.delivered;
-                }
-                None => return Ok(round),
-            }
+        }
+    }
+
+    /// How many batches are claimed before there is a free slot for them. State is claimed when it is
+    /// sent: a number must not grow old while it waits.
+    fn ahead(&self) -> usize {
+        match self.stream.nature() {
+            Nature::Event => self.concurrency,
+            Nature::State => 0,
         }
     }
 
@@ -98,7 +137,8 @@ impl Dispatcher {
         Ok(parts)
     }
 
-    async fn send_and_settle(&self, batch: Vec<Claimed>) -> Result<Round, Fault> {
+    /// Sends; a panic of the connector is an outcome like any other.
+    async fn send_guarded(&self, batch: Vec<Claimed>) -> (Vec<Claimed>, Vec<Outcome>) {
         let sending = AssertUnwindSafe(self.send(&batch)).catch_unwind().await;
         let outcomes = sending.unwrap_or_else(|_| {
             let fault = Fault::bug(
@@ -110,6 +150,10 @@ impl Dispatcher {
                 .map(|_| Outcome::Failed(fault.clone().after_sending()))
                 .collect()
         });
+        (batch, outcomes)
+    }
+
+    async fn settle(&self, batch: Vec<Claimed>, outcomes: Vec<Outcome>) -> Result<Round, Fault> {
         let delivered = outcomes
             .iter()
             .filter(|outcome| matches!(outcome, Outcome::Delivered(_)))
@@ -169,6 +213,14 @@ impl Dispatcher {
     }
 }
 
+/// Waits for something that may not have begun; then for ever.
+async fn running<F: Future>(begun: &mut Option<Pin<Box<F>>>) -> F::Output {
+    match begun {
+        Some(begun) => begun.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// A sink that gives too few or too many outcomes has a defect; nobody knows what it did.
 fn complete(outcomes: Vec<Outcome>, expected: usize) -> Vec<Outcome> {
     if outcomes.len() == expected {
@@ -214,3 +266,6 @@ impl Progress for EngineProgress {
             .map_err(EngineError::into_fault)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -365,7 +365,7 @@ fn route(
     );
     stage.note(&entity.id.to_string(), what, detail, Some(&unit.connection))?;
     match record {
-        Record::Order(order) => orders::accept(stage, unit, entity, order, accepted),
+        Record::Order(order) => orders::accept(stage, unit, entity, (record, order), accepted),
         Record::Shipment(shipment) => shipments::accept(stage, unit, entity, shipment, accepted),
         record if unit.stream.nature() == Nature::Event => {
             orders::accept_other(stage, unit, entity, record, accepted)

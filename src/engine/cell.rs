@@ -8,12 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
-use std::str::FromStr;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::EngineError;
+use super::figures;
 use super::index::Update;
 use super::prices::Tag;
 use super::rules::Rules;
@@ -55,7 +55,7 @@ impl Figure {
         if text.contains(';') {
             return Tag::decode(text).map(Self::Price);
         }
-        Decimal::from_str(text).ok().map(Self::Quantity)
+        figures::read(text).map(Self::Quantity)
     }
 
     /// The number that counts: pieces, or the price of one.
@@ -89,13 +89,21 @@ impl Cell {
     /// `7|5|…`: seven desired, five published at so many microseconds; `-` for none; `?` at the end for
     /// unsure.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let text = |value: Option<Figure>| value.map_or("-".to_owned(), Figure::encode);
-        let at = self
-            .published_at
-            .map_or("-".to_owned(), |at| at.as_microsecond().to_string());
-        let unsure = if self.unsure { "|?" } else { "" };
-        let (desired, published) = (text(self.desired), text(self.published));
-        format!("{desired}|{published}|{at}{unsure}").into_bytes()
+        let mut text = Vec::with_capacity(32);
+        for figure in [self.desired, self.published] {
+            match figure {
+                Some(Figure::Quantity(number)) => figures::write(number.normalize(), &mut text),
+                Some(Figure::Price(tag)) => text.extend_from_slice(tag.encode().as_bytes()),
+                None => text.push(b'-'),
+            }
+            text.push(b'|');
+        }
+        match self.published_at {
+            Some(at) => figures::write_whole(at.as_microsecond(), &mut text),
+            None => text.push(b'-'),
+        }
+        text.extend_from_slice(if self.unsure { b"|?" } else { b"" });
+        text
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
@@ -481,8 +489,8 @@ fn refresh_pending(
     let quarantined = attempt.as_ref().and_then(|attempt| attempt.quarantine);
     if let Some(number) = quarantined {
         stage.end_quarantine(number);
-        let freed = Update::Held(target.clone(), key.clone(), false);
-        stage.updates.push(freed);
+        let released = Update::Held(target.clone(), key.clone(), false);
+        stage.updates.push(released);
     }
     if !cell.is_pending() && !uncertain {
         ATTEMPT.delete(stage.txn, &place);
@@ -548,8 +556,8 @@ fn forget_attempt(stage: &mut Stage<'_, '_>, feed: &Feed, key: &Key) -> Result<(
         }
         ATTEMPT.delete(stage.txn, &place);
         if attempt.held {
-            let freed = Update::Held(target.clone(), key.clone(), false);
-            stage.updates.push(freed);
+            let released = Update::Held(target.clone(), key.clone(), false);
+            stage.updates.push(released);
         }
     }
     Ok(())

@@ -20,6 +20,8 @@ use crate::router::Mode;
 
 /// How many cells that wait for their items one claim puts aside at most.
 const ASIDE: usize = 1000;
+/// How many cells of a stopped stream are looked at for whether it may go on.
+const LOOKED_AT: usize = 2000;
 /// How many items of one SKU are looked at.
 const ITEMS_OF_A_SKU: usize = 10;
 
@@ -100,6 +102,12 @@ fn claim_event(
             return Ok(None); // a moment later, when the number has arrived
         }
     }
+    // A create that was never tried is not linked yet: its thing need not be read.
+    let entity = match (row.operation, row.attempts) {
+        (Operation::Create, 0) => None,
+        _ => ENTITY.get(stage.txn, &row.entity)?,
+    };
+    items::create_what_is_not_there(&mut row, entity.as_ref());
     let action = match &row.state {
         State::Submitted { token, .. } => Action::Check(token.clone()),
         _ if items::is_withdrawn_create(&row) => Action::FindOnly,
@@ -107,13 +115,12 @@ fn claim_event(
         _ if row.operation == Operation::Create && may_exist(stage, &row) => Action::FindFirst,
         _ => Action::Send,
     };
-    let Ok(record) = Record::from_json(row.stream, row.record.clone()) else {
+    let Ok(record) = Record::read(row.stream, &row.record) else {
         return Ok(None); // checked when it was queued or edited; a defect shows as an idle row
     };
     if !matches!(action, Action::Check(_)) {
         row.state = State::InFlight { since: stage.now };
     }
-    let entity = ENTITY.get(stage.txn, &row.entity)?;
     let group = match &row.group {
         Some(group) => GROUP.get(stage.txn, &(row.sink.clone(), group.clone()))?,
         None => None,
@@ -137,6 +144,7 @@ fn claim_event(
     let mut entry = crate::outbox::Entry::of(&row);
     entry.due = None;
     stage.updates.push(Update::Event(row.seq, Some(entry)));
+    stage.updates.push(Update::Sending(row.seq));
     Ok(Some(Claimed {
         delivery,
         action,
@@ -326,11 +334,21 @@ fn record_of(key: &Key, desired: Figure) -> Option<Record> {
     }
 }
 
-/// A stream that the guard stopped goes on by itself when nothing but single held prices is left to be
-/// told: its source was mended.
+/// A stream that the guard stopped goes on by itself when nothing but single held prices differs: its
+/// source was mended.
 fn end_stop(stage: &mut Stage<'_, '_>, target: &Target) -> Result<(), EngineError> {
-    let (_, held) = stage.index.told_and_held(target);
-    if stage.index.cells.len(target) as u64 <= held {
+    let due = stage.index.cells.due(target, stage.now, LOOKED_AT + 1);
+    if due.len() > LOOKED_AT {
+        return Ok(());
+    }
+    let mut keys: Vec<&Key> = due.iter().map(|(key, _)| key).collect();
+    keys.sort();
+    let cells = cell::blocks(target).get_many(stage.txn, &keys_of(&keys))?;
+    let mut cells = cells
+        .iter()
+        .flatten()
+        .filter_map(|bytes| Cell::decode(bytes));
+    if cells.all(|cell| cell.desired == cell.published) {
         stage.resolve_quarantine(&cell::stream_thing(target), "guard")?;
     }
     Ok(())

@@ -30,6 +30,8 @@ pub(super) enum Update {
         Key,
         Option<(Lane, Option<Timestamp>)>,
     ),
+    /// An outbox row is being sent by this process, until the next [`Update::Event`] about it.
+    Sending(u64),
     /// A cell is being written by this process, or no longer.
     CellInFlight((ConnectionName, Stream), Key, bool),
     /// A cell waits since then for a thing to exist over there.
@@ -62,9 +64,11 @@ pub(super) struct Index {
     /// When this process opened the store.
     pub opened_at: Timestamp,
     /// Hashes of the keys that the present run of a stream named, for what a complete run leaves out.
-    pub seen: BTreeMap<(ConnectionName, Stream), BTreeSet<u64>>,
+    pub seen: BTreeMap<(ConnectionName, Stream), Vec<u64>>,
     pub queue: Queue,
     pub cells: Differences,
+    /// Events that are being sent by this process right now.
+    pub sending: BTreeSet<u64>,
     /// Cells that are being written by this process right now.
     pub in_flight: BTreeSet<((ConnectionName, Stream), Key)>,
     /// Items that are not on sale any more, by who said so.
@@ -95,6 +99,7 @@ impl Index {
             seen: BTreeMap::new(),
             queue: Queue::default(),
             cells: Differences::default(),
+            sending: BTreeSet::new(),
             in_flight: BTreeSet::new(),
             withdrawn: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -221,11 +226,34 @@ impl Index {
         Ok(())
     }
 
+    /// Takes over what only this process knows from the index before a reload: what is being sent right
+    /// now must not be claimed a second time, whatever its row says.
+    pub(super) fn carry_on(&mut self, before: Self) {
+        for seq in &before.sending {
+            self.queue.hold(*seq);
+        }
+        for (target, key) in &before.in_flight {
+            self.cells.hold(target, key);
+        }
+        // Doubtful is what an earlier process may have written, and no more than that.
+        self.doubtful
+            .retain(|cell| before.doubtful.contains(cell) || !before.cells.has(&cell.0, &cell.1));
+        self.sending = before.sending;
+        self.in_flight = before.in_flight;
+        self.shaken = before.shaken;
+        self.seen = before.seen;
+        self.opened_at = before.opened_at;
+    }
+
     /// Learns what a committed unit changed.
     pub(super) fn apply(&mut self, update: Update) {
         match update {
-            Update::Event(seq, Some(entry)) => self.queue.put(seq, entry),
+            Update::Event(seq, Some(entry)) => {
+                self.sending.remove(&seq);
+                self.queue.put(seq, entry);
+            }
             Update::Event(seq, None) => {
+                self.sending.remove(&seq);
                 // Whatever became of it: what waited for its item looks again.
                 let item = self.queue.get(seq).filter(|it| it.stream == Stream::Items);
                 let item = item.map(|entry| (entry.sink.clone(), entry.line.clone()));
@@ -250,6 +278,9 @@ impl Index {
             }
             Update::Withdrawn(sku, None) => {
                 self.withdrawn.remove(&sku);
+            }
+            Update::Sending(seq) => {
+                self.sending.insert(seq);
             }
             Update::Cell(target, key, Some((lane, due))) => {
                 self.cells.put(&target, &key, lane, due);

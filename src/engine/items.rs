@@ -65,7 +65,9 @@ fn accept_for_route(
     }
     let operation = match before {
         Some(operation) => operation,
-        None if entity.queued_to.contains(sink) => Operation::Update,
+        None if entity.queued_to.contains(sink) || entity.links.contains_key(sink) => {
+            Operation::Update
+        }
         None => Operation::Create,
     };
     let queued = enqueue(stage, entity, record, route, operation)?;
@@ -189,6 +191,14 @@ pub(super) fn is_withdrawn_create(row: &OutboxRow) -> bool {
         && matches!(status, Some("archived" | "deleted"))
 }
 
+/// A change of what turned out not to be there (what came before it only looked) creates it.
+pub(super) fn create_what_is_not_there(row: &mut OutboxRow, entity: Option<&Entity>) {
+    let linked = entity.is_none_or(|entity| entity.links.contains_key(&row.sink));
+    if row.stream == Stream::Items && row.operation != Operation::Create && !linked {
+        row.operation = Operation::Create;
+    }
+}
+
 /// An item that was to be withdrawn is not on the channel.
 pub(super) fn not_there(
     stage: &mut Stage<'_, '_>,
@@ -197,6 +207,22 @@ pub(super) fn not_there(
 ) -> Result<(), EngineError> {
     stage.remove_event(row.seq);
     entity.queued_to.remove(&row.sink);
+    // What its owner said meanwhile was queued as a change of what turned out not to be there.
+    let waiting: Vec<u64> = stage.index.queue.of_line(&row.sink, &entity.id).collect();
+    for seq in waiting.into_iter().filter(|seq| *seq != row.seq) {
+        let Some(mut next) = EVENT.get(stage.txn, &seq)? else {
+            continue;
+        };
+        if next.operation == Operation::Cancel {
+            stage.remove_event(seq);
+            stage.filtered(&next.route, "gone_before_import", entity.id.as_str())?;
+            continue;
+        }
+        next.operation = Operation::Create;
+        next.group = group_of(entity, next.operation, &next.record);
+        entity.queued_to.insert(row.sink.clone());
+        stage.put_event(&next)?;
+    }
     ENTITY.put(stage.txn, &entity.id.clone(), entity)?;
     stage.resolve_quarantine(entity.id.as_str(), "deliver")?;
     stage.filtered(&row.route, "archived_before_import", entity.id.as_str())

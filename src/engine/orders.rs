@@ -21,10 +21,11 @@ pub(super) fn accept(
     stage: &mut Stage<'_, '_>,
     unit: &Unit,
     entity: &mut Entity,
-    order: &Order,
+    (record, order): (&Record, &Order),
     accepted: &mut Accepted,
 ) -> Result<(), EngineError> {
-    entity.record = Some(Record::Order(Box::new(order.clone())).to_json());
+    let json = record.to_json();
+    entity.record = Some(json.clone());
     entity.closed = order.is_closed();
     let open = (
         unit.connection.clone(),
@@ -45,7 +46,7 @@ pub(super) fn accept(
     let cancelled = order.axes.cancellation == CancellationState::Cancelled;
     for route in stage.rules.router.from(&unit.connection, unit.stream) {
         stage.count(&route.name, |counts| counts.routed += 1)?;
-        accept_for_route(stage, entity, order, route, accepted)?;
+        accept_for_route(stage, entity, (record, order, &json), route, accepted)?;
     }
     if cancelled {
         entity.cancelled = true;
@@ -56,7 +57,7 @@ pub(super) fn accept(
 fn accept_for_route(
     stage: &mut Stage<'_, '_>,
     entity: &mut Entity,
-    order: &Order,
+    (record, order, json): (&Record, &Order, &serde_json::Value),
     route: &Route,
     accepted: &mut Accepted,
 ) -> Result<(), EngineError> {
@@ -72,11 +73,11 @@ fn accept_for_route(
     match (queued, cancelled) {
         (false, true) => stage.filtered(&route.name, "cancelled_before_import", &thing),
         (true, true) if entity.cancelled => stage.filtered(&route.name, "already_carried", &thing),
-        (true, true) => cancel(stage, entity, order, route, accepted),
+        (true, true) => cancel(stage, entity, record, route, accepted),
         (true, false) => stage.filtered(&route.name, "already_carried", &thing),
         (false, false) => {
-            let record = Record::Order(Box::new(order.clone()));
-            let queued = enqueue(stage, entity, &record, route, Operation::Create)?;
+            let content = (record, json);
+            let queued = enqueue_json(stage, entity, content, route, Operation::Create)?;
             if queued {
                 entity.queued_to.insert(route.to.0.clone());
                 accepted.queued += 1;
@@ -90,7 +91,7 @@ fn accept_for_route(
 fn cancel(
     stage: &mut Stage<'_, '_>,
     entity: &mut Entity,
-    order: &Order,
+    record: &Record,
     route: &Route,
     accepted: &mut Accepted,
 ) -> Result<(), EngineError> {
@@ -103,8 +104,7 @@ fn cancel(
             &entity.id.to_string(),
         );
     }
-    let record = Record::Order(Box::new(order.clone()));
-    if enqueue(stage, entity, &record, route, Operation::Cancel)? {
+    if enqueue(stage, entity, record, route, Operation::Cancel)? {
         accepted.queued += 1;
     }
     Ok(())
@@ -160,8 +160,19 @@ pub(super) fn enqueue(
     route: &Route,
     operation: Operation,
 ) -> Result<bool, EngineError> {
+    enqueue_json(stage, entity, (record, &record.to_json()), route, operation)
+}
+
+/// As [`enqueue`], with the JSON form that is at hand.
+fn enqueue_json(
+    stage: &mut Stage<'_, '_>,
+    entity: &Entity,
+    (record, json): (&Record, &serde_json::Value),
+    route: &Route,
+    operation: Operation,
+) -> Result<bool, EngineError> {
     let thing = entity.id.to_string();
-    let mut mapped = match stage.map(&route.name, &record.to_json()) {
+    let mut mapped = match stage.map(&route.name, json) {
         Ok(Mapped::Kept(mapped)) => mapped,
         Ok(Mapped::Filtered(rule)) => {
             stage.filtered(&route.name, &rule, &thing)?;
@@ -172,7 +183,7 @@ pub(super) fn enqueue(
     if route.to.1 == Stream::Items {
         items::leave_out_empty_price(&mut mapped);
     }
-    if let Err(fault) = Record::from_json(route.to.1, mapped.clone()) {
+    if let Err(fault) = Record::read(route.to.1, &mapped) {
         return quarantine_mapping(stage, entity, record, route, fault.at("after the mapping"));
     }
     stage.resolve_quarantine(&thing, "map")?;
@@ -365,7 +376,11 @@ pub(super) fn change_reservations(
     let Some(record) = &order.record else {
         return Ok(());
     };
-    let Ok(Record::Order(content)) = Record::from_json(Stream::Orders, record.clone()) else {
+    // Where no order takes anything, none need be read.
+    if !stage.has_reservations()? {
+        return Ok(());
+    }
+    let Ok(Record::Order(content)) = Record::read(Stream::Orders, record) else {
         return Ok(());
     };
     let mut dirty = std::collections::BTreeSet::new();

@@ -2,12 +2,14 @@
 //! (`cell.rs`). Positions stand in blocks, a few hundred neighbouring SKUs to a row.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::EngineError;
 use super::cell::{self, Feed, Figure, Wanted};
+use super::figures;
 use super::freshness;
 use super::index::Update;
 use super::rules::{Publish, Rules};
@@ -34,18 +36,19 @@ pub(super) fn positions(connection: &ConnectionName, location: &str) -> Blocks {
 
 /// `on hand|unavailable|read began, in microseconds`.
 pub(super) fn encode_position(position: &Position) -> Vec<u8> {
-    let (on_hand, unavailable) = (position.on_hand, position.unavailable);
-    format!(
-        "{on_hand}|{unavailable}|{}",
-        position.read_at.as_microsecond()
-    )
-    .into_bytes()
+    let mut text = Vec::with_capacity(32);
+    for number in [position.on_hand, position.unavailable] {
+        figures::write(number.0, &mut text);
+        text.push(b'|');
+    }
+    figures::write_whole(position.read_at.as_microsecond(), &mut text);
+    text
 }
 
 pub(super) fn decode_position(bytes: &[u8]) -> Option<Position> {
     let mut parts = std::str::from_utf8(bytes).ok()?.split('|');
-    let on_hand = parts.next()?.parse().ok()?;
-    let unavailable = parts.next()?.parse().ok()?;
+    let on_hand = Quantity(figures::read(parts.next()?)?);
+    let unavailable = Quantity(figures::read(parts.next()?)?);
     let read_at = Timestamp::from_microsecond(parts.next()?.parse().ok()?).ok()?;
     Some(Position {
         on_hand,
@@ -137,7 +140,8 @@ fn derive_all(
         return Ok(BTreeMap::new());
     };
     let sorted: Vec<&str> = skus.iter().map(Key::as_str).collect();
-    let mut members: BTreeMap<&str, Vec<Member>> = BTreeMap::new();
+    // In the order of `skus`: a full list of stock brings thousands at a time.
+    let mut members: Vec<Vec<Member>> = vec![Vec::new(); sorted.len()];
     for member in &pool.members {
         let confirmed_at = freshness::confirmed_at(stage, &member.connection)?;
         for location in known_locations(stage.txn, &member.connection)? {
@@ -145,13 +149,14 @@ fn derive_all(
                 continue;
             }
             let rows = positions(&member.connection, &location).get_many(stage.txn, &sorted)?;
-            for (sku, bytes) in sorted.iter().zip(rows) {
+            let location: Arc<str> = location.into();
+            for (of_sku, bytes) in members.iter_mut().zip(rows) {
                 let Some(position) = bytes.as_deref().and_then(decode_position) else {
                     continue;
                 };
-                members.entry(sku).or_default().push(Member::new(
+                of_sku.push(Member::new(
                     member.connection.clone(),
-                    location.clone(),
+                    Arc::clone(&location),
                     position,
                     confirmed_at,
                     (stage.now, member.freshness),
@@ -161,11 +166,11 @@ fn derive_all(
     }
     let apart = stage.rules.facts(&publish.to).stock_basis == StockBasis::AllocatedApart;
     let own_channel = apart.then_some(&publish.to);
-    let mut derived = BTreeMap::new();
-    for sku in skus {
-        let Some(members) = members.remove(sku.as_str()) else {
+    let mut derived = Vec::with_capacity(sorted.len());
+    for (sku, members) in skus.iter().zip(members) {
+        if members.is_empty() {
             continue;
-        };
+        }
         let reservations = reservations(stage.txn, sku)?
             .into_iter()
             .map(|(_, row)| row)
@@ -175,9 +180,9 @@ fn derive_all(
         if is_withdrawn(stage, publish, sku) {
             derivation = derivation.withdrawn();
         }
-        derived.insert(sku.clone(), derivation);
+        derived.push((sku.clone(), derivation));
     }
-    Ok(derived)
+    Ok(derived.into_iter().collect())
 }
 
 /// Whether whoever gives this channel its items took the item off sale.

@@ -169,7 +169,7 @@ fn make_link(
     }
     stage.link(&row.sink, row.stream, remote_id, &entity.id)?;
     let delivered = confirmation.stored.or_else(|| {
-        Record::from_json(row.stream, row.record.clone())
+        Record::read(row.stream, &row.record)
             .ok()
             .map(|record| record.fingerprint())
     });

@@ -1,6 +1,7 @@
 //! Accepting an owner's stock levels.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::{Bound, ControlFlow};
 
 use super::EngineError;
@@ -72,9 +73,12 @@ fn collect(
                         stage.resolve_quarantine(&thing, "read")?;
                     }
                     let sku = Key::new(level.sku.as_str());
-                    told.entry(level.location.clone())
-                        .or_default()
-                        .insert(sku, position);
+                    if !told.contains_key(level.location.as_str()) {
+                        told.insert(level.location.clone(), BTreeMap::new());
+                    }
+                    if let Some(levels) = told.get_mut(level.location.as_str()) {
+                        levels.insert(sku, position);
+                    }
                 }
                 None => accepted.unknown += 1,
             },
@@ -145,12 +149,14 @@ pub(super) fn apply_absence(
     unit: &Unit,
     limit: usize,
 ) -> Result<bool, EngineError> {
-    let nothing = BTreeSet::new();
     let seen = stage
         .index
         .seen
-        .get(&(unit.connection.clone(), unit.stream))
-        .unwrap_or(&nothing);
+        .get(&(unit.connection.clone(), unit.stream));
+    let mut seen = seen.cloned().unwrap_or_default();
+    seen.sort_unstable();
+    seen.dedup();
+    let is_seen = |sku: &str| seen.binary_search(&hash(sku)).is_ok();
     let guard = &stage.rules.guard;
     let mut missing = BTreeMap::<String, Vec<Key>>::new();
     let mut facts = Facts {
@@ -161,8 +167,9 @@ pub(super) fn apply_absence(
         let blocks = pools::positions(&unit.connection, &location);
         blocks.visit(stage.txn, Bound::Unbounded, |sku, bytes| {
             let stocked = decode_position(bytes).is_some_and(|p| p.on_hand.is_positive());
-            facts.known += u64::from(stocked || seen.contains(&hash(sku)));
-            if stocked && !seen.contains(&hash(sku)) {
+            let named = is_seen(sku);
+            facts.known += u64::from(stocked || named);
+            if stocked && !named {
                 facts.to_zero += 1;
                 missing
                     .entry(location.clone())
@@ -194,7 +201,7 @@ pub(super) fn apply_absence(
         return Ok(false);
     }
     stage.resolve_quarantine(&thing, "guard")?;
-    resolve_gone_rows(stage, &thing, seen)?;
+    resolve_gone_rows(stage, &thing, &is_seen)?;
     zero(stage, unit, missing, limit)
 }
 
@@ -202,12 +209,12 @@ pub(super) fn apply_absence(
 fn resolve_gone_rows(
     stage: &mut Stage<'_, '_>,
     stream: &str,
-    seen: &BTreeSet<u64>,
+    is_seen: &dyn Fn(&str) -> bool,
 ) -> Result<(), EngineError> {
     let is_gone = |thing: &&str| {
         let row = thing.strip_prefix(stream);
         let id = row.and_then(|row| row.strip_prefix('/'));
-        id.is_some_and(|id| !seen.contains(&hash(id)))
+        id.is_some_and(|id| !is_seen(id))
     };
     let gone = stage.index.quarantined_at("read").filter(is_gone);
     for thing in gone.map(str::to_owned).collect::<Vec<_>>() {
@@ -237,9 +244,9 @@ fn zero(
     Ok(more)
 }
 
-/// A key of a run in 8 bytes.
+/// A key of a run in 8 bytes. Never stored: it means something in this process only.
 fn hash(sku: &str) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&blake3::hash(sku.as_bytes()).as_bytes()[..8]);
-    u64::from_be_bytes(bytes)
+    let mut hasher = DefaultHasher::new();
+    sku.hash(&mut hasher);
+    hasher.finish()
 }

@@ -9,7 +9,8 @@ use super::EngineError;
 use super::index::{Index, Update};
 use super::rules::{EngineLimits, Rules};
 use super::tables::{
-    COUNTS, Counts, ENTITY, EVENT, Entry, JOURNAL, LINK, LinkTo, QUARANTINE, Quarantined, Subject,
+    COUNTS, Counts, ENTITY, EVENT, Entry, JOURNAL, LINK, LinkTo, QUARANTINE, Quarantined,
+    RESERVATION, Subject,
 };
 use crate::fault::Fault;
 use crate::id::{ConnectionName, EntityId, Key, RemoteId, RouteName, uuid_at};
@@ -161,6 +162,12 @@ impl<'a, 's> Stage<'a, 's> {
     pub(super) fn journal(&mut self, thing: &str, entry: &Entry) -> Result<(), EngineError> {
         let key = (thing.to_owned(), self.now, self.numbers.next());
         Ok(JOURNAL.put(self.txn, &key, entry)?)
+    }
+
+    /// Whether any order takes anything from anywhere.
+    pub(super) fn has_reservations(&self) -> Result<bool, EngineError> {
+        let any = RESERVATION.scan(self.txn, &RESERVATION.all(), 1)?;
+        Ok(!any.is_empty())
     }
 
     /// The thing that a connection calls `id`.

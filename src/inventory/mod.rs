@@ -9,6 +9,7 @@ mod guard;
 mod publish;
 mod reservation;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -60,7 +61,7 @@ pub struct Member {
     /// The owner.
     pub connection: ConnectionName,
     /// The location's code at the owner.
-    pub location: String,
+    pub location: Arc<str>,
     /// Its snapshot.
     pub position: Position,
     /// Its snapshot is older than allowed.
@@ -72,7 +73,7 @@ impl Member {
     /// (`confirmed_at`): a delta read that does not name a SKU confirms its old value.
     pub fn new(
         connection: ConnectionName,
-        location: String,
+        location: Arc<str>,
         position: Position,
         confirmed_at: Timestamp,
         (now, freshness): (Timestamp, Duration),

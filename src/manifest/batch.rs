@@ -5,7 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::fault::Intent;
 use super::limits::Limits;
@@ -108,65 +108,61 @@ type Done = Result<Json, Fault>;
 
 impl CompiledBatch {
     /// Carries out deliveries, given as documents; one result for each, in the same order.
-    pub(super) async fn run(&self, wire: &Wire, lane: Lane, batch: &[Json]) -> Vec<Done> {
+    pub(super) async fn run(&self, wire: &Wire, lane: Lane, mut batch: Vec<Json>) -> Vec<Done> {
         let mut done = Vec::with_capacity(batch.len());
-        for some in batch.chunks(self.max) {
+        while !batch.is_empty() {
+            let rest = batch.split_off(self.max.min(batch.len()));
+            let some = std::mem::replace(&mut batch, rest);
             done.extend(self.some(wire, lane, some).await);
         }
         done
     }
 
-    async fn some(&self, wire: &Wire, lane: Lane, batch: &[Json]) -> Vec<Done> {
-        let all = json!(batch);
+    async fn some(&self, wire: &Wire, lane: Lane, batch: Vec<Json>) -> Vec<Done> {
+        let count = batch.len();
+        // Never copied: a million rows go through here.
+        let all = Json::Array(batch);
         let mut run = Run::new(wire, lane, Purpose::Read);
         let results = match run.steps(&self.steps, &[("batch", &all)]).await {
             Ok(results) => Json::Object(results),
-            Err(fault) => return batch.iter().map(|_| Err(fault.clone())).collect(),
+            Err(fault) => return vec![Err(fault); count],
         };
-        let mut done: Vec<Option<Done>> = Vec::with_capacity(batch.len());
-        let mut rows = Vec::new();
-        for (n, delivery) in batch.iter().enumerate() {
-            match self.row(wire, delivery, &all, &results).await {
-                Ok(row) => {
-                    rows.push((n, row));
-                    done.push(None);
-                }
-                Err(fault) => done.push(Some(Err(fault))),
+        let base = [("batch", &all), ("steps", &results)];
+        let mut done: Vec<Option<Done>> = vec![None; count];
+        let mut rows = Vec::with_capacity(count);
+        for (n, row) in self.rows(wire, &base, &all).await.into_iter().enumerate() {
+            match row {
+                Ok(row) => rows.push((n, row)),
+                Err(fault) => done[n] = Some(Err(fault)),
             }
         }
-        let base = [("batch", &all), ("steps", &results)];
         // Halves that still have to be sent, the first one last.
         let mut parts = vec![rows];
-        while let Some(mut part) = parts.pop() {
+        while let Some(part) = parts.pop() {
             if part.is_empty() {
                 continue;
             }
-            let document = Json::Array(part.iter().map(|(_, row)| row.clone()).collect());
-            let names = [base.as_slice(), &[("rows", &document)]].concat();
+            let (places, part): (Vec<usize>, Vec<Json>) = part.into_iter().unzip();
+            let rows = Json::Array(part);
+            let names = [base.as_slice(), &[("rows", &rows)]].concat();
             match wire.call(&self.call, &names, lane, Intent::Write).await {
                 Ok(reply) => {
-                    for (n, row) in &part {
-                        let delivery = &batch[*n];
-                        let roots = [
-                            base.as_slice(),
-                            &[
-                                ("delivery", delivery),
-                                ("row", row),
-                                ("reply", &reply.document),
-                            ],
-                        ]
-                        .concat();
-                        done[*n] = Some(self.settle(wire, &roots).await);
+                    let names = [base.as_slice(), &[("reply", &reply.document)]].concat();
+                    let settled = self.settle(wire, &names, (&all, &rows), &places).await;
+                    for (n, outcome) in places.into_iter().zip(settled) {
+                        done[n] = Some(outcome);
                     }
                 }
-                Err(failure) if failure.fault.class == Class::Reject && part.len() > 1 => {
-                    let second = part.split_off(part.len() / 2);
+                Err(failure) if failure.fault.class == Class::Reject && places.len() > 1 => {
+                    let mut first: Vec<(usize, Json)> =
+                        places.into_iter().zip(into_list(rows)).collect();
+                    let second = first.split_off(first.len() / 2);
                     parts.push(second);
-                    parts.push(part);
+                    parts.push(first);
                 }
                 Err(failure) => {
-                    for (n, _) in &part {
-                        done[*n] = Some(Err(failure.fault.clone()));
+                    for n in places {
+                        done[n] = Some(Err(failure.fault.clone()));
                     }
                 }
             }
@@ -176,37 +172,58 @@ impl CompiledBatch {
             .collect()
     }
 
-    /// What a good reply means for one row of it.
-    async fn settle(&self, wire: &Wire, roots: &[(&str, &Json)]) -> Done {
-        let unexpected = |trouble| super::run::unexpected(&trouble).after_sending();
-        for check in &self.refused {
-            let failed = wire.with_frame(roots, |frame| check.failed(frame)).await;
-            if let Some(fault) = failed.map_err(unexpected)? {
-                return Err(fault);
-            }
-        }
-        let confirmed = wire
-            .with_frame(roots, |frame| self.confirm.json(frame))
-            .await;
-        confirmed.map_err(unexpected)
+    /// What the request carries of each delivery, or why it carries nothing of it.
+    async fn rows(&self, wire: &Wire, base: &[(&str, &Json)], all: &Json) -> Vec<Done> {
+        let rows = wire.with_frame(base, |frame| {
+            let rows = list(all).iter().map(|delivery| {
+                let roots = [("delivery", delivery)];
+                let frame = frame.with(&roots);
+                for check in &self.checks {
+                    if let Some(fault) = check.failed(&frame).map_err(|it| cannot_compute(&it))? {
+                        return Err(fault);
+                    }
+                }
+                self.row.json(&frame).map_err(|it| cannot_compute(&it))
+            });
+            Ok(rows.collect())
+        });
+        rows.await.unwrap_or_default()
     }
 
-    async fn row(
+    /// What a good reply means for each row of it.
+    async fn settle(
         &self,
         wire: &Wire,
-        delivery: &Json,
-        batch: &Json,
-        results: &Json,
-    ) -> Result<Json, Fault> {
-        let roots = [("delivery", delivery), ("batch", batch), ("steps", results)];
-        for check in &self.checks {
-            let failed = wire.with_frame(&roots, |frame| check.failed(frame)).await;
-            if let Some(fault) = failed.map_err(|trouble| cannot_compute(&trouble))? {
-                return Err(fault);
-            }
-        }
-        let row = wire.with_frame(&roots, |frame| self.row.json(frame)).await;
-        row.map_err(|trouble| cannot_compute(&trouble))
+        base: &[(&str, &Json)],
+        (all, rows): (&Json, &Json),
+        places: &[usize],
+    ) -> Vec<Done> {
+        let unexpected = |trouble| super::run::unexpected(&trouble).after_sending();
+        let settled = wire.with_frame(base, |frame| {
+            let settled = places.iter().zip(list(rows)).map(|(n, row)| {
+                let roots = [("delivery", &list(all)[*n]), ("row", row)];
+                let frame = frame.with(&roots);
+                for check in &self.refused {
+                    if let Some(fault) = check.failed(&frame).map_err(unexpected)? {
+                        return Err(fault);
+                    }
+                }
+                self.confirm.json(&frame).map_err(unexpected)
+            });
+            Ok(settled.collect())
+        });
+        settled.await.unwrap_or_default()
+    }
+}
+
+fn list(json: &Json) -> &[Json] {
+    json.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn into_list(json: Json) -> Vec<Json> {
+    match json {
+        Json::Array(items) => items,
+        _ => Vec::new(),
     }
 }
 

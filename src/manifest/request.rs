@@ -224,12 +224,14 @@ impl Call {
         let body = match &self.body {
             None => None,
             Some(node) => {
-                let json = node.json(frame).map_err(|trouble| trouble.within("body"))?;
+                let body = node
+                    .bytes(frame)
+                    .map_err(|trouble| trouble.within("body"))?;
                 if !headers.iter().any(|(name, _)| name == "content-type") {
                     let json = HeaderValue::Plain("application/json".to_owned());
                     headers.push(("content-type".to_owned(), json));
                 }
-                Some(Bytes::from(json.to_string()))
+                Some(Bytes::from(body))
             }
         };
         let method = self.method.clone();

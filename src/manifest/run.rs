@@ -18,6 +18,8 @@ pub(super) struct Resume<'a> {
     pub(super) delivery: &'a DeliveryId,
     pub(super) captured: &'a Captured,
     pub(super) progress: &'a dyn Progress,
+    /// The plan's last step.
+    pub(super) last: &'a str,
 }
 
 /// What a run of steps is for.
@@ -303,7 +305,10 @@ impl<'a> Run<'a> {
         } else {
             self.existed.push(full_name.to_owned());
         }
-        if let Purpose::Write(resume) = &self.purpose {
+        // Behind the last step comes nothing that must know: the outcome is settled at once.
+        if let Purpose::Write(resume) = &self.purpose
+            && resume.last != full_name
+        {
             let value = value.clone();
             resume
                 .progress

@@ -91,6 +91,7 @@ impl ManifestSink {
             delivery: &delivery.id,
             captured: &delivery.captured,
             progress,
+            last: plan.steps.last().map_or("", |step| &step.name),
         };
         let lane = self.lane(delivery.operation);
         let mut run = Run::new(&self.wire, lane, Purpose::Write(resume));
@@ -121,17 +122,20 @@ impl ManifestSink {
     }
 
     async fn batch(&self, batch: &CompiledBatch, deliveries: &[&Delivery]) -> Vec<Outcome> {
-        let documents: Vec<Result<Json, Fault>> = deliveries
-            .iter()
-            .map(|delivery| self.document(delivery))
-            .collect();
-        let good: Vec<Json> = documents
-            .iter()
-            .filter_map(|it| it.as_ref().ok().cloned())
-            .collect();
+        let mut good = Vec::with_capacity(deliveries.len());
+        let mut bad = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            match self.document(delivery) {
+                Ok(document) => {
+                    good.push(document);
+                    bad.push(Ok(()));
+                }
+                Err(fault) => bad.push(Err(fault)),
+            }
+        }
         let lane = lane_of(self.stream);
-        let mut done = batch.run(&self.wire, lane, &good).await.into_iter();
-        let results = documents.into_iter().map(|document| {
+        let mut done = batch.run(&self.wire, lane, good).await.into_iter();
+        let results = bad.into_iter().map(|document| {
             document?;
             let missing = || Err(Fault::bug("no_outcome", "a delivery got no outcome"));
             read_confirmation(self.stream, &done.next().unwrap_or_else(missing)?)

@@ -362,6 +362,19 @@ impl Node {
         }
     }
 
+    /// The document as the bytes of a body. What is only passed on (`"{rows}"`) is not copied first.
+    pub(super) fn bytes(&self, frame: &Frame<'_>) -> Result<Vec<u8>, Trouble> {
+        let written = match self {
+            Self::Text(template) => match template.eval(frame) {
+                Ok(Value::Json(json)) => serde_json::to_vec(json),
+                Ok(value) => serde_json::to_vec(&value.into_json()),
+                Err(error) => return Err(Trouble::new(&error)),
+            },
+            node => serde_json::to_vec(&node.json(frame)?),
+        };
+        written.map_err(|error| Trouble::told(error.to_string()))
+    }
+
     /// The document, or null when the whole of it is left out.
     pub(super) fn json(&self, frame: &Frame<'_>) -> Result<Json, Trouble> {
         self.eval(frame).map(Option::unwrap_or_default)

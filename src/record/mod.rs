@@ -273,12 +273,42 @@ impl Record {
         each_record!(self, inner => serde_json::to_value(inner)).unwrap_or(Value::Null)
     }
 
+    /// How long its JSON form is, in bytes; without making it.
+    pub fn json_bytes(&self) -> u64 {
+        struct Counter(u64);
+        impl std::io::Write for Counter {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0 += bytes.len() as u64;
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut counter = Counter(0);
+        // As above: nothing in it that serde_json refuses.
+        let _ = each_record!(self, inner => serde_json::to_writer(&mut counter, inner));
+        counter.0
+    }
+
     /// Reads the JSON form of a record of `stream` and checks what a type cannot say.
     ///
     /// # Errors
     /// `Reject` with the code `bad_record`; the message names the field, never its content, since
     /// the content may be personal data.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "for those who have no more use for the document"
+    )]
     pub fn from_json(stream: Stream, json: Value) -> Result<Self, Fault> {
+        Self::read(stream, &json)
+    }
+
+    /// As [`Record::from_json`], of a document that is still needed.
+    ///
+    /// # Errors
+    /// As [`Record::from_json`].
+    pub fn read(stream: Stream, json: &Value) -> Result<Self, Fault> {
         let record = match stream {
             Stream::Items => Self::Item(parse(stream, json)?),
             Stream::Prices => Self::Price(parse(stream, json)?),
@@ -328,7 +358,11 @@ impl Record {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(stream: Stream, json: Value) -> Result<T, Fault> {
+fn parse<T: serde::de::DeserializeOwned>(stream: Stream, json: &Value) -> Result<T, Fault> {
+    // Keeping track of the path costs as much as reading; it is only needed when something is wrong.
+    if let Ok(record) = T::deserialize(json) {
+        return Ok(record);
+    }
     serde_path_to_error::deserialize(json).map_err(|error| {
         let path = error.path().to_string();
         let reason = without_values(&error.into_inner().to_string());

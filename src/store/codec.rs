@@ -7,11 +7,11 @@
 //!
 //! Golden rows of every version ever released are in `golden/` and must read for ever.
 
-use std::io::{Read as _, Write as _};
+use std::cell::RefCell;
+use std::io::Read as _;
 
-use flate2::Compression;
 use flate2::read::DeflateDecoder;
-use flate2::write::DeflateEncoder;
+use flate2::{Compress, Compression, FlushCompress, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -125,15 +125,31 @@ pub fn pack(payload: &[u8]) -> Result<Vec<u8>, StoreError> {
     let what = "bytes in a payload";
     StoreError::check_size(what, payload.len(), u32::MAX as usize)?;
     let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    let mut packed = vec![PACKED_DEFLATE];
+    let mut packed = Vec::with_capacity(payload.len() + 64);
+    packed.push(PACKED_DEFLATE);
     packed.extend_from_slice(&len.to_le_bytes());
-    let mut encoder = DeflateEncoder::new(packed, Compression::fast());
-    // Writing to a Vec cannot fail.
-    let written = encoder.write_all(payload).and_then(|()| encoder.finish());
-    written.map_err(|error| StoreError::Unencodable {
+    let unencodable = |message: String| StoreError::Unencodable {
         what: "payload",
-        message: error.to_string(),
+        message,
+    };
+    COMPRESSOR.with_borrow_mut(|compressor| {
+        compressor.reset();
+        loop {
+            let taken = usize::try_from(compressor.total_in()).unwrap_or(usize::MAX);
+            let rest = payload.get(taken..).unwrap_or_default();
+            let step = compressor.compress_vec(rest, &mut packed, FlushCompress::Finish);
+            match step.map_err(|error| unencodable(error.to_string()))? {
+                Status::StreamEnd => return Ok(packed),
+                // The room that was made did not suffice: a payload that cannot be made smaller.
+                Status::Ok | Status::BufError => packed.reserve(payload.len() / 2 + 64),
+            }
+        }
     })
+}
+
+thread_local! {
+    /// Making one costs more than packing an order: it begins with hundreds of kilobytes of tables.
+    static COMPRESSOR: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
 }
 
 /// What was packed. More than `limit` bytes is [`StoreError::TooLarge`], found out before they are

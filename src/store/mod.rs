@@ -35,6 +35,7 @@ pub mod key;
 pub mod memory;
 pub mod portable;
 pub mod sled;
+pub mod space;
 pub mod table;
 pub mod txn;
 
@@ -142,6 +143,18 @@ impl KeyRange {
             self.end = Some(key.to_vec());
         }
         self
+    }
+
+    /// Whether all its keys begin with the same byte: are of one table.
+    pub fn is_of_one_table(&self) -> bool {
+        let (Some(first), Some(end)) = (self.start.first(), self.end.as_deref()) else {
+            return false;
+        };
+        match end {
+            [] => true, // no key at all
+            [last] => last == first || first.checked_add(1) == Some(*last),
+            [last, ..] => last == first,
+        }
     }
 
     /// Whether `key` belongs to it.

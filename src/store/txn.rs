@@ -3,6 +3,7 @@
 //! The engine lets many units (accepts, settles) stage into one [`Txn`] and commits once; a unit that
 //! fails half-way is taken back with [`Txn::attempt`] without touching its neighbours.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -17,6 +18,9 @@ pub struct Txn<'s> {
     store: &'s dyn Store,
     staged: BTreeMap<Vec<u8>, Staged>,
     bytes: usize,
+    /// Whether the store holds nothing of a table, by the prefix of its keys, as far as it was asked.
+    /// Sparse tables (attempts, hints, reservations) are mostly empty and asked about every SKU.
+    empty: [Cell<Option<bool>>; 256],
     /// What stood in `staged` before each write, newest last; kept only inside `attempt`.
     undo: Vec<(Vec<u8>, Option<Staged>)>,
     attempts: usize,
@@ -29,15 +33,31 @@ impl<'s> Txn<'s> {
             store,
             staged: BTreeMap::new(),
             bytes: 0,
+            empty: [const { Cell::new(None) }; 256],
             undo: Vec::new(),
             attempts: 0,
         }
+    }
+
+    /// Whether the store holds nothing of the table of a key: its prefix is the key's first byte.
+    fn is_empty_table(&self, key: &[u8]) -> Result<bool, StoreError> {
+        let Some(prefix) = key.first() else {
+            return Ok(false);
+        };
+        let known = &self.empty[usize::from(*prefix)];
+        if let Some(empty) = known.get() {
+            return Ok(empty);
+        }
+        let any = self.store.scan(&KeyRange::prefix(vec![*prefix]), 1)?;
+        known.set(Some(any.is_empty()));
+        Ok(any.is_empty())
     }
 
     /// The value under `key`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.staged.get(key) {
             Some(staged) => Ok(staged.clone()),
+            None if self.is_empty_table(key)? => Ok(None),
             None => self.store.get(key),
         }
     }
@@ -49,6 +69,9 @@ impl<'s> Txn<'s> {
         }
         let mut staged = self.staged_in(range).peekable();
         if staged.peek().is_none() {
+            if range.is_of_one_table() && self.is_empty_table(&range.start)? {
+                return Ok(Vec::new());
+            }
             return self.store.scan(range, limit);
         }
         let mut rows: Vec<Row> = Vec::new();
@@ -95,6 +118,9 @@ impl<'s> Txn<'s> {
                 value: value.clone()?,
             })
         });
+        if staged.is_none() && range.is_of_one_table() && self.is_empty_table(&range.start)? {
+            return Ok(None);
+        }
         let mut rest = range.clone();
         if let Some(row) = &staged {
             // Whatever the store has below the staged row cannot be the last one.
@@ -117,7 +143,12 @@ impl<'s> Txn<'s> {
 
     /// Removes a row; removing an absent one is allowed.
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
-        self.set(key.into(), Some(None));
+        let key = key.into();
+        // Where nothing is, nothing need be removed. A store that fails will say so at the commit.
+        let absent = !self.staged.contains_key(&key) && self.is_empty_table(&key).unwrap_or(false);
+        if !absent {
+            self.set(key, Some(None));
+        }
     }
 
     /// Runs `work`; if it fails, everything it staged is taken back. Attempts may nest.

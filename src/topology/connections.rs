@@ -1,6 +1,6 @@
 //! Connections: their connector exists, their settings are accepted, their numbers make sense.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Draft, PlannedConnection, PlannedPool, PlannedPublish, PlannedRoute, PlannedStream};
@@ -28,7 +28,11 @@ pub(super) fn plan<'a>(
             .iter()
             .find(|connector| connector.spec().name == settings.connector);
         let Some(connector) = found else {
-            unknown_connector(draft, name, settings, registry);
+            let own = &draft.config.own_connectors;
+            // What is wrong with one's own manifest was told.
+            if !own.iter().any(|own| own.name == settings.connector) {
+                unknown_connector(draft, name, settings, registry);
+            }
             continue;
         };
         let spec = connector.spec();
@@ -86,10 +90,14 @@ fn unknown_connector(
     settings: &ConnectionSettings,
     registry: &[&dyn Connector],
 ) {
-    let known: Vec<&str> = registry
+    let built = registry
         .iter()
-        .map(|connector| connector.spec().name.as_str())
+        .map(|connector| connector.spec().name.as_str());
+    let own = &draft.config.own_connectors;
+    let known: BTreeSet<&str> = built
+        .chain(own.iter().map(|own| own.name.as_str()))
         .collect();
+    let known: Vec<&str> = known.into_iter().collect();
     let message = format!("there is no connector `{}`", settings.connector);
     let help = suggest(Some(&settings.connector), &known);
     let path = ["connection", name.as_str(), "connector"];
@@ -160,7 +168,7 @@ fn settle(settings: &StreamSettings, declared: &StreamSpec) -> PlannedStream {
     PlannedStream {
         is_read: false,
         is_written: false,
-        poll: secs(settings.poll_secs).unwrap_or(declared_poll),
+        poll: settings.poll_secs.map_or(declared_poll, poll),
         settle_lag,
         overlap: secs(settings.overlap_secs).unwrap_or(settle_lag),
         freshness: secs(settings.freshness_secs),
@@ -170,6 +178,11 @@ fn settle(settings: &StreamSettings, declared: &StreamSpec) -> PlannedStream {
             .filter(|age| !age.is_zero()),
         start_from: None,
     }
+}
+
+/// Its bounds were checked; what is beyond them is an error by then.
+pub(super) fn poll(secs: f64) -> Duration {
+    Duration::try_from_secs_f64(secs).unwrap_or(POLL)
 }
 
 fn check_times(

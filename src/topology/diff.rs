@@ -1,6 +1,7 @@
 //! What changes between two plans, section by section: the honest report of a reload.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::Serialize;
 
@@ -35,6 +36,23 @@ pub struct SectionChange {
     pub because: Option<String>,
 }
 
+impl fmt::Display for SectionChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.verdict {
+            Verdict::Unchanged => "as before",
+            Verdict::Added => "new",
+            Verdict::Changed => "changed",
+            Verdict::Removed => "removed; what it stored stays",
+            Verdict::RestartNeeded => "different, which only a restart can apply",
+        };
+        write!(f, "[{}] {what}", self.section)?;
+        match &self.because {
+            Some(cause) => write!(f, ", with [{cause}]"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Compares two plans. Every section of either is in the result, sorted by name.
 pub fn diff(old: &Plan, new: &Plan) -> Vec<SectionChange> {
     let mut changes = compare(&old.config, &new.config);
@@ -57,10 +75,18 @@ fn compare(old: &Config, new: &Config) -> Changes {
         let verdict = if equal { Verdict::Unchanged } else { otherwise };
         changes.insert(section.to_owned(), (verdict, None));
     };
-    whole("store", old.store == new.store, Verdict::RestartNeeded);
+    whole("store", old.store == new.store, restart_or_change(old, new));
     whole("server", old.server == new.server, Verdict::RestartNeeded);
-    whole("log", old.log == new.log, Verdict::RestartNeeded);
-    whole("limits", old.limits == new.limits, Verdict::RestartNeeded);
+    whole(
+        "log",
+        old.log == new.log,
+        if old.log.format == new.log.format {
+            Verdict::Changed
+        } else {
+            Verdict::RestartNeeded
+        },
+    );
+    whole("limits", old.limits == new.limits, limits(old, new));
     whole("owner", old.owner == new.owner, Verdict::Changed);
     whole(
         "guard.stock",
@@ -72,12 +98,44 @@ fn compare(old: &Config, new: &Config) -> Changes {
         old.guard.prices == new.guard.prices,
         Verdict::Changed,
     );
+    whole(
+        "connectors",
+        old.own_connectors == new.own_connectors,
+        Verdict::Changed,
+    );
     named("connection", &old.connection, &new.connection, &mut changes);
+    remade(old, new, &mut changes);
     named("route", &old.route, &new.route, &mut changes);
     named("mapping", &old.mapping, &new.mapping, &mut changes);
     named("pool", &old.pool, &new.pool, &mut changes);
     named("publish", &old.publish, &new.publish, &mut changes);
     changes
+}
+
+/// The store stays where it is and what it is while it is open; how long things are kept in it may change.
+fn restart_or_change(old: &Config, new: &Config) -> Verdict {
+    let open = |config: &Config| {
+        let store = &config.store;
+        (store.engine, store.path.clone(), store.cache_bytes)
+    };
+    if open(old) == open(new) {
+        Verdict::Changed
+    } else {
+        Verdict::RestartNeeded
+    }
+}
+
+/// What our own server allows is settled when it begins to listen.
+fn limits(old: &Config, new: &Config) -> Verdict {
+    let server = |config: &Config| {
+        let limits = &config.limits;
+        (limits.server_max_body_bytes, limits.server_max_connections)
+    };
+    if server(old) == server(new) {
+        Verdict::Changed
+    } else {
+        Verdict::RestartNeeded
+    }
 }
 
 fn named<K: Ord + ToString, T: PartialEq>(
@@ -95,6 +153,23 @@ fn named<K: Ord + ToString, T: PartialEq>(
             (_, None) => Verdict::Removed,
         };
         changes.insert(format!("{section}.{}", name.to_string()), (verdict, None));
+    }
+}
+
+/// A connection changes with a connector of one's own.
+fn remade(old: &Config, new: &Config, changes: &mut Changes) {
+    let text = |config: &Config, name: &str| {
+        let own = config.own_connectors.iter().find(|own| own.name == name);
+        own.map(|own| own.text.text.clone())
+    };
+    for (name, connection) in &new.connection {
+        let connector = &connection.connector;
+        if text(old, connector) != text(new, connector)
+            && let Some(change) = changes.get_mut(&format!("connection.{name}"))
+            && change.0 == Verdict::Unchanged
+        {
+            *change = (Verdict::Changed, Some("connectors".to_owned()));
+        }
     }
 }
 

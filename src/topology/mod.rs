@@ -6,24 +6,29 @@
 
 mod connections;
 mod diff;
+mod mappings;
+mod own;
 mod routes;
 mod stock;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub use diff::{SectionChange, Verdict, diff};
+pub use own::own_connectors;
 
 use crate::config::{
-    Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings, MappingTable,
-    ServerSettings, StoreSettings,
+    Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings, ServerSettings,
+    StoreSettings,
 };
 use crate::connector::{Configured, Connector, Spec, StockBasis};
 use crate::diagnostic::Diagnostics;
 use crate::id::{ConnectionName, Key, RouteName};
 use crate::inventory::{Guard, PriceGuard, PublishRule};
+use crate::mapping::Mapping;
 use crate::record::Stream;
 use crate::router::Mode;
 use rust_decimal::Decimal;
@@ -37,8 +42,8 @@ pub struct Plan {
     pub connections: BTreeMap<ConnectionName, PlannedConnection>,
     /// In the order of their names.
     pub routes: Vec<PlannedRoute>,
-    /// As they were written; a route names the one that it needs.
-    pub mappings: BTreeMap<String, MappingTable>,
+    /// The compiled mapping of each route that has one.
+    pub compiled: BTreeMap<RouteName, Arc<Mapping>>,
     /// By name.
     pub pools: BTreeMap<String, PlannedPool>,
     /// In the order of their names.
@@ -168,17 +173,22 @@ pub struct PlannedPublish {
 /// All findings, those about connectors' settings included.
 pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagnostics> {
     let config = &loaded.config;
+    let mut findings = loaded.findings.clone();
+    let own = own_connectors(config, registry, &mut findings);
+    let own = own.iter().map(|connector| connector as &dyn Connector);
+    let registry: Vec<&dyn Connector> = registry.iter().copied().chain(own).collect();
     let mut draft = Draft {
         config,
         loaded,
         document: &loaded.document,
         specs: BTreeMap::new(),
-        findings: loaded.findings.clone(),
+        findings,
     };
-    let mut connections = connections::plan(&mut draft, registry);
+    let mut connections = connections::plan(&mut draft, &registry);
     let routes = routes::plan(&mut draft);
     let (pools, publishes) = stock::plan(&mut draft);
     routes::check_graph(&mut draft);
+    let compiled = mappings::compile(&mut draft);
     if loaded.is_whole {
         unused(&mut draft);
         stock::check_sales(&mut draft);
@@ -193,7 +203,7 @@ pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagno
     Ok(Plan {
         connections,
         routes,
-        mappings: config.mapping.clone(),
+        compiled,
         pools,
         publishes,
         owners: config.owner.clone(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use super::connections::{Use, always_stale, check_connection, check_endpoint};
+use super::connections::{Use, always_stale, check_connection, check_endpoint, poll};
 use super::{Draft, PlannedMember, PlannedPool, PlannedPublish};
 use crate::config::{
     Endpoint, ItemSettings, Mode, PoolMember, PoolSettings, PublishSettings, StockBasis, codes,
@@ -114,19 +114,19 @@ fn freshness(draft: &mut Draft<'_>, path: &[&str], member: &PoolMember) -> Durat
         .get(connection)
         .and_then(|spec| spec.streams.get(stream));
     let declared = spec.map_or(Duration::ZERO, |spec| spec.poll);
-    let poll = settings
+    let every = settings
         .and_then(|stream| stream.poll_secs)
-        .map_or(declared, Duration::from_secs);
+        .map_or(declared, poll);
     let secs = member
         .freshness_secs
         .or(settings.and_then(|stream| stream.freshness_secs));
     let Some(freshness) = secs.map(Duration::from_secs) else {
         let declared = spec.and_then(|spec| spec.fresh_for);
-        return declared.unwrap_or(FRESHNESS).max(poll.saturating_mul(4));
+        return declared.unwrap_or(FRESHNESS).max(every.saturating_mul(4));
     };
     // The stream's own limit was checked with its connection.
-    if member.freshness_secs.is_some() && freshness <= poll {
-        let (message, help) = always_stale(freshness, poll);
+    if member.freshness_secs.is_some() && freshness <= every {
+        let (message, help) = always_stale(freshness, every);
         draft.error(codes::ALWAYS_STALE, path, message, &help);
     }
     freshness

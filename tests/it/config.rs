@@ -1,7 +1,7 @@
 //! What a merchant is told about a wrong configuration: each message is a snapshot beside its file
 //! in `tests/data/config_errors`. `INSTA_UPDATE=always` writes them anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,16 +80,13 @@ impl Surroundings for World {
     }
 
     fn list(&self, path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
-        if !path.ends_with("conf.d") {
-            return Ok(None);
-        }
-        Ok(Some(
-            self.files
-                .keys()
-                .filter(|file| file.starts_with(path))
-                .cloned()
-                .collect(),
-        ))
+        let below = |file: &PathBuf| {
+            let first = file.strip_prefix(path).ok()?.components().next()?;
+            Some(path.join(first))
+        };
+        let listed: BTreeSet<PathBuf> = self.files.keys().filter_map(below).collect();
+        let there = !listed.is_empty() || path.ends_with("conf.d");
+        Ok(there.then(|| listed.into_iter().collect()))
     }
 }
 
@@ -310,6 +307,57 @@ fn each_wrong_folder_and_encoding_is_explained() {
     for (name, world, path) in cases {
         snapshot(name, &world.told(path));
     }
+}
+
+fn manifest(name: &str, more: &str) -> String {
+    format!(
+        r#"version = 1
+
+[connector]
+name = "{name}"
+summary = "A system of our own"
+{more}
+[http]
+base = "https://north.example"
+
+[stream.stock]
+evidence = "sandbox"
+write.batch = {{ max = 10, row = "{{delivery.key}}", request = {{ path = "/", body = "{{rows}}" }}, confirm = {{}} }}
+"#
+    )
+}
+
+/// What is wrong in connectors of one's own is told beside everything else.
+#[test]
+fn each_wrong_connector_of_ones_own_is_explained() {
+    let text = "version = 1\nconnectors = [\"connectors\", \"nowhere\", \"empty\"]\n\n\
+                [connection.north]\nconnector = \"mime\"\n";
+    let world = World::of(text)
+        .file("empty/README.md", "x")
+        .file(
+            "connectors/mine/connector.toml",
+            manifest("mine", "colour = \"blue\""),
+        )
+        .file("connectors/other/connector.toml", manifest("third", ""))
+        .file("connectors/tryton/connector.toml", manifest("tryton", ""));
+    snapshot("connectors_of_ones_own", &world.told("c.toml"));
+}
+
+#[test]
+fn a_connector_of_ones_own_is_one_like_any_other() {
+    let text = "version = 1\nconnectors = [\"mine\"]\n[connection.north]\nconnector = \"mine\"\n";
+    let world = |manifest: String| World::of(text).file("mine/connector.toml", manifest);
+    let plan = world(manifest("mine", "")).plan("c.toml").unwrap();
+    assert_eq!(plan.connections[&"north".into()].connector, "mine");
+    // A reload notices that the manifest is another one.
+    let other = manifest("mine", "").replace("max = 10", "max = 20");
+    let other = world(other).plan("c.toml").unwrap();
+    let changed: Vec<String> = topology::diff(&plan, &other)
+        .into_iter()
+        .filter(|change| change.verdict != topology::Verdict::Unchanged)
+        .map(|change| change.section)
+        .collect();
+    assert_eq!(changed, ["connection.north", "connectors"]);
 }
 
 /// A code that no snapshot shows is one that nobody has read.

@@ -9,6 +9,7 @@
 mod bad_input;
 mod cli;
 mod config;
+mod daemon;
 mod feeds;
 mod practice;
 mod store_crash;

@@ -154,6 +154,12 @@ def archive_item(erp, sku):
     erp.call("product.product", "write", [_product(erp, sku)], {"active": False})
 
 
+def restore_item(erp, sku):
+    """On sale again."""
+    domain = [["code", "=", sku], ["active", "=", False]]
+    erp.call("product.product", "write", [erp.only("product.product", domain)], {"active": True})
+
+
 def add_item(erp, name, variants, net, rate):
     """A new template; `variants` is SKU -> size, which is empty for a plain item."""
     category = erp.only("product.category", [["name", "=", f"Goods {rate}%"]])

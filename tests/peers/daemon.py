@@ -83,8 +83,12 @@ class Daemon:
 
     def ask(self, *command):
         """The answer of `crossdock COMMAND --json`; a daemon that does not run is not needed."""
+        return json.loads(self.do(*command, "--json"))
+
+    def do(self, *command):
+        """What `crossdock COMMAND` prints."""
         done = subprocess.run(
-            [self._program, *command, "--json", "--config", self._config],
+            [self._program, *command, "--config", self._config],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=ASK_SECS,
@@ -92,7 +96,7 @@ class Daemon:
         )
         if done.returncode:
             raise RuntimeError(f"crossdock {' '.join(command)}: {done.stderr.decode()}")
-        return json.loads(done.stdout)
+        return done.stdout
 
     def kill_in_next(self, calls, nth=1):
         """Lets the kernel kill the daemon when a thread enters its nth of these system calls, which

@@ -58,16 +58,22 @@ class Books:
     def ordered(self):
         """SKU -> pieces of all orders."""
         pieces = collections.Counter()
-        for _, order in self.orders():
-            for line in order["lines"]:
-                pieces[line["productVariant"]["sku"]] += line["quantity"]
+        lines = "lines { quantity productVariant { sku } }"
+        for admin in self.shops.values():
+            for order in admin.every(
+                "orders", "OrderListOptions", lines, {"active": {"eq": False}}
+            ):
+                for line in order["lines"]:
+                    pieces[line["productVariant"]["sku"]] += line["quantity"]
         return pieces
 
     def sent(self):
         """(shop, code) -> tracking number -> SKU -> pieces, of all that has left the warehouse."""
         sales = {
             row["id"]: (row["web_shop."]["name"], row["web_id"])
-            for row in self.erp.rows("sale.sale", [["web_id", "!=", None]], ["web_shop.name", "web_id"])
+            for row in self.erp.rows(
+                "sale.sale", [["web_id", "!=", None]], ["web_shop.name", "web_id"]
+            )
         }
         numbers = {
             f"{model},{row['id']}": row["shipping_reference"]
@@ -82,19 +88,19 @@ class Books:
         return plain(sent)
 
     def fulfilled(self):
-        """The same, as the shops tell their customers; (tracking, carrier) of each fulfilment once."""
-        found, several = {}, []
+        """The same, as the shops tell their customers, and those told twice or not as shipped."""
+        found, odd = {}, []
         for name, order in self.orders():
             skus = {line["id"]: line["productVariant"]["sku"] for line in order["lines"]}
             for one in order["fulfillments"]:
                 parcels = found.setdefault(name, {})
                 if one["trackingCode"] in parcels or one["state"] != "Shipped":
-                    several.append((name, one))
+                    odd.append((name, one))
                 pieces = collections.Counter()
                 for line in one["lines"]:
                     pieces[skus[line["orderLineId"]]] += line["quantity"]
                 parcels[one["trackingCode"]] = dict(pieces)
-        return found, several
+        return found, odd
 
     def told(self):
         """(shop, SKU) -> what a customer may still buy there."""
@@ -147,11 +153,13 @@ class Books:
 
 
 def plain(nested):
-    return {key: plain(value) for key, value in nested.items()} if isinstance(nested, dict) else nested
+    return (
+        {key: plain(value) for key, value in nested.items()} if isinstance(nested, dict) else nested
+    )
 
 
 class Watch(threading.Thread):
-    """Looks at both shops all the time: a number that is too high for a moment sells what is not there."""
+    """Looks at both shops all the time: what is too high for a moment sells what nobody has."""
 
     def __init__(self, books):
         super().__init__(daemon=True)
@@ -168,7 +176,7 @@ class Watch(threading.Thread):
             with self._lock:
                 self._seen.append((begun, told))
                 self.looks += bool(told)
-            time.sleep(0.2)
+            time.sleep(0.5)
 
     def highest(self, since, shop, sku):
         """The highest number that was seen in a look that began then or later."""

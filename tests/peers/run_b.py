@@ -3,14 +3,14 @@
 
     CROSSDOCK_BIN=target/release/crossdock ./run_b.py [--long] [--seed N]
 
-Both shops are told Tryton's stock and the suppliers' files less what was ordered and has not left. An
-order in one shop lowers the other before Tryton's next snapshot, and neither is told more until the
-goods have left. Files that must not be believed change nothing. What is shipped in Tryton is fulfilled
-in the right shop, each parcel once, though the daemon is killed in each gap of that write and at
-random, and all peers are restarted. CROSSDOCK_SAMPLES names the folder with real suppliers' files.
+Both shops are told Tryton's stock and the suppliers' files less what was ordered and has not left.
+An order in one shop lowers the other before Tryton's next snapshot, and neither is told more until
+the goods have left. Files that must not be believed change nothing. What is shipped in Tryton is
+fulfilled in the right shop, each parcel once, though the daemon is killed in each gap of that write
+and at random, and all peers are restarted. CROSSDOCK_SAMPLES names the folder with real suppliers'
+files.
 """
 
-import json
 import random
 import sys
 import time
@@ -31,12 +31,16 @@ from setup import settings, stack
 
 LISTEN = 9476
 GATES = {"north": 9477, "south": 9478, "erp": 9479}
-SECONDS = 90  # for anything to happen that is waited for
+SECONDS = 180  # for anything to happen that is waited for; a quiet machine needs 20 at most
 SECS_PER_ORDER = 12
 NEVER = 86_400
 CARRIERS = ("DHL", "UPS")
-FULFIL, SHIP, COUNT = "addFulfillmentToOrder", "transitionFulfillmentToState", "updateProductVariants"
-STOCK_OF_ALL = 'model.product.product.search_read", "params":[[["type","=","goods"]'
+FULFIL, SHIP, COUNT = (
+    "addFulfillmentToOrder",
+    "transitionFulfillmentToState",
+    "updateProductVariants",
+)
+STOCK_OF_ALL = '"locations"'
 # Deaths at one call of a shop: an order in the other one brings them about, or a parcel of its own.
 COUNT_DEATHS = ((COUNT, BEFORE), (COUNT, UNANSWERED))
 PARCEL_DEATHS = (
@@ -49,14 +53,17 @@ PARCEL_DEATHS = (
 )
 
 FIRST = {
-    "CD-001": "40", "CD-002": "7,5", "CD-003": "200", "CD-004": "brak", "CD-005": ">100", "CD-006": "12,0",
-    "CD-007": "3", "CD-008": "8", "CD-009": "9", "CD-010": "10", "CD-011": "11", "CD-012": "12",
-    "CD-013": "13", "CD-014": "14", "CD-015": "15", "CD-016": "16", "0017": "1700", "CAFÉ-250": "25",
-    "TEA-JP": "6", "BIG-1": "1", "TEE-S": "4", "TEE-M": "5", "TEE-L": "6", "TEE-XL": "7", "1E5": "5",
-    "ŻÓŁW-1": "21", "LÁTKA-Č": "2,75",
+    "CD-001": "40", "CD-002": "7,5", "CD-003": "200", "CD-004": "brak", "CD-005": ">100",
+    "CD-006": "12,0", "CD-007": "3", "CD-008": "8", "CD-009": "9", "CD-010": "10", "CD-011": "11",
+    "CD-012": "12", "CD-013": "13", "CD-014": "14", "CD-015": "15", "CD-016": "16", "0017": "1700",
+    "CAFÉ-250": "25", "TEA-JP": "6", "BIG-1": "1", "TEE-S": "4", "TEE-M": "5", "TEE-L": "6",
+    "TEE-XL": "7", "1E5": "5", "ŻÓŁW-1": "21", "LÁTKA-Č": "2,75",
 }  # fmt: skip
 # The supplier's next list: another number, one article less, one that comes back.
-SECOND = {sku: text for sku, text in FIRST.items() if sku != "CD-016"} | {"CD-001": "44", "CD-004": "4"}
+SECOND = {sku: text for sku, text in FIRST.items() if sku != "CD-016"} | {
+    "CD-001": "44",
+    "CD-004": "4",
+}
 FORMULA = ('=HYPERLINK("http://example.com")', "Złośliwy", "5", "1,00")
 
 
@@ -104,16 +111,25 @@ class World:
         yield "Tryton's stock and the files are told to both shops, exactly", self.becomes_right()
         yield "the windows-1250 list is answered: 28 rows, the formula named", self._polish_reply()
         if rows is None:
-            yield f"no real file at {supplier.REAL_FILE.name}: CROSSDOCK_SAMPLES or ../shared/samples", None
+            yield (
+                f"no {supplier.REAL_FILE.name}: neither CROSSDOCK_SAMPLES nor ../shared/samples",
+                None,
+            )
         else:
             facts, bad = self.real.reply("instock.csv")
             told = (facts["result"], facts["rows"], facts["bad_rows"], bad)
-            yield f"the real list is answered: {rows} rows, none bad", told == ("accepted", str(rows), "0", [])
-        unknown = len(set().union(*self.books.files.values()) - {sku for _, sku in self.books.told()})
+            yield (
+                f"the real list is answered: {rows} rows, none bad",
+                told == ("accepted", str(rows), "0", []),
+            )
+        unknown = len(
+            set().union(*self.books.files.values()) - {sku for _, sku in self.books.told()}
+        )
         waiting = {one["sink"]: one["count"] for one in self.daemon.ask("status")["differences"]}
-        yield f"{unknown} articles that no shop has are counted and break nothing", waiting == {
-            shop: unknown for shop in SHOPS
-        }
+        yield (
+            f"{unknown} articles that no shop has are counted and break nothing",
+            waiting == {shop: unknown for shop in SHOPS},
+        )
 
     def _polish_reply(self):
         facts, bad = self.polish.reply("stan.csv")
@@ -126,7 +142,7 @@ class World:
         """What the next start reads; `stock_secs` is how often Tryton's stock is asked for."""
         often = "\n".join(
             f"[connection.{{name}}.stream.{stream}]\npoll_secs = {secs}\n"
-            for stream, secs in (("shipments", 2), ("stock", stock_secs))
+            for stream, secs in (("shipments", 3), ("stock", stock_secs))
         )
         parts = [erp_connection(url=self.gates["erp"].url, more=often.format(name="erp"))]
         for shop in SHOPS:
@@ -150,7 +166,11 @@ class World:
 
     def sale(self, order):
         """Waits until the order can be shipped in Tryton; answers the sale."""
-        domain = [["web_shop.name", "=", order[0]], ["web_id", "=", order[1]], ["state", "=", "processing"]]
+        domain = [
+            ["web_shop.name", "=", order[0]],
+            ["web_id", "=", order[1]],
+            ["state", "=", "processing"],
+        ]
         found = until(lambda: self.books.erp.ids("sale.sale", domain))
         if not found:
             raise RuntimeError(f"order {order} did not arrive")
@@ -167,7 +187,7 @@ class World:
 
     def snapshots(self):
         """How often Tryton's stock was asked for."""
-        return (self.folder / "erp.log").read_text().count(STOCK_OF_ALL)
+        return sum(STOCK_OF_ALL in text for text in self.gates["erp"].sent_on)
 
     def explained(self, sku, shop):
         """(the derivation, its reservations as order and pieces)."""
@@ -178,7 +198,10 @@ class World:
 
     def becomes_right(self, seconds=SECONDS):
         """Waits until every number in both shops is what it should be; says what is not."""
-        if until(lambda: not self.books.wrong() or not self.daemon.runs(), seconds) and self.daemon.runs():
+        if (
+            until(lambda: not self.books.wrong() or not self.daemon.runs(), seconds)
+            and self.daemon.runs()
+        ):
             return True
         for one in self.books.wrong():
             print("        {} {}: expected {}, told {}".format(*one), flush=True)
@@ -188,13 +211,23 @@ class World:
         """Whether no look at the shop since then showed more than is right now."""
         expected = self.books.expected()
         found = {sku: self.watch.highest(since, shop, sku) for sku in skus}
-        over = {sku: number for sku, number in found.items() if number is None or number > expected[shop, sku]}
+        over = {
+            sku: number
+            for sku, number in found.items()
+            if number is None or number > expected[shop, sku]
+        }
         for sku, number in over.items():
-            print(f"        {shop} {sku}: {number} for a moment, expected {expected[shop, sku]}", flush=True)
+            print(
+                f"        {shop} {sku}: {number} for a moment, expected {expected[shop, sku]}",
+                flush=True,
+            )
         return not over
 
 
 POOL = """\
+[limits]
+retry_max_secs = 5
+
 [pool.all]
 members = ["erp.stock", "hurtownia.stock", "warehouse.stock"]
 fulfilled_by = "erp"
@@ -202,7 +235,13 @@ fulfilled_by = "erp"
 
 
 def _publish(shop):
-    lines = [f"[publish.{shop}]", 'pool = "all"', f'to = "{shop}.stock"', 'mode = "apply"', *RULES[shop].toml()]
+    lines = [
+        f"[publish.{shop}]",
+        'pool = "all"',
+        f'to = "{shop}.stock"',
+        'mode = "apply"',
+        *RULES[shop].toml(),
+    ]
     for sku, rule in ITEM_RULES[shop].items():
         lines += [f'[publish.{shop}.item."{sku}"]', *rule.toml()]
     return "\n".join(lines) + "\n"
@@ -223,11 +262,11 @@ def until(holds, seconds=SECONDS):
     """What `holds` answers as soon as it is true, or at the end of the time."""
     deadline = time.monotonic() + seconds
     while not (found := holds()) and time.monotonic() < deadline:
-        time.sleep(0.3)
+        time.sleep(0.7)
     return found
 
 
-# --- an order, from the shop to the parcel ---------------------------------------------------------
+# --- an order, from the shop to the parcel ------------------------------------------------------
 
 
 def one_order(world):
@@ -240,48 +279,64 @@ def one_order(world):
     since = time.monotonic()
     yield "an order in one shop lowers the other, to the piece", lowered
     derivation, taken = world.explained("CD-001", "south")
-    yield "explain: no new snapshot, the order takes its pieces", (
-        world.snapshots() == before
-        and taken == {north[1]: 2}
-        and [(one["connection"], float(one["position"]["on_hand"])) for one in derivation["members"]]
-        == [("erp", 100), ("hurtownia", 40)]
-        and float(derivation["to_write"]) == books.expected()["south", "CD-001"] == 138
+    yield (
+        "explain: no new snapshot, the order takes its pieces",
+        (
+            world.snapshots() == before
+            and taken == {north[1]: 2}
+            and [
+                (one["connection"], float(one["position"]["on_hand"]))
+                for one in derivation["members"]
+            ]
+            == [("erp", 100), ("hurtownia", 40)]
+            and float(derivation["to_write"]) == books.expected()["south", "CD-001"] == 138
+        ),
     )
     sale, second = world.sale(north), world.sale(south)
     (life,) = world.daemon.ask("explain", "order", north[1])
     yield "explain: the order is in Tryton", "erp" in life["entity"]["links"] and {
         "seen", "queued", "delivered"
     } <= {entry[1]["what"] for entry in life["entries"]}  # fmt: skip
-    world.restart(stock_secs=2)
+    world.restart(stock_secs=3)
     again = until(lambda: world.snapshots() >= before + 3)
     yield "and stays lowered in Tryton's next snapshots", again and not books.wrong()
     _, taken = world.explained("CD-001", "south")
     yield "explain: the order still takes its pieces", taken == {north[1]: 2}
     world.restart(stock_secs=NEVER)
     clerk.ship_in_two_packages(books.erp, sale, (world.tracking(), world.tracking()), CARRIERS[0])
-    clerk.ship_in_two_shipments(books.erp, second, (world.tracking(), world.tracking()), CARRIERS[1])
-    yield "two parcels of one order, and two shipments of another, are told once each", told_once(world)
-    yield "the goods have left: no number rises before Tryton says so", all(
-        [world.never_more(since, shop, skus) for shop in SHOPS]
+    clerk.ship_in_two_shipments(
+        books.erp, second, (world.tracking(), world.tracking()), CARRIERS[1]
     )
-    world.restart(stock_secs=2)
+    yield (
+        "two parcels of one order, and two shipments of another, are told once each",
+        told_once(world),
+    )
+    yield (
+        "the goods have left: no number rises before Tryton says so",
+        all([world.never_more(since, shop, skus) for shop in SHOPS]),
+    )
+    world.restart(stock_secs=3)
     yield "and every number is right after Tryton's next snapshot", world.becomes_right()
-    yield "explain: nothing is taken any more", until(lambda: not world.explained("CD-001", "south")[1], 20)
-    yield "no number was too high for a moment", all(
-        [world.never_more(since, shop, skus) for shop in SHOPS]
+    yield (
+        "explain: nothing is taken any more",
+        until(lambda: not world.explained("CD-001", "south")[1], 20),
+    )
+    yield (
+        "no number was too high for a moment",
+        all([world.never_more(since, shop, skus) for shop in SHOPS]),
     )
 
 
 def told_once(world, seconds=SECONDS):
     """Whether what left is what the shops tell, parcel by parcel, each once, and nothing else."""
     until(lambda: world.books.fulfilled() == (world.books.sent(), []), seconds)
-    (told, several), sent = world.books.fulfilled(), world.books.sent()
+    (told, odd), sent = world.books.fulfilled(), world.books.sent()
     for name in sorted({*told, *sent}):
         if told.get(name) != sent.get(name):
             print(f"        {name}: left {sent.get(name)}, told {told.get(name)}", flush=True)
-    for one in several:
-        print(f"        twice, or not shipped: {one}", flush=True)
-    return told == sent and not several
+    for one in odd:
+        print(f"        twice, or not as shipped: {one}", flush=True)
+    return told == sent and not odd
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -293,11 +348,15 @@ def files(world):
     few = dict(list(FIRST.items())[: len(FIRST) // 10])
     polish.drop("malo.csv", supplier.polish_file(few))
     held = until(lambda: polish.files("held") and polish.reply("malo.csv"))
-    yield "a list that lost 90 % of its rows is held and answered", held and held[0]["result"] == "held"
+    yield (
+        "a list that lost 90 % of its rows is held and answered",
+        held and held[0]["result"] == "held",
+    )
     until(lambda: len(world.daemon.ask("quarantine", "list")) > 1)
     desk = sorted(one["fault"]["code"] for one in world.daemon.ask("quarantine", "list"))
-    counted = metric("crossdock_quarantined"), metric(
-        'crossdock_reads_failed_total{connection="hurtownia",stream="stock"}'
+    counted = (
+        metric("crossdock_quarantined"),
+        metric('crossdock_reads_failed_total{connection="hurtownia",stream="stock"}'),
     )
     yield "it stands in quarantine and in the metrics", (desk, counted) == (
         ["feed_held", "formula_in_sku"], (2, 1)
@@ -306,18 +365,25 @@ def files(world):
     polish.drop("bez_stanu.csv", supplier.polish_file(FIRST).replace(b"Stan magazynowy", b"Stan"))
     polish.drop("a..%2F..\\etc\\passwd;$(reboot)\n.csv", supplier.polish_file(few))
     until(lambda: polish.files("failed") and len(polish.files("held")) == 2)
-    yield "nor by a list without the stock column, or with tricks in its name", (
-        len(polish.files("failed")) == 1
-        and [name.split("-", 2)[2] for name in polish.files("held")] == ["malo.csv", "a.2F.etc_passwd"]
-        and not books.wrong()
+    yield (
+        "nor by a list without the stock column, or with tricks in its name",
+        (
+            len(polish.files("failed")) == 1
+            and [name.split("-", 2)[2] for name in polish.files("held")]
+            == ["malo.csv", "a._2F._etc_passwd___reboot__.csv"]
+            and not books.wrong()
+        ),
     )
     polish.drop_slowly("stan2.csv", supplier.polish_file(SECOND), portions=8, pause=0.6)
     books.files["hurtownia"] = supplier.pieces(SECOND)
     yield "a list that was written slowly is read when it is whole, and told", world.becomes_right()
     facts, _ = polish.reply("stan2.csv")
-    yield "nothing of it was missing, and the quarantine is empty", (
-        (facts["result"], facts["rows"]) == ("accepted", str(len(SECOND)))
-        and not world.daemon.ask("quarantine", "list")
+    yield (
+        "nothing of it was missing, and the quarantine is empty",
+        (
+            (facts["result"], facts["rows"]) == ("accepted", str(len(SECOND)))
+            and not world.daemon.ask("quarantine", "list")
+        ),
     )
 
 
@@ -337,7 +403,9 @@ def ready():
 def metric(name):
     """One number of the daemon's own page."""
     lines = [line.rsplit(" ", 1) for line in page("/metrics").splitlines()]
-    return next((float(number) for start, *number in lines if start == name for number in number), None)
+    return next(
+        (float(number) for start, *number in lines if start == name for number in number), None
+    )
 
 
 # --- deaths --------------------------------------------------------------------------------------
@@ -350,7 +418,7 @@ def deaths(world):
         shop, other = SHOPS[n % 2], SHOPS[1 - n % 2]
         kill = world.gates[shop].kill_at(call, when, world.daemon)
         orders.append(world.place(other, ("CD-009", 1), ("CD-010", 2)))
-        yield died(world, shop, kill)
+        yield died(world, shop, call, kill)
     for n in range(len(COUNT_DEATHS), len(PARCEL_DEATHS)):
         orders.append(world.place(SHOPS[1 - n % 2], ("CD-009", 2), ("CD-010", 1)))
     yield "each number is right after that", world.becomes_right()
@@ -359,20 +427,21 @@ def deaths(world):
         world.sale(order)
         kill = world.gates[order[0]].kill_at(call, when, world.daemon)
         world.ship(order)
-        yield died(world, order[0], kill)
+        yield died(world, order[0], call, kill)
     yield "each parcel is told once", told_once(world)
     yield "each number is right", world.becomes_right()
-    yield "no number was too high for a moment", all(
-        [world.never_more(since, shop, ("CD-009", "CD-010")) for shop in SHOPS]
+    yield (
+        "no number was too high for a moment",
+        all([world.never_more(since, shop, ("CD-009", "CD-010")) for shop in SHOPS]),
     )
 
 
-def died(world, shop, kill):
+def died(world, shop, call, kill):
     """Waits for a planned death, and starts the daemon anew."""
     hit = kill.wait(SECONDS)
-    world.gates[shop].disarm()
+    world.gates[shop].disarm_kills()
     world.daemon.start()
-    return f"killed at {kill.call}, {kill.when}{kill.problem and ': '}{kill.problem}", hit
+    return f"killed at {call}, {kill.when}{kill.problem and ': '}{kill.problem}", hit
 
 
 def at_random(world, arguments):
@@ -383,7 +452,7 @@ def at_random(world, arguments):
     killer.start()
     orders = []
     for n in range(count):
-        skus = dice.sample(sorted(FIRST.keys() - {"1E5", "ŻÓŁW-1", "LÁTKA-Č", "0017", "BIG-1"}), 3)
+        skus = dice.sample([sku for sku in FIRST if sku.startswith(("CD-", "TE"))], 3)
         orders.append(world.place(SHOPS[n % 2], *((sku, dice.randint(1, 2)) for sku in skus)))
         if n == count // 2:
             stack.restart()
@@ -393,7 +462,10 @@ def at_random(world, arguments):
         ship = clerk.ship_in_two_packages if n % 2 else clerk.ship_in_two_shipments
         ship(world.books.erp, sale, numbers, dice.choice(CARRIERS))
     killer.join()
-    yield f"{killer.kills} kills at random moments, none after it had ended by itself", killer.found_dead == 0
+    yield (
+        f"{killer.kills} kills at random moments, none after it had ended by itself",
+        killer.found_dead == 0,
+    )
     yield "each parcel is told once", told_once(world, SECONDS + SECS_PER_ORDER * count)
     yield "each number is right", world.becomes_right(SECONDS + SECS_PER_ORDER * count)
 
@@ -404,13 +476,15 @@ def at_the_end(world):
     total, found = compare.compare_shops(SHOPS)
     for one in found:
         print(f"        {compare.story(one)}", flush=True)
-    yield f"each of the {world.placed} orders exactly once in Tryton, to the cent", (
-        (total, found) == (world.placed, [])
+    yield (
+        f"each of the {world.placed} orders exactly once in Tryton, to the cent",
+        ((total, found) == (world.placed, [])),
     )
     sent = books.sent()
     parcels = sum(len(parcels) for parcels in sent.values())
-    yield f"each of the {parcels} parcels of {len(sent)} orders told once, {len(orders) - len(sent)} untouched", (
-        told_once(world, 1) and parcels == world.parcels
+    yield (
+        f"each of the {parcels} parcels of {len(sent)} orders told once, other orders untouched",
+        (told_once(world, 1) and parcels == world.parcels and len(sent) < len(orders)),
     )
     yield f"each of the {len(books.expected())} numbers is what it should be", not books.wrong()
     yield "nothing is oversold", not books.oversold()

@@ -1,4 +1,4 @@
-"""What suppliers drop into their folders: one writes windows-1250 by hand, one sends a real file."""
+"""What suppliers drop into their folders: windows-1250 written by hand, and a real file."""
 
 import csv
 import os
@@ -84,7 +84,8 @@ def polish_file(stock, extra=()):
     """Bytes of a list: SKU -> text of the quantity; `extra` are whole rows."""
     rows = [HEADER]
     rows += [
-        (sku, NAMES[n % len(NAMES)], text, f"{n + 1},9{n % 10}") for n, (sku, text) in enumerate(stock.items())
+        (sku, NAMES[n % len(NAMES)], text, f"{n + 1},9{n % 10}")
+        for n, (sku, text) in enumerate(stock.items())
     ]
     lines = (";".join(_cell(cell) for cell in row) for row in (*rows, *extra))
     return ("\r\n".join(lines) + "\r\n").encode("cp1250")
@@ -104,6 +105,8 @@ def real_pieces():
     with open(REAL_FILE, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter=";"))
     stock = {row["ordernumber"]: Decimal(row["instock"]) for row in rows}
-    contradicting = {row["ordernumber"] for row in rows if Decimal(row["instock"]) != stock[row["ordernumber"]]}
+    contradicting = {
+        row["ordernumber"] for row in rows if Decimal(row["instock"]) != stock[row["ordernumber"]]
+    }
     assert not contradicting, contradicting
     return stock, len(rows)

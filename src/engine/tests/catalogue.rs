@@ -93,16 +93,12 @@ impl Channel {
     }
 
     fn number(&mut self, sku: &str, set: impl FnOnce(&mut Variant)) -> Outcome {
-        match self.variants.get_mut(sku) {
-            Some(variant) => {
-                set(variant);
-                Outcome::Delivered(Confirmation::default())
-            }
-            None => {
-                self.refused.push(sku.to_owned());
-                Outcome::Failed(Fault::reject("unknown_sku", ""))
-            }
+        if let Some(variant) = self.variants.get_mut(sku) {
+            set(variant);
+            return Outcome::Delivered(Confirmation::default());
         }
+        self.refused.push(sku.to_owned());
+        Outcome::Failed(Fault::reject("unknown_sku", ""))
     }
 }
 
@@ -167,6 +163,8 @@ impl Story {
             let fate = if calm { 9 } else { self.rng.u8(..10) };
             let lost = || Outcome::Failed(Fault::retry("http_timeout", "").after_sending());
             let outcome = match fate {
+                // Whoever cannot look knows no more than before (dispatch says so).
+                0 if claim.action == Action::FindFirst => lost(),
                 0 => Outcome::Failed(Fault::retry("refused", "")),
                 1 => {
                     self.channel.carry_out(&claim);

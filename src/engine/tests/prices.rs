@@ -292,7 +292,7 @@ fn sale_prices_lists_and_quantities_are_kept_apart() {
             let before = price
                 .compare_at
                 .value()
-                .map_or("-".into(), |it| it.to_string());
+                .map_or("-".into(), ToString::to_string);
             format!(
                 "{} from {}: {} was {before}",
                 price.list, price.min_qty, price.price

@@ -10,6 +10,7 @@ use axum::http::{Response, StatusCode};
 use axum::routing::post;
 use crossdock::clock::Timestamp;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 /// How it answers questions about orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +42,13 @@ struct Inner {
     huge: AtomicUsize,
 }
 
-/// A webstore on loopback; it ends with the test's runtime.
+/// A webstore on loopback; it ends when it is dropped. axum adds its clock to every reply.
 #[derive(Debug)]
 pub struct BadShop {
     /// Where it listens.
     pub url: String,
     inner: Arc<Inner>,
+    _serving: JoinSet<std::io::Result<()>>,
 }
 
 impl BadShop {
@@ -63,8 +65,13 @@ impl BadShop {
         let router = Router::new()
             .route("/admin-api", post(answer))
             .with_state(Arc::clone(&inner));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, inner }
+        let mut serving = JoinSet::new();
+        serving.spawn(async move { axum::serve(listener, router).await });
+        Self {
+            url,
+            inner,
+            _serving: serving,
+        }
     }
 
     pub fn be(&self, mood: Mood) {
@@ -121,14 +128,12 @@ fn orders(shop: &Arc<Inner>, mood: Mood, options: &Value) -> Response<Body> {
     match mood {
         Mood::Right | Mood::WrongPassword => {
             let wanted = options.pointer("/filter/id/in").and_then(Value::as_array);
-            let items: Vec<Value> = match wanted {
-                Some(ids) => all.into_iter().filter(|o| ids.contains(&o["id"])).collect(),
-                None => {
-                    let skip = options["skip"].as_u64().unwrap_or(0);
-                    all.into_iter()
-                        .skip(usize::try_from(skip).unwrap())
-                        .collect()
-                }
+            let items: Vec<Value> = if let Some(ids) = wanted {
+                all.into_iter().filter(|o| ids.contains(&o["id"])).collect()
+            } else {
+                let skip = options["skip"].as_u64().unwrap_or(0);
+                let skip = usize::try_from(skip).unwrap();
+                all.into_iter().skip(skip).collect()
             };
             let total = shop.orders.lock().unwrap().len();
             json_reply(&listed(&items, total))
@@ -170,16 +175,8 @@ fn reply(body: Body) -> Response<Body> {
         .status(StatusCode::OK)
         .header("content-type", "application/json")
         .header("vendure-auth-token", "session-1")
-        .header("date", httpdate())
         .body(body)
         .unwrap()
-}
-
-/// Vendure sends its clock; the framework adds it by itself when the header is absent.
-fn httpdate() -> String {
-    Timestamp::now()
-        .strftime("%a, %d %b %Y %H:%M:%S GMT")
-        .to_string()
 }
 
 /// One order of one piece for 11.90, shipped for 4.90, as Vendure writes it.

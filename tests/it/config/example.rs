@@ -33,6 +33,10 @@ fn world(text: String) -> World {
         .file("/run/c/erp_password", "hunter2")
         .file("/run/c/proxy_password", "pw")
         .file("/etc/ssl/erp-ca.pem", pem)
+        .file(
+            "connectors/mine/connector.toml",
+            super::manifest("mine", ""),
+        )
 }
 
 #[test]
