@@ -66,22 +66,27 @@ impl Default for FeedConnector {
 impl FeedConnector {
     /// The connector.
     pub fn new() -> Self {
-        let stream = StreamSpec {
+        // Stock: a supplier's real file, told to real webstores (tests/peers/run_b.py).
+        let stream = |evidence| StreamSpec {
             read: true,
             write: false,
-            evidence: Some(Evidence::Sandbox),
+            evidence: Some(evidence),
             max_batch: 1,
             poll: POLL,
             fresh_for: Some(FRESH_FOR),
             settle_lag: Duration::ZERO,
             reread_open: false,
         };
-        let streams = [Stream::Items, Stream::Prices, Stream::Stock];
+        let streams = [
+            (Stream::Items, stream(Evidence::Sandbox)),
+            (Stream::Prices, stream(Evidence::Sandbox)),
+            (Stream::Stock, stream(Evidence::Real)),
+        ];
         Self {
             spec: Spec {
                 name: "feed".to_owned(),
                 summary: "delimited files that a supplier drops into a folder".to_owned(),
-                streams: streams.map(|name| (name, stream.clone())).into(),
+                streams: streams.into(),
                 capabilities: Capabilities::default(),
                 quotas: BTreeMap::new(),
                 concurrency: None,
