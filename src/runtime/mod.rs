@@ -21,6 +21,7 @@ mod open;
 pub mod probe;
 mod reload;
 mod rules;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,9 +46,11 @@ use crate::id::ConnectionName;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Place, Vitals};
 use crate::topology::Plan;
+use crate::transport::http::HttpClient;
 use care::Caring;
 use gate::{Closed, Gate};
 use loops::Running;
+use writer::Writer;
 
 /// How long the engine's thread may take to close the store.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -66,7 +69,7 @@ pub struct Runtime {
     reading: CancellationToken,
     sending: CancellationToken,
     tasks: TaskTracker,
-    thread: Option<std::thread::JoinHandle<Result<Engine, StoreError>>>,
+    writer: Option<Writer>,
 }
 
 /// What is carried out; replaced as a whole at a reload.
@@ -109,20 +112,41 @@ impl Runtime {
         clock: &Arc<dyn Clock>,
         seed: u64,
     ) -> Result<Self, StartError> {
-        let rules = Arc::new(rules::of(&plan));
         let connections = open::connections(&plan, clock, |_| None).map_err(StartError::Fault)?;
-        let engine =
-            Engine::open(store, rules, Arc::clone(clock), seed).map_err(StartError::Engine)?;
-        let (service, handle) = Service::new(engine);
-        let thread = std::thread::Builder::new()
-            .name("engine".into())
-            .spawn(move || service.run())
-            .map_err(|error| StartError::Fault(Fault::bug("no_thread", error.to_string())))?;
+        let (service, handle) = service(&plan, store, clock, seed)?;
+        let writer = Writer::thread(service).map_err(StartError::Fault)?;
+        Ok(Self::begin(plan, connections, (handle, writer), clock))
+    }
+
+    /// The same in a simulation: `network` stands for the whole network, everything takes turns on the
+    /// thread of the present Tokio runtime, and `clock` may be a virtual one.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn simulate(
+        plan: Arc<Plan>,
+        store: Box<dyn Store>,
+        clock: &Arc<dyn Clock>,
+        seed: u64,
+        network: &Arc<dyn HttpClient>,
+    ) -> Result<Self, StartError> {
+        let connections = open::through(network, &plan, clock).map_err(StartError::Fault)?;
+        let (service, handle) = service(&plan, store, clock, seed)?;
+        let writer = Writer::task(service);
+        Ok(Self::begin(plan, connections, (handle, writer), clock))
+    }
+
+    fn begin(
+        plan: Arc<Plan>,
+        connections: BTreeMap<ConnectionName, Arc<Connection>>,
+        (engine, writer): (Handle, Writer),
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
         let vitals = Vitals::new(Arc::clone(clock));
         vitals.set_patience(Duration::from_secs(plan.limits.stuck_secs));
         let (closing, gate) = Gate::new();
         let mut runtime = Self {
-            engine: handle,
+            engine,
             vitals,
             live: Arc::new(ArcSwap::from_pointee(Live { plan, connections })),
             clock: Arc::clone(clock),
@@ -131,10 +155,10 @@ impl Runtime {
             reading: CancellationToken::new(),
             sending: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            thread: Some(thread),
+            writer: Some(writer),
         };
         runtime.start_all(closing);
-        Ok(runtime)
+        runtime
     }
 
     /// What is carried out at this moment.
@@ -180,9 +204,7 @@ impl Runtime {
 
     /// Whether the engine's thread ended by itself: a commit failed.
     pub fn engine_failed(&self) -> bool {
-        self.thread
-            .as_ref()
-            .is_none_or(std::thread::JoinHandle::is_finished)
+        self.writer.as_ref().is_none_or(Writer::is_finished)
     }
 
     /// Stops reading, lets what is under way finish within `limit`, and closes the store. Dropping the
@@ -200,22 +222,30 @@ impl Runtime {
                 tracing::warn!("not everything under way was finished; it is found again at the next start");
             }
         }
-        let thread = self.thread.take();
+        let writer = self.writer.take();
         drop(self); // the last handles, so that the engine's loop ends
-        let Some(thread) = thread else { return Ok(()) };
+        let Some(writer) = writer else { return Ok(()) };
         // A task that did not end in time still holds the engine; what it commits is whole or absent.
         let until = clock.monotonic() + CLOSING;
-        while !thread.is_finished() {
+        while !writer.is_finished() {
             if clock.monotonic() >= until {
                 return Ok(());
             }
             clock.sleep(Duration::from_millis(20)).await;
         }
-        match thread.join() {
-            Ok(engine) => engine.map(drop),
-            Err(_) => Ok(()), // it panicked; the panic is in the log and the store is as committed
-        }
+        writer.end().await.map_or(Ok(()), |engine| engine.map(drop))
     }
+}
+
+fn service(
+    plan: &Plan,
+    store: Box<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    seed: u64,
+) -> Result<(Service, Handle), StartError> {
+    let rules = Arc::new(rules::of(plan));
+    let engine = Engine::open(store, rules, Arc::clone(clock), seed).map_err(StartError::Engine)?;
+    Ok(Service::new(engine))
 }
 
 /// Waits until everything that was due is settled, or `limit` is over; whether it is quiet. For

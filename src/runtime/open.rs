@@ -38,6 +38,23 @@ pub(super) fn connections(
         .collect()
 }
 
+/// Opens every connection; all of them speak through `network`, each with its own limits.
+pub(super) fn through(
+    network: &Arc<dyn HttpClient>,
+    plan: &Plan,
+    clock: &Arc<dyn Clock>,
+) -> Result<BTreeMap<ConnectionName, Arc<Connection>>, Fault> {
+    plan.connections
+        .iter()
+        .map(|(name, planned)| {
+            let limiter = Limiter::new(limits(planned), Arc::clone(clock))?;
+            let limited = LimitedClient::new(Arc::clone(network), Arc::new(limiter));
+            let connection = connection(plan, (name, planned), Arc::new(limited), clock)?;
+            Ok((name.clone(), Arc::new(connection)))
+        })
+        .collect()
+}
+
 /// Opens one connection that speaks through `http`.
 pub(super) fn connection(
     plan: &Plan,

@@ -12,5 +12,6 @@ mod config;
 mod daemon;
 mod feeds;
 mod practice;
+mod sim;
 mod store_crash;
 mod tidy;
