@@ -236,7 +236,8 @@ def _start_tryton():
             settings.TRYTON_DATABASE,
         ],
     )
-    wait_until_ready("tryton", settings.tryton_url() + f"/{settings.TRYTON_DATABASE}/rpc/", START_SECS)
+    page = f"{settings.tryton_url()}/{settings.TRYTON_DATABASE}/rpc/"
+    wait_until_ready("tryton", page, START_SECS)
 
 
 def _stop_tryton():
