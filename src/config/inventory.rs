@@ -214,13 +214,15 @@ impl Default for StockGuard {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PriceGuard {
-    /// A price that moves by more than this share of itself is a jump.
+    /// A price that moves by more than this share of what was told last is a jump: it is held until
+    /// somebody lets it, or it moves back. A price of 0 is held always.
     #[schemars(range(min = 0.0))]
     pub max_jump_share: f64,
-    /// The share of prices that may jump at once.
+    /// The share of prices that may jump at once; if more do, no price is told until somebody has
+    /// looked or the source is mended.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_jumps_share: f64,
-    /// With fewer known prices than this, shares mean nothing and are not judged.
+    /// With fewer known prices than this, shares mean nothing: jumps are only held one by one.
     pub min_rows: u64,
 }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::EngineError;
 use super::cell::{self, Cell};
 use super::rules::Rules;
-use super::stage::mode_of;
+use super::stage::{mode_of, slot_of};
 use super::tables::{ATTEMPT, EVENT, QUARANTINE, RESERVATION, WITHDRAWN};
 use crate::id::{ConnectionName, EntityId, Key};
 use crate::outbox::{Differences, Entry as QueueEntry, Queue, State};
@@ -48,7 +48,7 @@ pub(super) enum Update {
     CellShaken((ConnectionName, Stream), Key),
     /// The cell was written by this process: what stands there is known.
     CellKnown((ConnectionName, Stream), Key),
-    /// A row of the quarantine stands for this thing and stage, or is gone.
+    /// A row of the quarantine stands for this thing and slot, or is gone.
     Quarantine(u64, Option<(String, String)>),
     /// These keys were named in the present run of a stream.
     Seen((ConnectionName, Stream), Vec<u64>),
@@ -156,7 +156,8 @@ impl Index {
             };
             range = QUARANTINE.after(range, last);
             for (number, row) in rows {
-                self.apply(Update::Quarantine(number, Some((row.thing, row.stage))));
+                let slot = slot_of(&row.stage, &row.connection, row.route.as_ref());
+                self.apply(Update::Quarantine(number, Some((row.thing, slot))));
             }
         }
     }
@@ -358,10 +359,10 @@ impl Index {
         self.quarantined(&thing, "guard").is_some()
     }
 
-    /// The open row for this thing and stage.
-    pub(super) fn quarantined(&self, thing: &str, stage: &str) -> Option<u64> {
+    /// The open row for this thing and slot.
+    pub(super) fn quarantined(&self, thing: &str, slot: &str) -> Option<u64> {
         self.quarantine_by_thing
-            .get(&(thing.to_owned(), stage.to_owned()))
+            .get(&(thing.to_owned(), slot.to_owned()))
             .copied()
     }
 

@@ -14,7 +14,7 @@ use super::accept::{Accepted, Unit};
 use super::cell;
 use super::index::Update;
 use super::orders::enqueue;
-use super::stage::Stage;
+use super::stage::{Stage, deliver_to};
 use super::tables::{ATTEMPT, BY_KEY, ENTITY, EVENT, Nothing, WITHDRAWN, Withdrawn};
 use super::{pools, prices};
 use crate::connector::Operation;
@@ -130,7 +130,7 @@ fn take_back(
         match &row.state {
             State::Pending { .. } | State::Waiting { .. } => {}
             State::Quarantined { .. } => {
-                stage.resolve_quarantine(entity.id.as_str(), "deliver")?;
+                stage.resolve_quarantine(entity.id.as_str(), &deliver_to(sink))?;
             }
             // What may have happened is found out first.
             _ => continue,
@@ -224,7 +224,7 @@ pub(super) fn not_there(
         stage.put_event(&next)?;
     }
     ENTITY.put(stage.txn, &entity.id.clone(), entity)?;
-    stage.resolve_quarantine(entity.id.as_str(), "deliver")?;
+    stage.resolve_quarantine(entity.id.as_str(), &deliver_to(&row.sink))?;
     stage.filtered(&row.route, "archived_before_import", entity.id.as_str())
 }
 

@@ -5,7 +5,7 @@ use super::accept::{Accepted, Unit};
 use super::items;
 use super::pools;
 use super::rules::Mapped;
-use super::stage::{NewQuarantine, Stage};
+use super::stage::{NewQuarantine, Stage, map_by};
 use super::tables::{EVENT, OPEN, Open, RESERVATION, Subject};
 use crate::connector::{Captured, Operation};
 use crate::fault::Fault;
@@ -186,7 +186,7 @@ fn enqueue_json(
     if let Err(fault) = Record::read(route.to.1, &mapped) {
         return quarantine_mapping(stage, entity, record, route, fault.at("after the mapping"));
     }
-    stage.resolve_quarantine(&thing, "map")?;
+    stage.resolve_quarantine(&thing, &map_by(&route.name))?;
     let row = new_row(stage, entity, &entity.id, route, operation, mapped);
     stage.put_event(&row)?;
     let word = match operation {

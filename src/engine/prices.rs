@@ -17,7 +17,7 @@ use super::EngineError;
 use super::accept::{Accepted, Unit, reject};
 use super::cell::{self, Figure, KEY_PART, Wanted};
 use super::rules::Mapped;
-use super::stage::{NewQuarantine, Stage, remote_thing};
+use super::stage::{NewQuarantine, Stage, map_by, remote_thing};
 use super::tables::{Fact, META, Quarantined, Subject};
 use crate::connector::Body;
 use crate::fault::Fault;
@@ -372,7 +372,7 @@ fn map(
     };
     match mapped {
         Ok(wanted) => {
-            stage.resolve_quarantine(&thing, "map")?;
+            stage.resolve_quarantine(&thing, &map_by(&route.name))?;
             Ok(Some(wanted))
         }
         Err(fault) => {

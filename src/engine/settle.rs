@@ -12,7 +12,7 @@ use super::index::Update;
 use super::items;
 use super::orders::{change_reservations, release_cancelled};
 use super::policy::{Consequence, Next, consequence};
-use super::stage::{NewQuarantine, Stage};
+use super::stage::{NewQuarantine, Stage, deliver_to};
 use super::tables::{
     ATTEMPT, CellAttempt, ENTITY, EVENT, Fact, GROUP, GroupAt, LINK, LinkTo, META, Subject,
 };
@@ -99,7 +99,7 @@ fn delivered(
     }
     stage.remove_event(row.seq);
     stage.count(&row.route, |counts| counts.delivered += 1)?;
-    stage.resolve_quarantine(entity.id.as_str(), "deliver")?;
+    stage.resolve_quarantine(entity.id.as_str(), &deliver_to(&row.sink))?;
     let remote = confirmation
         .remote_id
         .as_ref()

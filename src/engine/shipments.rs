@@ -6,7 +6,7 @@ use super::EngineError;
 use super::accept::{Accepted, Unit, hint};
 use super::orders::{change_reservations, new_row, quarantine_mapping};
 use super::rules::Mapped;
-use super::stage::Stage;
+use super::stage::{Stage, map_by};
 use super::tables::{CHECKPOINT, ENTITY};
 use crate::connector::Operation;
 use crate::fault::Fault;
@@ -235,7 +235,7 @@ fn enqueue(
             return quarantine_mapping(stage, entity, &record, route, fault).map(|_| ());
         }
     };
-    stage.resolve_quarantine(&thing, "map")?;
+    stage.resolve_quarantine(&thing, &map_by(&route.name))?;
     let known = entity.queued_to.contains(&route.to.0);
     let operation = if known {
         Operation::Update

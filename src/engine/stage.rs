@@ -239,7 +239,8 @@ impl<'a, 's> Stage<'a, 's> {
 
     /// Puts something into quarantine; what is there already for the same reason is only counted up.
     pub(super) fn quarantine(&mut self, new: NewQuarantine) -> Result<u64, EngineError> {
-        let open = self.index.quarantined(&new.thing, new.stage);
+        let slot = slot_of(new.stage, &new.connection, new.route.as_ref());
+        let open = self.index.quarantined(&new.thing, &slot);
         let known = match open {
             Some(number) => QUARANTINE.get(self.txn, &number)?.map(|row| (number, row)),
             None => None,
@@ -275,17 +276,17 @@ impl<'a, 's> Stage<'a, 's> {
         self.note(&thing, "quarantined", detail, Some(&connection))?;
         QUARANTINE.put(self.txn, &number, &row)?;
         self.updates
-            .push(Update::Quarantine(number, Some((row.thing, row.stage))));
+            .push(Update::Quarantine(number, Some((row.thing, slot))));
         Ok(number)
     }
 
-    /// What was in quarantine for this thing at this stage went well after all.
+    /// What was in quarantine for this thing in this slot went well after all.
     pub(super) fn resolve_quarantine(
         &mut self,
         thing: &str,
-        stage: &str,
+        slot: &str,
     ) -> Result<(), EngineError> {
-        let Some(number) = self.index.quarantined(thing, stage) else {
+        let Some(number) = self.index.quarantined(thing, slot) else {
             return Ok(());
         };
         self.end_quarantine(number);
@@ -331,6 +332,29 @@ pub(super) fn mode_of(rules: &Rules, route: &RouteName) -> Mode {
             .map(|known| known.mode)
     };
     routed.or_else(published).unwrap_or_default()
+}
+
+/// Where a thing can be in quarantine once: a delivery for each sink, a mapping for each route.
+pub(super) fn slot_of(
+    stage: &str,
+    connection: &ConnectionName,
+    route: Option<&RouteName>,
+) -> String {
+    match (stage, route) {
+        ("deliver", _) => deliver_to(connection),
+        ("map", Some(route)) => map_by(route),
+        _ => stage.to_owned(),
+    }
+}
+
+/// The slot of deliveries to a sink.
+pub(super) fn deliver_to(sink: &ConnectionName) -> String {
+    format!("deliver/{sink}")
+}
+
+/// The slot of a route's mapping.
+pub(super) fn map_by(route: &RouteName) -> String {
+    format!("map/{route}")
 }
 
 /// How a thing that is not linked yet is called in the journal: `north/orders/17`.

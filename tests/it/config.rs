@@ -196,10 +196,15 @@ pub fn registry() -> Vec<Box<dyn Connector>> {
         fake::<toml::Table>(
             "tryton",
             StockBasis::OnHand,
-            &[Items, Stock, Shipments],
+            &[Items, Prices, Stock, Shipments],
             &[Orders],
         ),
-        fake::<toml::Table>("vendure", apart, &[Orders], &[Items, Stock, Shipments]),
+        fake::<toml::Table>(
+            "vendure",
+            apart,
+            &[Orders],
+            &[Items, Prices, Stock, Shipments],
+        ),
         fake::<ErpSettings>(
             "warehouse",
             StockBasis::OnHand,

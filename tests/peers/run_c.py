@@ -32,7 +32,6 @@ TWICE = "CD-005"
 
 FAST = "stream.items.poll_secs = 2\nstream.prices.poll_secs = 2\nstream.stock.poll_secs = 2\n"
 QUICK = "limits = { requests_per_second = 60.0, burst = 60, concurrency = 4 }\n"
-REDUCED = 'settings.tax_categories = { "7" = "Reduced" }\n'
 OWNED = """\
 [owner]
 items = "erp"
@@ -66,7 +65,7 @@ class Shops:
             shop: Gate(port, settings.vendure_url(shop), folder / f"{shop}.calls")
             for shop, port in GATES.items()
         }
-        connections = [vendure(s, self.gates[s].url, QUICK + REDUCED) for s in SHOPS]
+        connections = [shop_connection(s, self.gates[s].url) for s in SHOPS]
         self.daemon = Daemon(
             program,
             write_config(
@@ -128,6 +127,12 @@ class Shops:
     def retry(self, rows):
         for row in rows:
             self.daemon.do("quarantine", "retry", str(row["number"]))
+
+
+def shop_connection(shop, url):
+    """New items at 7 % get the reduced category."""
+    reduced = 'settings = { tax_categories = { "7" = "Reduced" }, '
+    return vendure(shop, url, QUICK).replace("settings = { ", reduced, 1)
 
 
 def run(program, folder, arguments):

@@ -380,3 +380,19 @@ fn an_item_is_not_given_away() {
     };
     assert!(item.price.is_absent());
 }
+
+/// What one channel refuses stays in quarantine when another takes it.
+#[test]
+fn held_by_one_channel_and_taken_by_another() {
+    let mut bench = bench();
+    accept(&mut bench, vec![item("A", "a", "active")]);
+    let claimed = bench.claim("south", Stream::Items);
+    let twice = Outcome::Failed(Fault::reject("ambiguous_sku", "A is 7 and 9 there"));
+    bench.settle("south", Stream::Items, vec![(claimed[0].clone(), twice)]);
+    bench.deliver("north", Stream::Items);
+    let desk = bench.engine.quarantine(0, 9).unwrap();
+    assert_eq!(desk.len(), 1);
+    bench.engine.quarantine_retry(desk[0].number).unwrap();
+    assert_eq!(bench.deliver("south", Stream::Items).len(), 1);
+    assert!(bench.engine.quarantine(0, 9).unwrap().is_empty());
+}
