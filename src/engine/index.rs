@@ -253,16 +253,7 @@ impl Index {
                 self.sending.remove(&seq);
                 self.queue.put(seq, entry);
             }
-            Update::Event(seq, None) => {
-                self.sending.remove(&seq);
-                // Whatever became of it: what waited for its item looks again.
-                let item = self.queue.get(seq).filter(|it| it.stream == Stream::Items);
-                let item = item.map(|entry| (entry.sink.clone(), entry.line.clone()));
-                self.queue.remove(seq);
-                if let Some((sink, item)) = item {
-                    self.wake(&sink, &item, Timestamp::MIN);
-                }
-            }
+            Update::Event(seq, None) => self.forget(seq),
             Update::Waits(target, key, lane, on) => self.cells.wait(&target, &key, lane, on),
             Update::Wake(sink, on, now) => self.wake(&sink, &on, now),
             Update::Held(target, key, true) => {
@@ -323,6 +314,17 @@ impl Index {
             Update::Reserved(sku, false) => {
                 self.reserved.remove(&sku);
             }
+        }
+    }
+
+    /// Whatever became of a delivery: what waited for its item looks again.
+    fn forget(&mut self, seq: u64) {
+        self.sending.remove(&seq);
+        let item = self.queue.get(seq).filter(|it| it.stream == Stream::Items);
+        let item = item.map(|entry| (entry.sink.clone(), entry.line.clone()));
+        self.queue.remove(seq);
+        if let Some((sink, item)) = item {
+            self.wake(&sink, &item, Timestamp::MIN);
         }
     }
 

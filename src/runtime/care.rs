@@ -109,13 +109,11 @@ async fn expire_journal(caring: &Caring, journal: &mut Journal) -> Result<(), En
     }
     for _ in 0..JOURNAL_STEPS {
         let after = std::mem::take(&mut journal.at);
-        match caring.engine.expire_journal(after).await? {
-            Some(next) => journal.at = next,
-            None => {
-                journal.not_before = now + JOURNAL_REST;
-                break;
-            }
-        }
+        let Some(next) = caring.engine.expire_journal(after).await? else {
+            journal.not_before = now + JOURNAL_REST;
+            break;
+        };
+        journal.at = next;
     }
     Ok(())
 }

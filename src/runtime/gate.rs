@@ -52,14 +52,14 @@ impl Gate {
             .await
             .is_ok();
         if !closed {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
     /// Until something about the gate changes; for ever when nothing can any more.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

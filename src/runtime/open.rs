@@ -48,8 +48,8 @@ pub(super) fn through(
         .iter()
         .map(|(name, planned)| {
             let limiter = Limiter::new(limits(planned), Arc::clone(clock))?;
-            let limited = LimitedClient::new(Arc::clone(network), Arc::new(limiter));
-            let connection = connection(plan, (name, planned), Arc::new(limited), clock)?;
+            let http = LimitedClient::new(Arc::clone(network), Arc::new(limiter));
+            let connection = connection(plan, (name, planned), Arc::new(http), clock)?;
             Ok((name.clone(), Arc::new(connection)))
         })
         .collect()

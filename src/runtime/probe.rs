@@ -207,10 +207,14 @@ impl Visit<'_> {
         } else {
             ("ahead of", secs.unsigned_abs())
         };
-        let answer = match i64::try_from(size).unwrap_or(i64::MAX) {
-            ..=SKEW_SEEN => return self.say("clock", Answer::Ok, "as ours"),
-            ..=SKEW_WRONG => Answer::Warning,
-            _ => Answer::Failed,
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        if size <= SKEW_SEEN {
+            return self.say("clock", Answer::Ok, "as ours");
+        }
+        let answer = if size <= SKEW_WRONG {
+            Answer::Warning
+        } else {
+            Answer::Failed
         };
         let told = format!(
             "the system's clock is {size} s {direction} ours: set the one that is wrong (is \
@@ -258,7 +262,7 @@ fn sample(stream: Stream) -> Option<Delivery> {
         _ => return None,
     };
     Some(Delivery {
-        id: DeliveryId::new(NOTHING.to_owned()),
+        id: DeliveryId::new(NOTHING),
         stream,
         key: Key::new(NOTHING),
         operation,

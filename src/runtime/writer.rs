@@ -22,6 +22,10 @@ impl Writer {
             .map_err(|error| Fault::bug("no_thread", error.to_string()))
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "shutdown waits for it as for the thread that it stands for"
+    )]
     pub(super) fn task(service: Service) -> Self {
         Self::Task(tokio::spawn(service.run_in_turns()))
     }

@@ -129,12 +129,7 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
     if pages.vitals.ready() {
         return (StatusCode::OK, "ready\n".into());
     }
-    let mut lines: String = pages
-        .vitals
-        .conditions()
-        .values()
-        .map(|what| format!("{what}\n"))
-        .collect();
+    let mut lines: Vec<String> = pages.vitals.conditions().into_values().collect();
     let waiting = pages
         .vitals
         .health()
@@ -142,8 +137,9 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
         .filter(|h| h.last_success.is_none());
     lines.extend(waiting.map(|health| {
         let why = health.trouble.unwrap_or_else(|| "not read yet".into());
-        format!("{} of {}: {why}\n", health.stream, health.connection)
+        format!("{} of {}: {why}", health.stream, health.connection)
     }));
+    let lines = lines.join("\n") + "\n";
     (StatusCode::SERVICE_UNAVAILABLE, lines)
 }
 

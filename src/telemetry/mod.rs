@@ -118,9 +118,10 @@ pub fn condition(condition: Condition, what: Option<&str>, is_new: bool) {
     if !is_new {
         return;
     }
-    match what {
-        Some(what) => tracing::error!(condition = name, "{what}"),
-        None => tracing::info!(condition = name, "over"),
+    if let Some(what) = what {
+        tracing::error!(condition = name, "{what}");
+    } else {
+        tracing::info!(condition = name, "over");
     }
 }
 

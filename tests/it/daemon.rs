@@ -2,6 +2,11 @@
 //!
 //! Practice systems run in the test's process, the daemon in its own.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a process beside us lives in real time"
+)]
+
 mod disk;
 mod drain;
 mod notify;

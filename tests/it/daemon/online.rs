@@ -86,8 +86,10 @@ async fn a_wrong_clock_is_seen() {
         (-5000, &[], 1, "FAILED   clock"),
     ] {
         let place = Place::with(|options: &mut WorldOptions| {
-            let mut plan = crossdock::sandbox::FaultPlan::default();
-            plan.clock_skew_secs = skew;
+            let plan = crossdock::sandbox::FaultPlan {
+                clock_skew_secs: skew,
+                ..Default::default()
+            };
             options.faults.insert("erp".to_owned(), plan);
         })
         .await;

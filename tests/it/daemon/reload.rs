@@ -78,9 +78,10 @@ fn is_right(place: &Place) -> String {
     let wrong = lists
         .into_iter()
         .filter(|(_, list)| !matches!(list.as_str(), "[]" | "{}"));
-    wrong
-        .map(|(what, list)| format!("{what}: {list}\n"))
-        .collect()
+    let told: Vec<String> = wrong
+        .map(|(what, list)| format!("{what}: {list}"))
+        .collect();
+    told.join("\n")
 }
 
 async fn edit(place: &Place, daemon: &mut Daemon, full: &str) {
