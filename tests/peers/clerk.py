@@ -150,8 +150,12 @@ def recode_item(erp, sku, article):
 
 
 def archive_item(erp, sku):
-    """Tryton warns when there is stock left; `call` answers yes."""
-    erp.call("product.product", "write", [_product(erp, sku)], {"active": False})
+    """Out of the web shops, then archived. Tryton warns when there is stock left; `call` answers yes."""
+    product = _product(erp, sku)
+    shops = erp.ids("web.shop", [["products", "=", product]])
+    if shops:
+        erp.call("web.shop", "write", shops, {"products": [["remove", [product]]]})
+    erp.call("product.product", "write", [product], {"active": False})
 
 
 def restore_item(erp, sku):

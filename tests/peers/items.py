@@ -113,10 +113,10 @@ def differences(shop, admin, erp, without=()):
                 for field in Item._fields
                 if getattr(is_so, field) != getattr(item, field)
             ]
-    return found + _groups(shop, there, erp)
+    return found + _groups(shop, there, erp, without)
 
 
-def _groups(shop, there, erp):
+def _groups(shop, there, erp, without):
     """One product for each template: no variant stands apart, no product has two templates."""
     rows = erp.rows(
         "product.product",
@@ -125,7 +125,7 @@ def _groups(shop, there, erp):
     )
     products = collections.defaultdict(set)
     for row in rows:
-        for variant in there.get(row["code"], []):
+        for variant in [] if row["code"] in without else there.get(row["code"], []):
             products[row["template"]].add(variant["product"]["id"])
     return [
         f"{shop}: template {template} is {len(ids)} products: {sorted(ids)}"
