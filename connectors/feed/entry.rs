@@ -254,7 +254,10 @@ impl Feed {
             ..self.settings.dialect
         };
         let limits = Limits {
-            bytes: self.settings.max_bytes,
+            bytes: self.settings.max_bytes.min(self.settings.files.bytes),
+            rows: self.settings.files.rows,
+            columns: self.settings.files.columns,
+            cell_bytes: self.settings.files.cell_bytes,
             ..Limits::default()
         };
         CsvReader::new(file, dialect, limits)

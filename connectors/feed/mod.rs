@@ -66,22 +66,27 @@ impl Default for FeedConnector {
 impl FeedConnector {
     /// The connector.
     pub fn new() -> Self {
-        let stream = StreamSpec {
+        // Stock: a supplier's real file, told to real webstores (tests/peers/run_b.py).
+        let stream = |evidence| StreamSpec {
             read: true,
             write: false,
-            evidence: Some(Evidence::Sandbox),
+            evidence: Some(evidence),
             max_batch: 1,
             poll: POLL,
             fresh_for: Some(FRESH_FOR),
             settle_lag: Duration::ZERO,
             reread_open: false,
         };
-        let streams = [Stream::Items, Stream::Prices, Stream::Stock];
+        let streams = [
+            (Stream::Items, stream(Evidence::Sandbox)),
+            (Stream::Prices, stream(Evidence::Sandbox)),
+            (Stream::Stock, stream(Evidence::Real)),
+        ];
         Self {
             spec: Spec {
                 name: "feed".to_owned(),
                 summary: "delimited files that a supplier drops into a folder".to_owned(),
-                streams: streams.map(|name| (name, stream.clone())).into(),
+                streams: streams.into(),
                 capabilities: Capabilities::default(),
                 quotas: BTreeMap::new(),
                 concurrency: None,
@@ -107,7 +112,9 @@ struct ConfiguredFeed(Settings);
 impl Configured for ConfiguredFeed {
     fn open(&self, context: Context) -> Result<Connection, Fault> {
         let streams = self.0.streams.clone();
-        let feed = Arc::new(Feed::new(context.name, self.0.clone(), context.clock));
+        let mut settings = self.0.clone();
+        settings.files = context.files;
+        let feed = Arc::new(Feed::new(context.name, settings, context.clock));
         let sources: BTreeMap<_, _> = streams
             .into_iter()
             .map(|stream| (stream, FeedSource::new(Arc::clone(&feed), stream)))

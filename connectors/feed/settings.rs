@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::codes::{BAD_VALUE, CONTRADICTION, MISSING, OUT_OF_RANGE, WRONG_TYPE};
+use crate::connector::FileLimits;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::format::cell::Words;
 use crate::format::csv::{Column, Dialect};
@@ -261,6 +262,8 @@ pub(super) struct Settings {
     /// How many files `archive/` and `reply/` keep each.
     pub(super) keep_files: usize,
     pub(super) guard: GuardLimits,
+    /// What a file may be at most, whatever is configured here.
+    pub(super) files: FileLimits,
 }
 
 impl Settings {
@@ -320,6 +323,7 @@ impl Reader {
             name_time: raw.name_time.map(|format| format.replace(' ', "_")),
             snapshot_age: Duration::from_secs(raw.snapshot_age_secs),
             max_bytes: raw.max_bytes,
+            files: FileLimits::default(),
             keep_files: raw.keep_files,
         };
         self.findings.into_result(settings)

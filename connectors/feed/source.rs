@@ -99,6 +99,11 @@ impl Source for FeedSource {
         Feed::empty_page(&Progress::read(after)?)
     }
 
+    /// A pull takes files out of the folder: not for looking.
+    async fn peek(&self) -> Result<Option<Page>, Fault> {
+        Ok(None)
+    }
+
     fn can_fetch(&self) -> bool {
         false
     }

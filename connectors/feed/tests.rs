@@ -125,6 +125,7 @@ fn open(settings: &str, clock: &ManualClock) -> Connection {
     let context = Context {
         name: "acme".into(),
         http: Arc::new(Replay::new(Vec::new(), Order::Any, Arc::clone(&clock))),
+        files: crate::connector::FileLimits::default(),
         clock,
     };
     let configured = FeedConnector::new().configure(&table).unwrap();

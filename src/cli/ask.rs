@@ -64,7 +64,7 @@ pub(super) fn ask(
 /// Opens the store for one question.
 async fn ask_store(plan: &Plan, request: &Request) -> Result<Result<Value, String>, String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let rules = engine_rules(plan).map_err(|fault| fault.to_string())?;
+    let rules = engine_rules(plan);
     let store = open_store(plan, &store_path(plan), clock.as_ref()).map_err(|e| e.to_string())?;
     let engine = Engine::open(store, Arc::new(rules), clock, fastrand::u64(..))
         .map_err(|error| error.to_string())?;

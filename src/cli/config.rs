@@ -62,7 +62,11 @@ fn show(global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
         let connector = known.iter().find(|known| known.spec().name == connector);
         connector.is_none_or(|connector| is_write_only(&connector.spec().settings_schema, setting))
     };
-    write!(shell.out, "{}", config::show(&loaded, &is_secret))?;
+    let shown = config::show(&loaded, &is_secret);
+    match toml::from_str::<serde_json::Value>(&shown) {
+        Ok(value) if global.json => writeln!(shell.out, "{value:#}")?,
+        _ => write!(shell.out, "{shown}")?,
+    }
     Ok(Exit::Ok)
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
+use super::run::{serve_admin, socket_path};
 use super::{Exit, Global, Shell, log};
 use crate::clock::Clock;
 use crate::config::{self, Credentials, LogFormat, LogLevel, LogSettings, render};
@@ -41,9 +42,6 @@ pub(super) struct Demo {
     /// Keep configuration, store and supplier's folder here
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// The statement as JSON
-    #[arg(long)]
-    json: bool,
     /// Show the daemon's log instead of the live view
     #[arg(long)]
     log: bool,
@@ -67,10 +65,11 @@ pub(super) fn run(command: &Demo, global: &Global, shell: &mut Shell<'_>) -> io:
     } else {
         LogLevel::Error
     };
-    log::start(LogSettings {
+    let settings = LogSettings {
         level,
         format: LogFormat::Text,
-    });
+    };
+    drop(log::start(settings, global.log_colour(shell)));
     let own = std::env::temp_dir().join(format!("crossdock-demo-{}", std::process::id()));
     let folder = command.folder.clone().unwrap_or_else(|| own.clone());
     std::fs::create_dir_all(&folder)?;
@@ -114,7 +113,15 @@ async fn play(
             return Ok(Exit::Failed);
         }
     };
-    work(command, &world, clock.as_ref(), shell).await?;
+    let live = runtime.live();
+    serve_admin(&runtime, &socket_path(&live.plan, &store_path(&live.plan)))?;
+    drop(live);
+    let played = Played {
+        command,
+        json: global.json,
+        config: &file,
+    };
+    work(&played, &world, clock.as_ref(), shell).await?;
     let stopped = runtime.stop(Duration::from_secs(10), clock.as_ref()).await;
     world.stop().await;
     if let Err(error) = stopped {
@@ -122,7 +129,7 @@ async fn play(
         return Ok(Exit::Store);
     }
     let statement = world.statement();
-    if command.json {
+    if global.json {
         writeln!(shell.out, "{:#}", statement.to_json())?;
     } else {
         writeln!(shell.out, "{}", statement.to_text())?;
@@ -149,23 +156,51 @@ fn plan(file: &Path, global: &Global, shell: &mut Shell<'_>) -> io::Result<Resul
     }
 }
 
+/// What the show needs to know.
+struct Played<'a> {
+    command: &'a Demo,
+    json: bool,
+    /// The configuration, for commands from another terminal.
+    config: &'a Path,
+}
+
+impl Played<'_> {
+    /// What somebody may ask meanwhile.
+    fn hint(&self) -> String {
+        let config = self.config.display();
+        format!(
+            "From another terminal: crossdock status --config {config} (or queue, quarantine list, \
+             explain order NUMBER, explain stock SKU)"
+        )
+    }
+
+    fn say(&self, shell: &mut Shell<'_>, what: &str) -> io::Result<()> {
+        if self.json {
+            return Ok(()); // standard output is for the statement alone
+        }
+        writeln!(shell.out, "{what}\n")
+    }
+}
+
 /// People buy and ship until the time is over or somebody presses Ctrl-C; then everything settles.
 async fn work(
-    command: &Demo,
+    played: &Played<'_>,
     world: &World,
     clock: &dyn Clock,
     shell: &mut Shell<'_>,
 ) -> io::Result<()> {
     let began = clock.now();
+    let command = played.command;
     let mut crew = Crew::new(command.seed, &Pace::default(), began);
     let mut view = Live::default();
     let closing = CancellationToken::new();
     let until = clock.monotonic() + command.time;
-    writeln!(
-        shell.out,
-        "Shoppers buy for {} seconds; Ctrl-C ends it earlier.\n",
-        command.time.as_secs()
+    let secs = command.time.as_secs();
+    played.say(
+        shell,
+        &format!("Shoppers buy for {secs} seconds; Ctrl-C ends it earlier."),
     )?;
+    played.say(shell, &played.hint())?;
     while clock.monotonic() < until && !closing.is_cancelled() {
         let stop = CancellationToken::new();
         let shift = async {
@@ -176,14 +211,11 @@ async fn work(
             stop.cancel();
         };
         tokio::join!(world.run(&mut crew, &stop), shift);
-        draw(command, &mut view, world, (began, clock.now()), shell)?;
+        draw(played, &mut view, world, (began, clock.now()), shell)?;
     }
     crew.close();
     world.switch_faults(false);
-    writeln!(
-        shell.out,
-        "The shops are closed; what is under way settles.\n"
-    )?;
+    played.say(shell, "The shops are closed; what is under way settles.")?;
     let until = clock.monotonic() + SETTLING;
     while clock.monotonic() < until {
         let stop = CancellationToken::new();
@@ -192,7 +224,7 @@ async fn work(
             stop.cancel();
         };
         tokio::join!(world.run(&mut crew, &stop), shift);
-        draw(command, &mut view, world, (began, clock.now()), shell)?;
+        draw(played, &mut view, world, (began, clock.now()), shell)?;
         if crew.is_idle(world) && world.statement().holds() {
             break;
         }
@@ -201,20 +233,20 @@ async fn work(
 }
 
 fn draw(
-    command: &Demo,
+    played: &Played<'_>,
     view: &mut Live,
     world: &World,
     (began, now): (crate::clock::Timestamp, crate::clock::Timestamp),
     shell: &mut Shell<'_>,
 ) -> io::Result<()> {
     view.update(world);
-    if command.log || command.json {
+    if played.command.log || played.json {
         return Ok(());
     }
     let text = view.text(began, now);
     if shell.is_terminal {
         // Home and clear below: the view stands still and its numbers move.
-        write!(shell.out, "\x1b[H\x1b[J{text}")?;
+        write!(shell.out, "\x1b[H\x1b[J{text}\n\n{}", played.hint())?;
     } else {
         writeln!(shell.out, "{}", text.lines().next().unwrap_or_default())?;
     }

@@ -3,10 +3,10 @@
 use std::io;
 
 use clap::{Args, Subcommand};
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use super::ask::ask;
+use super::show::{json, rows, table, text};
 use super::{Exit, Global, Shell, explain};
 use crate::id::ConnectionName;
 use crate::record::Stream;
@@ -14,18 +14,11 @@ use crate::server::admin::Request;
 
 /// Show how it stands: streams, queues, totals of each route
 #[derive(Debug, Args)]
-pub(super) struct Status {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-}
+pub(super) struct Status;
 
 /// Show the deliveries that wait, oldest first
 #[derive(Debug, Args)]
 pub(super) struct Queue {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
     /// At most so many
     #[arg(long, default_value_t = 50)]
     limit: usize,
@@ -34,9 +27,6 @@ pub(super) struct Queue {
 /// Show what would be written by routes that observe
 #[derive(Debug, Args)]
 pub(super) struct PlanCommand {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
     /// At most so many
     #[arg(long, default_value_t = 50)]
     limit: usize,
@@ -52,11 +42,7 @@ pub(super) struct Quarantine {
 #[derive(Debug, Subcommand)]
 enum QuarantineCommand {
     /// All of it, oldest first
-    List {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
+    List,
     /// One, with its record; personal data is masked
     Show {
         /// Its number
@@ -99,25 +85,16 @@ enum ExplainCommand {
     Order {
         /// Which
         name: String,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
     },
     /// The life of a shipment: our id, or CONNECTION:ID
     Shipment {
         /// Which
         name: String,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
     },
     /// The life of an item: its SKU, our id, or CONNECTION:ID
     Item {
         /// Which
         name: String,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Why a channel is told its price of a SKU
     Price {
@@ -125,9 +102,6 @@ enum ExplainCommand {
         sku: String,
         /// Only this channel
         connection: Option<String>,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Why a channel is told its number of a SKU
     Stock {
@@ -135,9 +109,6 @@ enum ExplainCommand {
         sku: String,
         /// Only this channel
         connection: Option<String>,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
     },
 }
 
@@ -157,9 +128,9 @@ enum ConnectionCommand {
     },
 }
 
-pub(super) fn status(command: &Status, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
+pub(super) fn status(_: &Status, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
     ask(&Request::Status, global, shell, |value, shell| {
-        if command.json {
+        if global.json {
             return json(value, shell);
         }
         let streams = rows(
@@ -200,12 +171,46 @@ pub(super) fn status(command: &Status, global: &Global, shell: &mut Shell<'_>) -
             ],
             routes(value),
         )?;
+        attention(value, shell)?;
         for (connection, why) in value["paused"].as_object().into_iter().flatten() {
             writeln!(shell.out, "paused: {connection}: {}", text(why))?;
         }
         writeln!(shell.out, "in quarantine: {}", text(&value["quarantined"]))?;
         Ok(Exit::Ok)
     })
+}
+
+/// What somebody should look at, and what became of the last reload.
+fn attention(value: &Value, shell: &mut Shell<'_>) -> io::Result<()> {
+    for (_, what) in value["conditions"].as_object().into_iter().flatten() {
+        writeln!(shell.out, "ATTENTION: {}", text(what))?;
+    }
+    if let Some(stuck) = value["stuck"].as_str() {
+        writeln!(shell.out, "ATTENTION: {stuck}")?;
+    }
+    let troubled = value["loops"].as_array().into_iter().flatten();
+    for one in troubled.filter(|one| one["trouble"].is_string()) {
+        let (stream, connection) = (text(&one["stream"]), text(&one["connection"]));
+        let (times, why) = (text(&one["failures"]), text(&one["trouble"]));
+        let way = text(&one["way"]);
+        writeln!(
+            shell.out,
+            "trouble: {way} {stream} of {connection}, {times} times in a row: {why}"
+        )?;
+    }
+    let reload = &value["reload"];
+    if !reload.is_null() {
+        let told = reload["told"].as_array().into_iter().flatten();
+        let told: Vec<String> = told.map(text).collect();
+        let word = if reload["applied"] == true {
+            "applied"
+        } else {
+            "refused"
+        };
+        let at = text(&reload["at"]);
+        writeln!(shell.out, "last reload {word} at {at}: {}", told.join("; "))?;
+    }
+    Ok(())
 }
 
 fn routes(value: &Value) -> Vec<Vec<String>> {
@@ -239,7 +244,7 @@ pub(super) fn queue(command: &Queue, global: &Global, shell: &mut Shell<'_>) -> 
         limit: command.limit,
     };
     ask(&request, global, shell, |value, shell| {
-        if command.json {
+        if global.json {
             return json(value, shell);
         }
         events(value, shell)
@@ -253,6 +258,7 @@ pub(super) fn plan(
 ) -> io::Result<Exit> {
     let applied: Vec<String> = match global.plan(shell)? {
         Ok(plan) => {
+            global.tell(&plan.warnings, shell)?;
             let applied = plan
                 .routes
                 .iter()
@@ -269,7 +275,7 @@ pub(super) fn plan(
         let observed = value.as_array().into_iter().flatten();
         let observed = observed.filter(|row| !applied.contains(&text(&row["route"])));
         let observed = Value::Array(observed.cloned().collect());
-        if command.json {
+        if global.json {
             return json(&observed, shell);
         }
         events(&observed, shell)
@@ -313,7 +319,7 @@ pub(super) fn quarantine(
     shell: &mut Shell<'_>,
 ) -> io::Result<Exit> {
     let request = match &command.command {
-        QuarantineCommand::List { .. } => Request::Quarantine {
+        QuarantineCommand::List => Request::Quarantine {
             after: 0,
             limit: 1000,
         },
@@ -336,30 +342,76 @@ pub(super) fn quarantine(
             }
         },
     };
-    let as_table = matches!(command.command, QuarantineCommand::List { json: false });
     ask(&request, global, shell, |value, shell| {
-        if !as_table {
+        if global.json {
             return json(value, shell);
         }
-        let found = value.as_array().into_iter().flatten().map(|row| {
-            vec![
-                text(&row["number"]),
-                text(&row["connection"]),
-                text(&row["stream"]),
-                text(&row["name"]),
-                text(&row["stage"]),
-                text(&row["fault"]["message"]),
-                text(&row["since"]),
-            ]
-        });
-        let found = found.collect();
-        table(
-            shell,
-            &["number", "on", "stream", "what", "at", "why", "since"],
-            found,
-        )?;
-        Ok(Exit::Ok)
+        match &command.command {
+            QuarantineCommand::List => quarantined(value, shell),
+            QuarantineCommand::Show { .. } => sheet(value, shell),
+            QuarantineCommand::Edit { number, .. } => said(shell, &format!("{number} edited")),
+            QuarantineCommand::Retry { .. } => {
+                let count = text(&value["retried"]);
+                said(shell, &format!("{count} will be tried again"))
+            }
+            QuarantineCommand::Dismiss { .. } => {
+                let count = text(&value["dismissed"]);
+                said(shell, &format!("{count} let go"))
+            }
+        }
     })
+}
+
+fn said(shell: &mut Shell<'_>, what: &str) -> io::Result<Exit> {
+    writeln!(shell.out, "{what}")?;
+    Ok(Exit::Ok)
+}
+
+fn quarantined(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    let found = value.as_array().into_iter().flatten().map(|row| {
+        vec![
+            text(&row["number"]),
+            text(&row["connection"]),
+            text(&row["stream"]),
+            text(&row["name"]),
+            text(&row["stage"]),
+            text(&row["fault"]["message"]),
+            text(&row["since"]),
+        ]
+    });
+    let found = found.collect();
+    table(
+        shell,
+        &["number", "on", "stream", "what", "at", "why", "since"],
+        found,
+    )?;
+    Ok(Exit::Ok)
+}
+
+/// One row as people read it: what, where, why, and the record below.
+fn sheet(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    for (name, field) in [
+        ("number", "number"),
+        ("what", "thing"),
+        ("on", "connection"),
+        ("stream", "stream"),
+        ("route", "route"),
+        ("at", "stage"),
+        ("since", "since"),
+        ("tries", "attempts"),
+    ] {
+        let value = text(&value[field]);
+        if !value.is_empty() {
+            writeln!(shell.out, "{name:<8} {value}")?;
+        }
+    }
+    let fault = &value["fault"];
+    let (message, code) = (text(&fault["message"]), text(&fault["code"]));
+    writeln!(shell.out, "why      {message} ({code})")?;
+    if !value["record"].is_null() {
+        writeln!(shell.out, "\n{:#}", value["record"])?;
+    }
+    Ok(Exit::Ok)
 }
 
 fn read_record(file: &std::path::Path) -> Result<Value, String> {
@@ -376,29 +428,21 @@ pub(super) fn explain(
         stream,
         name: name.clone(),
     };
-    let (request, as_json) = match &command.command {
-        ExplainCommand::Order { name, json } => (life(Stream::Orders, name), *json),
-        ExplainCommand::Shipment { name, json } => (life(Stream::Shipments, name), *json),
-        ExplainCommand::Item { name, json } => (life(Stream::Items, name), *json),
-        ExplainCommand::Price {
-            sku,
-            connection,
-            json,
-        } => {
-            let (sku, connection) = (sku.clone(), connection.as_deref().map(ConnectionName::from));
-            (Request::ExplainPrice { sku, connection }, *json)
-        }
-        ExplainCommand::Stock {
-            sku,
-            connection,
-            json,
-        } => {
-            let (sku, connection) = (sku.clone(), connection.as_deref().map(ConnectionName::from));
-            (Request::ExplainStock { sku, connection }, *json)
-        }
+    let request = match &command.command {
+        ExplainCommand::Order { name } => life(Stream::Orders, name),
+        ExplainCommand::Shipment { name } => life(Stream::Shipments, name),
+        ExplainCommand::Item { name } => life(Stream::Items, name),
+        ExplainCommand::Price { sku, connection } => Request::ExplainPrice {
+            sku: sku.clone(),
+            connection: connection.as_deref().map(ConnectionName::from),
+        },
+        ExplainCommand::Stock { sku, connection } => Request::ExplainStock {
+            sku: sku.clone(),
+            connection: connection.as_deref().map(ConnectionName::from),
+        },
     };
     ask(&request, global, shell, |value, shell| match &request {
-        _ if as_json => json(value, shell),
+        _ if global.json => json(value, shell),
         Request::ExplainStock { .. } => stock(value, shell),
         Request::ExplainPrice { .. } => explain::price(value, shell),
         _ => lives(value, shell),
@@ -517,6 +561,9 @@ pub(super) fn connection(
         connection: name.as_str().into(),
     };
     ask(&request, global, shell, |value, shell| {
+        if global.json {
+            return json(value, shell);
+        }
         let word = if value["resumed"] == true {
             "resumed"
         } else {
@@ -525,37 +572,4 @@ pub(super) fn connection(
         writeln!(shell.out, "{name} {word}")?;
         Ok(Exit::Ok)
     })
-}
-
-fn json(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
-    writeln!(shell.out, "{value:#}")?;
-    Ok(Exit::Ok)
-}
-
-fn rows(value: &Value, columns: &[&str]) -> Vec<Vec<String>> {
-    let rows = value.as_array().into_iter().flatten();
-    rows.map(|row| columns.iter().map(|column| text(&row[*column])).collect())
-        .collect()
-}
-
-/// A table; nothing at all when it has no rows.
-fn table(shell: &mut Shell<'_>, head: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(head.iter().map(|name| name.to_uppercase()));
-    table.add_rows(rows);
-    writeln!(shell.out, "{table}\n")
-}
-
-pub(super) fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }

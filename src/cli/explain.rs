@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::Value;
 
-use super::desk::text;
+use super::show::text;
 use super::{Exit, Shell};
 
 pub(super) fn price(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {

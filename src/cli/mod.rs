@@ -6,12 +6,14 @@
 mod ask;
 mod check;
 mod config;
+mod connector;
 mod demo;
 mod desk;
 mod explain;
 mod feed;
 mod log;
 mod run;
+mod show;
 mod store;
 
 use std::ffi::OsString;
@@ -20,10 +22,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{Surroundings, System, render};
+use crate::config::{Credentials, Surroundings, System, render};
 use crate::connector::Connector;
 use crate::diagnostic::Diagnostics;
-use crate::topology;
+use crate::topology::{self, Plan};
 
 /// What a command tells the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +80,7 @@ impl std::fmt::Debug for Shell<'_> {
     name = "crossdock",
     version,
     about = "Keeps a merchant's systems in step",
+    after_help = EXITS,
     max_term_width = 100
 )]
 struct Cli {
@@ -86,6 +89,10 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXITS: &str = "Exit codes: 0 done and everything holds; 1 done, and something does not hold; \
+                     2 wrong command line; 3 configuration refused; 4 store refused or in use; \
+                     5 nobody to ask; 6 could not be done for another reason.";
 
 const CONFIG_HELP: &str = "Configuration: a file, or a folder of *.toml [default: \
                            $CROSSDOCK_CONFIG, ./crossdock.toml, /etc/crossdock]";
@@ -97,6 +104,9 @@ struct Global {
     /// Whether to use colours
     #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
     color: Colour,
+    /// Results as JSON, for machines
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -118,6 +128,7 @@ enum Command {
     Quarantine(desk::Quarantine),
     Explain(desk::Explain),
     Connection(desk::Connection),
+    Connector(connector::Connector),
     Feed(feed::Feed),
     Release(feed::Release),
     Config(config::Config),
@@ -164,6 +175,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Command::Quarantine(command) => desk::quarantine(command, &cli.global, shell),
         Command::Explain(command) => desk::explain(command, &cli.global, shell),
         Command::Connection(command) => desk::connection(command, &cli.global, shell),
+        Command::Connector(command) => connector::run(command, &cli.global, shell),
         Command::Feed(command) => feed::feed(command, shell),
         Command::Release(command) => feed::release(command, &cli.global, shell),
         Command::Config(command) => config::run(command, &cli.global, shell),
@@ -191,6 +203,18 @@ fn usage(error: &clap::Error, shell: &mut Shell<'_>) -> Exit {
     exit
 }
 
+/// See <https://no-color.org>.
+fn no_color(around: &dyn Surroundings) -> bool {
+    let told = around.var("NO_COLOR");
+    told.is_some_and(|value| !value.is_empty())
+}
+
+/// Reads the configuration at `path` and plans it.
+fn read_plan(path: &Path, shell: &Shell<'_>) -> Result<Plan, Diagnostics> {
+    let loaded = crate::config::read(path, shell.around, Credentials::Needed)?;
+    topology::plan(&loaded, shell.registry)
+}
+
 impl Global {
     /// Where the configuration is.
     fn path(&self, around: &dyn Surroundings) -> PathBuf {
@@ -207,27 +231,35 @@ impl Global {
     }
 
     /// The plan; what is wrong with it is told, and how to end then.
-    fn plan(&self, shell: &mut Shell<'_>) -> io::Result<Result<topology::Plan, Exit>> {
-        let path = self.path(shell.around);
-        let read = crate::config::read(&path, shell.around, crate::config::Credentials::Needed);
-        match read.and_then(|loaded| topology::plan(&loaded, shell.registry)) {
+    fn plan(&self, shell: &mut Shell<'_>) -> io::Result<Result<Plan, Exit>> {
+        match read_plan(&self.path(shell.around), shell) {
             Ok(plan) => Ok(Ok(plan)),
             Err(findings) => {
-                let style = self.style(shell);
-                write!(shell.err, "{}", render::text(&findings, style))?;
+                self.tell(&findings, shell)?;
                 Ok(Err(Exit::Config))
             }
         }
     }
 
+    /// Tells findings where complaints go.
+    fn tell(&self, findings: &Diagnostics, shell: &mut Shell<'_>) -> io::Result<()> {
+        let style = self.style(shell);
+        write!(shell.err, "{}", render::text(findings, style))
+    }
+
+    /// Whether the log has colours: it goes to another stream than results do.
+    fn log_colour(&self, shell: &Shell<'_>) -> bool {
+        match self.color {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => io::stderr().is_terminal() && !no_color(shell.around),
+        }
+    }
+
     fn style(&self, shell: &Shell<'_>) -> render::Style {
-        let plain = shell
-            .around
-            .var("NO_COLOR")
-            .is_some_and(|value| !value.is_empty());
         match self.color {
             Colour::Always => render::Style::Colour,
-            Colour::Auto if shell.is_terminal && !plain => render::Style::Colour,
+            Colour::Auto if shell.is_terminal && !no_color(shell.around) => render::Style::Colour,
             _ => render::Style::Plain,
         }
     }

@@ -1,26 +1,30 @@
 //! `crossdock run`: the daemon.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, Global, Shell, log};
 use crate::clock::Clock;
-use crate::runtime::{Runtime, SystemClock, notify, open_store, store_path};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::engine::Handle;
+use crate::runtime::{Live, Refused, Runtime, SystemClock, notify, open_store, store_path};
 use crate::server::{admin, web};
+use crate::telemetry::{self, Reloaded, Vitals};
 use crate::topology::Plan;
 
 /// Run the daemon
 ///
 /// Reads, decides and delivers until it is told to stop (SIGTERM or Ctrl-C); then lets what is under
-/// way finish within `limits.drain_secs`. Ends with 3 when the configuration is refused, 4 when the
-/// store cannot be opened, 1 when it had to stop by itself.
+/// way finish within `limits.drain_secs`; told a second time, it ends at once. SIGHUP reads the
+/// configuration again: all of it takes effect, or nothing does and `crossdock status` says why. Ends
+/// with 3 when the configuration is refused at the start, 4 when the store cannot be opened, 1 when it
+/// had to stop by itself or was told twice.
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// Stop by itself once everything that was read is delivered, or after this many seconds
@@ -29,107 +33,270 @@ pub(super) struct Run {
 }
 
 pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
-    let plan = match global.plan(shell)? {
+    let path = global.path(shell.around);
+    let plan = match super::read_plan(&path, shell) {
         Ok(plan) => plan,
-        Err(exit) => return Ok(exit),
+        Err(findings) => {
+            global.tell(&findings, shell)?;
+            return Ok(Exit::Config);
+        }
     };
-    log::start(plan.log);
+    let set_level = log::start(plan.log, global.log_colour(shell));
+    warn(&plan);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let path = store_path(&plan);
-    let store = match open_store(&plan, &path, clock.as_ref()) {
-        Ok(store) => store,
+    let store = store_path(&plan);
+    let opened = match open_store(&plan, &store, clock.as_ref()) {
+        Ok(opened) => opened,
         Err(error) => {
             writeln!(shell.err, "crossdock: {error}")?;
             return Ok(Exit::Store);
         }
     };
+    // Before anything is counted.
+    let metrics = recorder()?;
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    tokio.block_on(async {
-        match Runtime::start(Arc::new(plan), store, &clock, fastrand::u64(..)) {
-            Ok(runtime) => serve(runtime, &path, &clock, command.until_quiet).await,
+    let exit = tokio.block_on(async {
+        // Before anything is begun: nobody who sends a signal early may end us by it.
+        let signals = Signals::new()?;
+        match Runtime::start(Arc::new(plan), opened, &clock, fastrand::u64(..)) {
+            Ok(runtime) => {
+                let daemon = Daemon {
+                    manager: Arc::new(notify::Manager::of(shell.around)),
+                    path,
+                    shell,
+                    clock,
+                    set_level,
+                    metrics,
+                };
+                daemon
+                    .serve(runtime, signals, &store, command.until_quiet)
+                    .await
+            }
             Err(error) => {
                 tracing::error!(%error, "cannot start");
                 Ok(Exit::Failed)
             }
         }
-    })
+    });
+    // What still runs was given its time.
+    tokio.shutdown_background();
+    exit
 }
 
-async fn serve(
-    runtime: Runtime,
-    store: &Path,
-    clock: &Arc<dyn Clock>,
-    until_quiet: Option<u64>,
-) -> io::Result<Exit> {
-    let socket = socket_path(&runtime.plan, store);
-    serve_admin(&runtime, &socket)?;
-    serve_pages(&runtime, runtime.plan.server.listen).await?;
-    let fed = notify::feed(
-        runtime.vitals.clone(),
-        Arc::clone(clock),
-        tokio_util::sync::CancellationToken::new(),
-    );
-    runtime.beside(fed);
-    let connections = runtime.connections.len();
-    notify::ready(&format!("{connections} connections"));
-    tracing::info!(connections, routes = runtime.plan.routes.len(), "running");
-    let exit = wait_for_end(&runtime, clock.as_ref(), until_quiet).await?;
-    notify::stopping();
-    let drain = Duration::from_secs(runtime.plan.limits.drain_secs);
-    let stopped = runtime.stop(drain, clock.as_ref()).await;
-    let _ = std::fs::remove_file(&socket); // gone already when the folder was
-    match stopped {
-        Ok(()) => Ok(exit),
-        Err(error) => {
-            tracing::error!(%error, "the store failed");
-            Ok(Exit::Findings)
+/// What works but is probably not as meant.
+fn warn(plan: &Plan) {
+    for finding in &plan.warnings.0 {
+        tracing::warn!(code = finding.code, "{}", one_line(finding));
+    }
+}
+
+/// A finding without its excerpt: `crossdock.toml:12: route.a: …`.
+fn one_line(finding: &Diagnostic) -> String {
+    let file = finding.place.as_ref().map(|(text, _)| text.path.display());
+    let place = match (file, finding.line()) {
+        (Some(file), Some(line)) => format!("{file}:{line}: "),
+        _ => String::new(),
+    };
+    let path = match finding.path.as_str() {
+        "" => String::new(),
+        path => format!("{path}: "),
+    };
+    format!("{place}{path}{}", finding.message)
+}
+
+/// Why a configuration is refused: its warnings did not do it.
+fn reasons(findings: &Diagnostics) -> Vec<String> {
+    let errors = findings.0.iter();
+    let errors = errors.filter(|finding| finding.severity == Severity::Error);
+    errors.map(one_line).collect()
+}
+
+/// What a person or systemd may tell the process.
+struct Signals {
+    term: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Until somebody wants an end.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
 
-/// Until somebody says so, the store fails, or everything is quiet.
-async fn wait_for_end(
-    runtime: &Runtime,
-    clock: &dyn Clock,
-    until_quiet: Option<u64>,
-) -> io::Result<Exit> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut quiet = std::pin::pin!(quiet(runtime, clock, until_quiet));
-    loop {
-        tokio::select! {
-            _ = term.recv() => return Ok(Exit::Ok),
-            _ = interrupt.recv() => return Ok(Exit::Ok),
-            _ = hangup.recv() => {
-                tracing::warn!("reloading while running is not built yet: restart to apply a new configuration");
+/// The daemon around its runtime.
+struct Daemon<'a, 's> {
+    manager: Arc<notify::Manager>,
+    path: PathBuf,
+    shell: &'a Shell<'s>,
+    clock: Arc<dyn Clock>,
+    set_level: log::SetLevel,
+    metrics: PrometheusHandle,
+}
+
+impl Daemon<'_, '_> {
+    async fn serve(
+        &self,
+        mut runtime: Runtime,
+        mut signals: Signals,
+        store: &Path,
+        until_quiet: Option<u64>,
+    ) -> io::Result<Exit> {
+        let live = runtime.live();
+        let socket = socket_path(&live.plan, store);
+        serve_admin(&runtime, &socket)?;
+        serve_pages(&runtime, &live.plan, self.metrics.clone()).await?;
+        runtime.beside(notify::feed(
+            Arc::clone(&self.manager),
+            runtime.vitals.clone(),
+            Arc::clone(&self.clock),
+        ));
+        self.manager.ready(&summary(&live));
+        tracing::info!(
+            connections = live.connections.len(),
+            routes = live.plan.routes.len(),
+            socket = %socket.display(),
+            "running"
+        );
+        drop(live);
+        let exit = self
+            .wait_for_end(&mut runtime, &mut signals, until_quiet)
+            .await?;
+        let drain = Duration::from_secs(runtime.live().plan.limits.drain_secs);
+        self.manager.stopping(drain);
+        tracing::info!(
+            drain_secs = drain.as_secs(),
+            "stopping: what is under way may finish"
+        );
+        let stopped = tokio::select! {
+            stopped = runtime.stop(drain, self.clock.as_ref()) => stopped,
+            () = signals.stop() => {
+                tracing::warn!("told again to stop: ending at once; what is under way is found again at the next start");
+                return Ok(Exit::Findings);
             }
-            () = clock.sleep(Duration::from_secs(1)) => {
-                if runtime.engine_failed() {
-                    tracing::error!("the store failed: stopping, so that the truth is read from disk");
-                    return Ok(Exit::Findings);
+        };
+        let _ = std::fs::remove_file(&socket); // gone already when the folder was
+        match stopped {
+            Ok(()) => {
+                tracing::info!("stopped");
+                Ok(exit)
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store failed");
+                Ok(Exit::Findings)
+            }
+        }
+    }
+
+    /// Until somebody says so, the store fails, or everything is quiet.
+    async fn wait_for_end(
+        &self,
+        runtime: &mut Runtime,
+        signals: &mut Signals,
+        until_quiet: Option<u64>,
+    ) -> io::Result<Exit> {
+        let (engine, vitals) = (runtime.engine.clone(), runtime.vitals.clone());
+        let mut quiet = std::pin::pin!(quiet(&engine, &vitals, self.clock.as_ref(), until_quiet));
+        loop {
+            tokio::select! {
+                _ = signals.term.recv() => return Ok(Exit::Ok),
+                _ = signals.interrupt.recv() => return Ok(Exit::Ok),
+                _ = signals.hangup.recv() => {
+                    let broken = tokio::select! {
+                        broken = self.reload(runtime) => broken,
+                        () = signals.stop() => return Ok(Exit::Ok),
+                    };
+                    if broken {
+                        return Ok(Exit::Findings);
+                    }
+                }
+                () = self.clock.sleep(Duration::from_secs(1)) => {
+                    if runtime.engine_failed() {
+                        tracing::error!("the store failed: stopping, so that the truth is read from disk");
+                        return Ok(Exit::Findings);
+                    }
+                }
+                quiet = &mut quiet => {
+                    return Ok(if quiet { Exit::Ok } else { Exit::Findings });
                 }
             }
-            quiet = &mut quiet => {
-                return Ok(if quiet { Exit::Ok } else { Exit::Findings });
-            }
         }
+    }
+
+    /// Reads the configuration again and carries it out if it can be; whether the daemon must end. A bad
+    /// file never ends it: everything goes on as before, and why is told everywhere.
+    async fn reload(&self, runtime: &mut Runtime) -> bool {
+        self.manager.reloading();
+        let done = match super::read_plan(&self.path, self.shell) {
+            Ok(plan) => {
+                warn(&plan);
+                let level = plan.log.level;
+                let done = runtime.reload(Arc::new(plan)).await;
+                if done.is_ok() {
+                    (self.set_level)(level);
+                }
+                done
+            }
+            Err(findings) => Err(Refused::Kept(reasons(&findings))),
+        };
+        let broken = matches!(done, Err(Refused::Broken(_)));
+        let (applied, told) = match done {
+            Ok(changes) if changes.is_empty() => (true, vec!["nothing is different".to_owned()]),
+            Ok(changes) => (true, changes.iter().map(ToString::to_string).collect()),
+            Err(Refused::Kept(reasons)) => (false, reasons),
+            Err(Refused::Broken(error)) => (false, vec![error]),
+        };
+        let outcome = Reloaded {
+            at: self.clock.now(),
+            applied,
+            told,
+        };
+        telemetry::reloaded(&outcome);
+        let summary = summary(&runtime.live());
+        if applied {
+            self.manager.ready(&summary);
+        } else {
+            let first = outcome.told.first().map_or("", String::as_str);
+            self.manager
+                .ready(&format!("{summary}; last reload refused: {first}"));
+        }
+        runtime.vitals.reloaded(outcome);
+        broken
     }
 }
 
-async fn quiet(runtime: &Runtime, clock: &dyn Clock, limit: Option<u64>) -> bool {
+fn summary(live: &Live) -> String {
+    let (connections, routes) = (live.connections.len(), live.plan.routes.len());
+    format!("{connections} connections, {routes} routes")
+}
+
+async fn quiet(engine: &Handle, vitals: &Vitals, clock: &dyn Clock, limit: Option<u64>) -> bool {
     let Some(limit) = limit else {
         return std::future::pending().await;
     };
     let until = clock.monotonic() + Duration::from_secs(limit);
-    while !runtime.vitals.ready() && clock.monotonic() < until {
+    while !vitals.ready() && clock.monotonic() < until {
         clock.sleep(Duration::from_millis(100)).await;
     }
     let left = until.saturating_sub(clock.monotonic());
-    runtime.quiet(left, clock).await.unwrap_or(false)
+    crate::runtime::quiet(engine, left, clock)
+        .await
+        .unwrap_or(false)
 }
 
 /// Where commands reach the daemon.
@@ -140,33 +307,28 @@ pub(super) fn socket_path(plan: &Plan, store: &Path) -> PathBuf {
         .unwrap_or_else(|| store.join("admin.sock"))
 }
 
-fn serve_admin(runtime: &Runtime, socket: &Path) -> io::Result<()> {
+/// Answers commands from now on, for as long as the daemon reads.
+pub(super) fn serve_admin(runtime: &Runtime, socket: &Path) -> io::Result<()> {
     if let Some(folder) = socket.parent() {
         std::fs::create_dir_all(folder)?;
     }
+    let live = runtime.live();
+    let limits = &live.plan.limits;
     let listener = admin::bind(socket)?;
-    let (engine, vitals) = (runtime.engine.clone(), runtime.vitals.clone());
-    runtime.beside(async move {
-        let mut clients = tokio::task::JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => {
-                    if let Ok((stream, _)) = accepted {
-                        let (engine, vitals) = (engine.clone(), vitals.clone());
-                        clients.spawn(async move {
-                            // A client that hangs up in the middle is no trouble of ours.
-                            let _ = admin::serve(stream, engine, vitals).await;
-                        });
-                    }
-                }
-                Some(_) = clients.join_next() => {}
-            }
-        }
-    });
+    runtime.beside(admin::listen(
+        listener,
+        runtime.engine.clone(),
+        runtime.vitals.clone(),
+        admin::Bounds {
+            request_bytes: limits.server_max_body_bytes,
+            clients: limits.server_max_connections,
+        },
+    ));
     Ok(())
 }
 
-async fn serve_pages(runtime: &Runtime, listen: SocketAddr) -> io::Result<()> {
+async fn serve_pages(runtime: &Runtime, plan: &Plan, metrics: PrometheusHandle) -> io::Result<()> {
+    let listen = plan.server.listen;
     let listener = tokio::net::TcpListener::bind(listen)
         .await
         .map_err(|error| {
@@ -176,10 +338,11 @@ async fn serve_pages(runtime: &Runtime, listen: SocketAddr) -> io::Result<()> {
     let pages = web::Pages {
         vitals: runtime.vitals.clone(),
         engine: runtime.engine.clone(),
-        metrics: recorder()?,
+        metrics,
     };
+    let most = plan.limits.server_max_connections;
     runtime.beside(async move {
-        if let Err(error) = axum::serve(listener, web::router(pages)).await {
+        if let Err(error) = web::serve(listener, pages, most).await {
             tracing::error!(%error, "the pages are not served any more");
         }
     });

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::{Exit, Global, Shell};
 use crate::clock::Clock;
@@ -58,12 +59,16 @@ pub(super) fn run(command: &Store, global: &Global, shell: &mut Shell<'_>) -> io
                 .and_then(|store| {
                     portable::export(store.as_ref(), &mut io::BufWriter::new(out), at)
                 })
-                .map(|moved| format!("{} rows written to {}", moved.rows, file.display()))
+                .map(|moved| (moved.rows, "written to", file.clone()))
         }
-        StoreCommand::Import { file } => portable::import(file, &folder, birth)
-            .map(|moved| format!("{} rows read into {}", moved.rows, folder.display())),
+        StoreCommand::Import { file } => {
+            portable::import(file, &folder, birth).map(|moved| (moved.rows, "read into", folder))
+        }
         StoreCommand::Check => match portable::check_dir(&folder, &row_checks()) {
             Ok(checked) => {
+                if global.json {
+                    return checked_json(&checked, shell);
+                }
                 for table in &checked.tables {
                     let (name, rows, values) = (table.name, table.rows, table.values);
                     writeln!(shell.out, "{name:<14} {rows:>10} rows {values:>10} values")?;
@@ -79,8 +84,14 @@ pub(super) fn run(command: &Store, global: &Global, shell: &mut Shell<'_>) -> io
         },
     };
     match done {
-        Ok(said) => {
-            writeln!(shell.out, "{said}")?;
+        Ok((rows, how, place)) => {
+            let place = place.display();
+            if global.json {
+                let moved = json!({ "rows": rows, "place": place.to_string() });
+                writeln!(shell.out, "{moved:#}")?;
+            } else {
+                writeln!(shell.out, "{rows} rows {how} {place}")?;
+            }
             Ok(Exit::Ok)
         }
         Err(error) => {
@@ -88,4 +99,20 @@ pub(super) fn run(command: &Store, global: &Global, shell: &mut Shell<'_>) -> io
             Ok(Exit::Store)
         }
     }
+}
+
+fn checked_json(checked: &portable::Checked, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    let tables: serde_json::Map<String, serde_json::Value> = checked
+        .tables
+        .iter()
+        .map(|table| {
+            let counts = json!({ "rows": table.rows, "values": table.values });
+            (table.name.to_string(), counts)
+        })
+        .collect();
+    let problems: Vec<String> = checked.problems.iter().map(ToString::to_string).collect();
+    let count = checked.problem_count;
+    let all = json!({ "tables": tables, "problems": problems, "problem_count": count });
+    writeln!(shell.out, "{all:#}")?;
+    Ok(if count == 0 { Exit::Ok } else { Exit::Findings })
 }

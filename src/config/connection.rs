@@ -200,7 +200,7 @@ impl JsonSchema for Proxy {
 }
 
 /// How fast a system may be spoken to. What is absent is as the connector says.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitSettings {
     /// Requests (for connectors with costs: units of cost) each second; may be below 1.
@@ -211,19 +211,10 @@ pub struct LimitSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub burst: Option<u32>,
-    /// How many requests may be under way at the same time.
+    /// How many requests may be under way at the same time; 4 when the connector says nothing either.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 256))]
-    pub concurrency: u32,
-}
-
-impl Default for LimitSettings {
-    fn default() -> Self {
-        Self {
-            requests_per_second: None,
-            burst: None,
-            concurrency: 4,
-        }
-    }
+    pub concurrency: Option<u32>,
 }
 
 /// How one stream is read. What is absent is as the connector says.

@@ -18,22 +18,20 @@ pub struct Limits {
     /// The most changes that one page of a source may hold.
     #[schemars(range(min = 1, max = 100_000))]
     pub page_max_changes: usize,
-    /// The most changes that are accepted in one commit; a decrease of stock passes between two.
-    #[schemars(range(min = 1, max = 500))]
+    /// The most changes that are accepted in one commit; a decrease of stock passes between two. Of
+    /// things that are a row each (orders, items, …) at most 64.
+    #[schemars(range(min = 1, max = 4000))]
     pub accept_max_changes: usize,
     /// The most rows that are written in one commit.
     #[schemars(range(min = 50, max = 10_000))]
     pub commit_max_rows: usize,
-    /// The most pages that wait to be accepted before sources pause.
+    /// The most pages that one run of a stream reads before deliveries and other streams get their turn.
     #[schemars(range(min = 1, max = 10_000))]
     pub intake_max_pages: usize,
-    /// The most webhook hints that wait to be fetched before webhooks are answered with 503.
-    #[schemars(range(min = 1))]
-    pub hints_max: usize,
     /// The most events that wait to be delivered before the sources of events pause.
     #[schemars(range(min = 1))]
     pub outbox_max_events: usize,
-    /// The most rows in quarantine before the routes that fill it pause.
+    /// The most rows in quarantine before nothing more is read.
     #[schemars(range(min = 1))]
     pub quarantine_max_rows: usize,
     /// The most deliveries in one call of a sink, even if the connector could take more.
@@ -66,16 +64,17 @@ pub struct Limits {
     /// The largest cell of a supplier's file.
     #[schemars(range(min = 16))]
     pub feed_max_cell_bytes: usize,
-    /// How many times larger than itself a compressed file may become.
-    #[schemars(range(min = 2, max = 10_000))]
-    pub feed_max_ratio: u32,
     /// The largest request to our own server.
     #[schemars(range(min = 1024))]
     pub server_max_body_bytes: u64,
     /// The most connections to our own server at once.
     #[schemars(range(min = 1, max = 65_536))]
     pub server_max_connections: usize,
-    /// How long a shutdown waits for what is under way.
+    /// A loop that does not get on for this long counts as stuck: `/healthz` fails and systemd's
+    /// watchdog is not fed any more. Longer than the slowest request may take.
+    #[schemars(range(min = 5, max = 86_400))]
+    pub stuck_secs: u64,
+    /// How long a shutdown, or a reload that changes a connection, waits for what is under way.
     #[schemars(range(max = 600))]
     pub drain_secs: u64,
 }
@@ -87,10 +86,9 @@ impl Default for Limits {
             record_max_bytes: 1 << 20,
             raw_max_bytes: 256 << 10,
             page_max_changes: 10_000,
-            accept_max_changes: 200,
+            accept_max_changes: 4000,
             commit_max_rows: 500,
             intake_max_pages: 32,
-            hints_max: 10_000,
             outbox_max_events: 1_000_000,
             quarantine_max_rows: 100_000,
             batch_max_deliveries: 250,
@@ -103,9 +101,9 @@ impl Default for Limits {
             feed_max_rows: 20_000_000,
             feed_max_columns: 2000,
             feed_max_cell_bytes: 64 << 10,
-            feed_max_ratio: 200,
             server_max_body_bytes: 1 << 20,
             server_max_connections: 256,
+            stuck_secs: 900,
             drain_secs: 20,
         }
     }

@@ -80,6 +80,32 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// HTTP for this connection's credential: limits, size caps and redaction are its business.
     pub http: Arc<dyn HttpClient>,
+    /// How large a file may be.
+    pub files: FileLimits,
+}
+
+/// How large a file may be, whoever made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileLimits {
+    /// Bytes.
+    pub bytes: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Cells of one row.
+    pub columns: usize,
+    /// Bytes of one cell.
+    pub cell_bytes: usize,
+}
+
+impl Default for FileLimits {
+    fn default() -> Self {
+        Self {
+            bytes: 2 << 30,
+            rows: 20_000_000,
+            columns: 2000,
+            cell_bytes: 64 << 10,
+        }
+    }
 }
 
 /// A usable connection: for each stream it can be read for, a source; for each it can be written to, a
@@ -113,6 +139,12 @@ pub trait Source: Send + Sync + Debug {
     /// All there is, page by page, for finding what no timestamp told.
     async fn sweep(&self, after: Option<&Cursor>) -> Result<Page, Fault> {
         self.pull(after).await
+    }
+
+    /// One page from the beginning, without any consequence: for `check --online`. `None` when reading
+    /// takes something away, as from a drop folder; the connection's probe looks there.
+    async fn peek(&self) -> Result<Option<Page>, Fault> {
+        self.pull(None).await.map(Some)
     }
 
     /// Whether [`Source::fetch`] works.

@@ -144,6 +144,7 @@ fn claim_event(
     let mut entry = crate::outbox::Entry::of(&row);
     entry.due = None;
     stage.updates.push(Update::Event(row.seq, Some(entry)));
+    stage.updates.push(Update::Sending(row.seq));
     Ok(Some(Claimed {
         delivery,
         action,

@@ -30,6 +30,8 @@ pub(super) enum Update {
         Key,
         Option<(Lane, Option<Timestamp>)>,
     ),
+    /// An outbox row is being sent by this process, until the next [`Update::Event`] about it.
+    Sending(u64),
     /// A cell is being written by this process, or no longer.
     CellInFlight((ConnectionName, Stream), Key, bool),
     /// A cell waits since then for a thing to exist over there.
@@ -65,6 +67,8 @@ pub(super) struct Index {
     pub seen: BTreeMap<(ConnectionName, Stream), Vec<u64>>,
     pub queue: Queue,
     pub cells: Differences,
+    /// Events that are being sent by this process right now.
+    pub sending: BTreeSet<u64>,
     /// Cells that are being written by this process right now.
     pub in_flight: BTreeSet<((ConnectionName, Stream), Key)>,
     /// Items that are not on sale any more, by who said so.
@@ -95,6 +99,7 @@ impl Index {
             seen: BTreeMap::new(),
             queue: Queue::default(),
             cells: Differences::default(),
+            sending: BTreeSet::new(),
             in_flight: BTreeSet::new(),
             withdrawn: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -222,19 +227,33 @@ impl Index {
         Ok(())
     }
 
+    /// Takes over what only this process knows from the index before a reload: what is being sent right
+    /// now must not be claimed a second time, whatever its row says.
+    pub(super) fn carry_on(&mut self, before: Self) {
+        for seq in &before.sending {
+            self.queue.hold(*seq);
+        }
+        for (target, key) in &before.in_flight {
+            self.cells.hold(target, key);
+        }
+        // Doubtful is what an earlier process may have written, and no more than that.
+        self.doubtful
+            .retain(|cell| before.doubtful.contains(cell) || !before.cells.has(&cell.0, &cell.1));
+        self.sending = before.sending;
+        self.in_flight = before.in_flight;
+        self.shaken = before.shaken;
+        self.seen = before.seen;
+        self.opened_at = before.opened_at;
+    }
+
     /// Learns what a committed unit changed.
     pub(super) fn apply(&mut self, update: Update) {
         match update {
-            Update::Event(seq, Some(entry)) => self.queue.put(seq, entry),
-            Update::Event(seq, None) => {
-                // Whatever became of it: what waited for its item looks again.
-                let item = self.queue.get(seq).filter(|it| it.stream == Stream::Items);
-                let item = item.map(|entry| (entry.sink.clone(), entry.line.clone()));
-                self.queue.remove(seq);
-                if let Some((sink, item)) = item {
-                    self.wake(&sink, &item, Timestamp::MIN);
-                }
+            Update::Event(seq, Some(entry)) => {
+                self.sending.remove(&seq);
+                self.queue.put(seq, entry);
             }
+            Update::Event(seq, None) => self.forget(seq),
             Update::Waits(target, key, lane, on) => self.cells.wait(&target, &key, lane, on),
             Update::Wake(sink, on, now) => self.wake(&sink, &on, now),
             Update::Held(target, key, true) => {
@@ -251,6 +270,9 @@ impl Index {
             }
             Update::Withdrawn(sku, None) => {
                 self.withdrawn.remove(&sku);
+            }
+            Update::Sending(seq) => {
+                self.sending.insert(seq);
             }
             Update::Cell(target, key, Some((lane, due))) => {
                 self.cells.put(&target, &key, lane, due);
@@ -292,6 +314,17 @@ impl Index {
             Update::Reserved(sku, false) => {
                 self.reserved.remove(&sku);
             }
+        }
+    }
+
+    /// Whatever became of a delivery: what waited for its item looks again.
+    fn forget(&mut self, seq: u64) {
+        self.sending.remove(&seq);
+        let item = self.queue.get(seq).filter(|it| it.stream == Stream::Items);
+        let item = item.map(|entry| (entry.sink.clone(), entry.line.clone()));
+        self.queue.remove(seq);
+        if let Some((sink, item)) = item {
+            self.wake(&sink, &item, Timestamp::MIN);
         }
     }
 

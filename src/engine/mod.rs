@@ -10,6 +10,7 @@
 //! freshness.rs  owners that are silent for too long
 //! pools.rs      from snapshots and reservations to what a channel should be told of stock
 //! cell.rs       what a channel should be told of stock and prices, and what it was told
+//! care.rs       how much waits; removing what is too old
 //! ```
 //!
 //! Several units of work share one commit (group commit): each is staged on its own, one that fails is
@@ -17,6 +18,7 @@
 //! knows whether it took effect: the engine refuses everything until the store is opened again.
 
 mod accept;
+mod care;
 mod cell;
 mod claim;
 mod desk;
@@ -43,6 +45,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use accept::{Accepted, Reached, Unit};
+pub use care::{Pressure, Sweep};
 pub use claim::{Action, Claimed, Place};
 pub use desk::{DeskRow, DeskSheet};
 pub use query::{
@@ -72,8 +75,8 @@ pub const UNIT_CHANGES: usize = 64;
 pub const UNIT_LEVELS: usize = 4000;
 /// How many SKUs of a location one unit sets to zero at most.
 const ABSENT_PER_UNIT: usize = 500;
-/// How many rows a group commit stages before it is committed.
-const GROUP_ROWS: usize = 400;
+/// How many rows one step of removing old ones looks at.
+const CARE_ROWS: usize = 500;
 /// How many numbers are taken from the store at a time.
 const NUMBERS_AT_ONCE: u64 = 1 << 20;
 
@@ -175,16 +178,10 @@ impl Engine {
     /// When the store cannot be read.
     pub fn reload(&mut self, rules: Arc<Rules>) -> Result<(), EngineError> {
         let now = self.clock.now();
-        let in_flight = std::mem::take(&mut self.index.in_flight);
-        let seen = std::mem::take(&mut self.index.seen);
-        let shaken = std::mem::take(&mut self.index.shaken);
-        let opened_at = self.index.opened_at;
         let txn = Txn::new(self.store.as_ref());
-        self.index = Index::rebuild(&txn, &rules, now)?;
-        self.index.in_flight = in_flight;
-        self.index.seen = seen;
-        self.index.shaken = shaken;
-        self.index.opened_at = opened_at;
+        let rebuilt = Index::rebuild(&txn, &rules, now)?;
+        let before = std::mem::replace(&mut self.index, rebuilt);
+        self.index.carry_on(before);
         self.rules = rules;
         Ok(())
     }
@@ -231,7 +228,7 @@ impl Engine {
                 self.index.apply(update);
             }
             staged.push(work);
-            if txn.len() >= GROUP_ROWS {
+            if txn.len() >= rules.limits.commit_rows {
                 break;
             }
         }
@@ -383,7 +380,12 @@ requests! {
     fn stopped_reading(connection: ConnectionName, stream: Stream, fault: Fault) -> () =
         |stage| accept::stopped(stage, &connection, stream, &fault);
     /// Removes payloads whose time is over; whether more are left.
-    fn expire_payloads() -> bool = |stage| accept::expire_payloads(stage, GROUP_ROWS);
+    fn expire_payloads() -> bool = |stage| accept::expire_payloads(stage, CARE_ROWS);
+    /// Looks at the next rows of the journal and removes those whose time is over; where to go on.
+    fn expire_journal(after: Sweep) -> Option<Sweep> =
+        |stage| care::expire_journal(stage, &after, CARE_ROWS);
+    /// How much waits. Cheap: for loops.
+    fn pressure() -> Pressure = |stage| Ok(care::pressure(stage));
 }
 
 #[cfg(test)]

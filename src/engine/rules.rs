@@ -121,6 +121,10 @@ pub struct EngineLimits {
     pub max_payload_bytes: usize,
     /// How long until a SKU that a channel does not have is offered again.
     pub not_listed_retry: Duration,
+    /// How long the journal is kept.
+    pub journal_ttl: Duration,
+    /// How many rows a group commit stages before it is committed.
+    pub commit_rows: usize,
 }
 
 impl Default for EngineLimits {
@@ -132,6 +136,8 @@ impl Default for EngineLimits {
             personal_payload_ttl: Duration::from_secs(14 * 24 * 3600),
             max_payload_bytes: 256 * 1024,
             not_listed_retry: Duration::from_secs(3600),
+            journal_ttl: Duration::from_secs(90 * 24 * 3600),
+            commit_rows: 500,
         }
     }
 }

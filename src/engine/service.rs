@@ -60,24 +60,39 @@ impl Service {
     /// When a commit failed: the store must be opened again before anything is believed.
     pub fn run(mut self) -> Result<Engine, StoreError> {
         while let Some(first) = self.queue.blocking_recv() {
-            let mut group = Vec::new();
-            let mut next = Some(first);
-            // Whatever waits already shares the commit; nobody waits for more to come.
-            while let Some(message) = next.take() {
-                match message {
-                    Message::Work(work) => group.push(work as Box<dyn Work>),
-                    Message::Reload(rules, reply) => {
-                        self.commit(std::mem::take(&mut group))?;
-                        let _ = reply.send(self.engine.reload(rules));
-                    }
-                }
-                if group.len() < GROUP {
-                    next = self.queue.try_recv().ok();
-                }
-            }
-            self.commit(group)?;
+            self.turn(first)?;
         }
         Ok(self.engine)
+    }
+
+    /// The same as a task, for simulations, where everything takes turns on one thread.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_in_turns(mut self) -> Result<Engine, StoreError> {
+        while let Some(first) = self.queue.recv().await {
+            self.turn(first)?;
+        }
+        Ok(self.engine)
+    }
+
+    /// One group: whatever waits already shares the commit; nobody waits for more to come.
+    fn turn(&mut self, first: Message) -> Result<(), StoreError> {
+        let mut group = Vec::new();
+        let mut next = Some(first);
+        while let Some(message) = next.take() {
+            match message {
+                Message::Work(work) => group.push(work as Box<dyn Work>),
+                Message::Reload(rules, reply) => {
+                    self.commit(std::mem::take(&mut group))?;
+                    let _ = reply.send(self.engine.reload(rules));
+                }
+            }
+            if group.len() < GROUP {
+                next = self.queue.try_recv().ok();
+            }
+        }
+        self.commit(group)
     }
 
     fn commit(&mut self, group: Vec<Box<dyn Work>>) -> Result<(), StoreError> {

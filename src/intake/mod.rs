@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp, earlier, later};
+use crate::connector::Body;
 use crate::connector::{Change, Cursor, Page, Source};
 use crate::engine::{Accepted, EngineError, Handle, Reached, UNIT_CHANGES, UNIT_LEVELS, Unit};
 use crate::fault::Fault;
@@ -37,6 +38,12 @@ pub struct Schedule {
     pub every: Duration,
     /// After so many pages a run ends; the next goes on where it ended.
     pub max_pages: usize,
+    /// A page with more changes is a defect of its source.
+    pub max_changes: usize,
+    /// So many changes are accepted at a time at most.
+    pub unit_changes: usize,
+    /// A larger record is put into quarantine.
+    pub max_record_bytes: u64,
     /// Things that are not settled and at most this old are read again by id; none when absent.
     pub reread_open: Option<Duration>,
 }
@@ -74,14 +81,16 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Reads until the source is drained or the run is long enough.
+    /// Reads until the source is drained or the run is long enough; `on_page` is told that it gets on.
     ///
     /// # Errors
     /// What the source or the engine said; everything accepted before stays accepted.
-    pub async fn run(&self) -> Result<Run, Fault> {
+    pub async fn run(&self, on_page: &(dyn Fn() + Sync)) -> Result<Run, Fault> {
         let mut run = Run::default();
         self.fetch_hints(&mut run).await?;
+        on_page();
         self.reread_open(&mut run).await?;
+        on_page();
         let (connection, stream) = (self.connection.clone(), self.stream);
         let mut cursor = self
             .engine
@@ -97,6 +106,7 @@ impl Poller {
             run.drained = !page.more;
             cursor = Some(page.cursor.clone());
             self.accept_page(page, took, &mut run).await?;
+            on_page();
         }
         Ok(run)
     }
@@ -109,6 +119,15 @@ impl Poller {
                 self.stream, self.connection, page.cursor
             );
             return Err(Fault::bug("endless_paging", message));
+        }
+        if page.changes.len() > self.schedule.max_changes {
+            let message = format!(
+                "{} of {}: a page holds {} changes, more than limits.page_max_changes",
+                self.stream,
+                self.connection,
+                page.changes.len()
+            );
+            return Err(Fault::bug("page_too_large", message));
         }
         Ok(())
     }
@@ -128,10 +147,11 @@ impl Poller {
             as_of,
         };
         run.changes += changes.len();
-        let unit_size = match self.stream {
+        let most = match self.stream {
             Stream::Stock | Stream::Prices => UNIT_LEVELS,
             _ => UNIT_CHANGES,
         };
+        let unit_size = most.min(self.schedule.unit_changes).max(1);
         while changes.len() > unit_size {
             let rest = changes.split_off(unit_size);
             self.accept(std::mem::replace(&mut changes, rest), when, None, run)
@@ -153,7 +173,8 @@ impl Poller {
         reached: Option<Reached>,
         run: &mut Run,
     ) -> Result<(), Fault> {
-        let unit = self.unit(changes, when, reached);
+        let changes = changes.into_iter().map(|change| self.bounded(change));
+        let unit = self.unit(changes.collect(), when, reached);
         let accepted: Accepted = self
             .engine
             .accept(unit)
@@ -162,6 +183,24 @@ impl Poller {
         run.news += accepted.news;
         run.rejected += accepted.rejected;
         Ok(())
+    }
+
+    /// A record beyond the limit is rejected alone, and the page goes on (law S8). A level of stock is a
+    /// few numbers and not looked at.
+    fn bounded(&self, change: Change) -> Change {
+        let Body::Present(record) = &change.body else {
+            return change;
+        };
+        let limit = self.schedule.max_record_bytes;
+        if self.stream == Stream::Stock || record.json_bytes() <= limit {
+            return change;
+        }
+        let message = format!("it is larger than {limit} bytes (limits.record_max_bytes)");
+        Change {
+            body: Body::Rejected(Fault::reject("record_too_large", message)),
+            raw: None,
+            ..change
+        }
     }
 
     fn unit(&self, changes: Vec<Change>, when: When, reached: Option<Reached>) -> Unit {

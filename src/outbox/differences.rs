@@ -104,6 +104,21 @@ impl Differences {
         }
     }
 
+    /// The key is not to be written, for as long as nothing else is said of it.
+    pub fn hold(&mut self, target: &Target, key: &Key) {
+        let known = self.targets.get(target);
+        let lane = known.and_then(|pending| pending.keys.get(key).map(|(lane, _)| *lane));
+        if let Some(lane) = lane {
+            self.put(target, key, lane, None);
+        }
+    }
+
+    /// Whether the key is not published yet.
+    pub fn has(&self, target: &Target, key: &Key) -> bool {
+        let pending = self.targets.get(target);
+        pending.is_some_and(|pending| pending.keys.contains_key(key))
+    }
+
     /// Whether the key is being written or stopped.
     pub fn is_held(&self, target: &Target, key: &Key) -> bool {
         let pending = self.targets.get(target);

@@ -213,6 +213,13 @@ impl Queue {
             .collect()
     }
 
+    /// A row is not to be sent, for as long as nothing else is said of it.
+    pub fn hold(&mut self, seq: u64) {
+        if let Some(entry) = self.entries.get(&seq).cloned() {
+            self.put(seq, Entry { due: None, ..entry });
+        }
+    }
+
     /// How many rows there are for one stream of a sink.
     pub fn size_of(&self, target: &Target) -> usize {
         self.sizes.get(target).copied().unwrap_or(0)

@@ -273,6 +273,24 @@ impl Record {
         each_record!(self, inner => serde_json::to_value(inner)).unwrap_or(Value::Null)
     }
 
+    /// How long its JSON form is, in bytes; without making it.
+    pub fn json_bytes(&self) -> u64 {
+        struct Counter(u64);
+        impl std::io::Write for Counter {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0 += bytes.len() as u64;
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut counter = Counter(0);
+        // As above: nothing in it that serde_json refuses.
+        let _ = each_record!(self, inner => serde_json::to_writer(&mut counter, inner));
+        counter.0
+    }
+
     /// Reads the JSON form of a record of `stream` and checks what a type cannot say.
     ///
     /// # Errors

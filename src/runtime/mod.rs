@@ -4,38 +4,53 @@
 //! engine     one thread, the only writer
 //! pollers    one task per stream that is read
 //! dispatch   one task per stream that is written
-//! care       probes paused connections, removes what is too old, feeds the watchdog
+//! care       probes paused connections, removes what is too old
+//! watch      closes the gate that every loop passes while the disk is full or too much waits
 //! ```
 //!
 //! Only this module spawns tasks. Stopping: pollers end first, dispatchers finish what is under way
 //! within a limit, then the engine's thread ends and the store is closed. What could not be finished is
 //! in flight in the store and is found again at the next start.
 
+mod care;
 mod clock;
+mod gate;
+mod loops;
 pub mod notify;
 mod open;
+pub mod probe;
+mod reload;
 mod rules;
-mod tasks;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use clock::SystemClock;
 pub use open::{open_store, store_path};
+pub use reload::Refused;
 pub use rules::of as engine_rules;
 
 use crate::clock::Clock;
+use crate::config::StoreEngine;
 use crate::connector::Connection;
 use crate::engine::{Engine, EngineError, Handle, Service};
 use crate::fault::Fault;
 use crate::id::ConnectionName;
 use crate::store::{Store, StoreError};
-use crate::telemetry::Vitals;
+use crate::telemetry::{Place, Vitals};
 use crate::topology::Plan;
+use crate::transport::http::HttpClient;
+use care::Caring;
+use gate::{Closed, Gate};
+use loops::Running;
+use writer::Writer;
 
 /// How long the engine's thread may take to close the store.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -47,14 +62,23 @@ pub struct Runtime {
     pub engine: Handle,
     /// How each loop is.
     pub vitals: Vitals,
-    /// The opened connections.
-    pub connections: Arc<BTreeMap<ConnectionName, Connection>>,
-    /// The plan that is carried out.
-    pub plan: Arc<Plan>,
+    live: Arc<ArcSwap<Live>>,
+    clock: Arc<dyn Clock>,
+    loops: BTreeMap<Place, Running>,
+    gate: Gate,
     reading: CancellationToken,
     sending: CancellationToken,
     tasks: TaskTracker,
-    thread: Option<std::thread::JoinHandle<Result<Engine, StoreError>>>,
+    writer: Option<Writer>,
+}
+
+/// What is carried out; replaced as a whole at a reload.
+#[derive(Debug)]
+pub struct Live {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Its opened connections.
+    pub connections: BTreeMap<ConnectionName, Arc<Connection>>,
 }
 
 /// Why a daemon did not start.
@@ -88,51 +112,82 @@ impl Runtime {
         clock: &Arc<dyn Clock>,
         seed: u64,
     ) -> Result<Self, StartError> {
-        let rules = Arc::new(rules::of(&plan).map_err(StartError::Fault)?);
-        let connections = Arc::new(open::connections(&plan, clock).map_err(StartError::Fault)?);
-        let engine =
-            Engine::open(store, rules, Arc::clone(clock), seed).map_err(StartError::Engine)?;
-        let (service, handle) = Service::new(engine);
-        let thread = std::thread::Builder::new()
-            .name("engine".into())
-            .spawn(move || service.run())
-            .map_err(|error| StartError::Fault(Fault::bug("no_thread", error.to_string())))?;
-        let runtime = Self {
-            engine: handle,
-            vitals: Vitals::new(Arc::clone(clock)),
-            connections,
-            plan,
+        let connections = open::connections(&plan, clock, |_| None).map_err(StartError::Fault)?;
+        let (service, handle) = service(&plan, store, clock, seed)?;
+        let writer = Writer::thread(service).map_err(StartError::Fault)?;
+        Ok(Self::begin(plan, connections, (handle, writer), clock))
+    }
+
+    /// The same in a simulation: `network` stands for the whole network, everything takes turns on the
+    /// thread of the present Tokio runtime, and `clock` may be a virtual one.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn simulate(
+        plan: Arc<Plan>,
+        store: Box<dyn Store>,
+        clock: &Arc<dyn Clock>,
+        seed: u64,
+        network: &Arc<dyn HttpClient>,
+    ) -> Result<Self, StartError> {
+        let connections = open::through(network, &plan, clock).map_err(StartError::Fault)?;
+        let (service, handle) = service(&plan, store, clock, seed)?;
+        let writer = Writer::task(service);
+        Ok(Self::begin(plan, connections, (handle, writer), clock))
+    }
+
+    fn begin(
+        plan: Arc<Plan>,
+        connections: BTreeMap<ConnectionName, Arc<Connection>>,
+        (engine, writer): (Handle, Writer),
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
+        let vitals = Vitals::new(Arc::clone(clock));
+        vitals.set_patience(Duration::from_secs(plan.limits.stuck_secs));
+        let (closing, gate) = Gate::new();
+        let mut runtime = Self {
+            engine,
+            vitals,
+            live: Arc::new(ArcSwap::from_pointee(Live { plan, connections })),
+            clock: Arc::clone(clock),
+            loops: BTreeMap::new(),
+            gate,
             reading: CancellationToken::new(),
             sending: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            thread: Some(thread),
+            writer: Some(writer),
         };
-        runtime.spawn_all(clock);
-        Ok(runtime)
+        runtime.start_all(closing);
+        runtime
     }
 
-    /// Reads and sends until everything that was due is settled and nothing new comes, or `limit` is
-    /// over; whether it is quiet. For `--once` and tests.
-    ///
-    /// # Errors
-    /// When the engine stopped.
-    pub async fn quiet(&self, limit: Duration, clock: &dyn Clock) -> Result<bool, EngineError> {
-        let until = clock.monotonic() + limit;
-        loop {
-            let status = self.engine.status().await?;
-            let busy = status.queue.iter().any(|row| {
-                matches!(
-                    row.state.as_str(),
-                    "pending" | "in_flight" | "uncertain" | "submitted"
-                )
-            });
-            if !busy && status.differences.is_empty() {
-                return Ok(true);
+    /// What is carried out at this moment.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    fn start_all(&mut self, closing: watch::Sender<Closed>) {
+        let live = self.live();
+        let on_disk = live.plan.store.engine != StoreEngine::Memory;
+        let folder = on_disk.then(|| store_path(&live.plan));
+        let watch = care::Watch::new(self.caring(), folder, closing);
+        for (place, work) in loops::wanted(&live.plan) {
+            if let Some(connection) = live.connections.get(&place.0) {
+                let running = self.start_loop(&place, work, Arc::clone(connection));
+                self.loops.extend(running.map(|running| (place, running)));
             }
-            if clock.monotonic() >= until {
-                return Ok(false);
-            }
-            clock.sleep(Duration::from_millis(100)).await;
+        }
+        self.tasks.spawn(care::care_loop(self.caring()));
+        self.tasks.spawn(watch.run());
+    }
+
+    fn caring(&self) -> Caring {
+        Caring {
+            engine: self.engine.clone(),
+            live: Arc::clone(&self.live),
+            vitals: self.vitals.clone(),
+            clock: Arc::clone(&self.clock),
+            stop: self.reading.clone(),
         }
     }
 
@@ -149,12 +204,11 @@ impl Runtime {
 
     /// Whether the engine's thread ended by itself: a commit failed.
     pub fn engine_failed(&self) -> bool {
-        self.thread
-            .as_ref()
-            .is_none_or(std::thread::JoinHandle::is_finished)
+        self.writer.as_ref().is_none_or(Writer::is_finished)
     }
 
-    /// Stops reading, lets what is under way finish within `limit`, and closes the store.
+    /// Stops reading, lets what is under way finish within `limit`, and closes the store. Dropping the
+    /// future ends at once; what was under way is found again at the next start.
     ///
     /// # Errors
     /// What the store said, if a commit had failed.
@@ -168,20 +222,57 @@ impl Runtime {
                 tracing::warn!("not everything under way was finished; it is found again at the next start");
             }
         }
-        let thread = self.thread.take();
+        let writer = self.writer.take();
         drop(self); // the last handles, so that the engine's loop ends
-        let Some(thread) = thread else { return Ok(()) };
+        let Some(writer) = writer else { return Ok(()) };
         // A task that did not end in time still holds the engine; what it commits is whole or absent.
         let until = clock.monotonic() + CLOSING;
-        while !thread.is_finished() {
+        while !writer.is_finished() {
             if clock.monotonic() >= until {
                 return Ok(());
             }
             clock.sleep(Duration::from_millis(20)).await;
         }
-        match thread.join() {
-            Ok(engine) => engine.map(drop),
-            Err(_) => Ok(()), // it panicked; the panic is in the log and the store is as committed
+        writer.end().await.map_or(Ok(()), |engine| engine.map(drop))
+    }
+}
+
+fn service(
+    plan: &Plan,
+    store: Box<dyn Store>,
+    clock: &Arc<dyn Clock>,
+    seed: u64,
+) -> Result<(Service, Handle), StartError> {
+    let rules = Arc::new(rules::of(plan));
+    let engine = Engine::open(store, rules, Arc::clone(clock), seed).map_err(StartError::Engine)?;
+    Ok(Service::new(engine))
+}
+
+/// Waits until everything that was due is settled, or `limit` is over; whether it is quiet. For
+/// `--until-quiet` and tests.
+///
+/// # Errors
+/// When the engine stopped.
+pub async fn quiet(
+    engine: &Handle,
+    limit: Duration,
+    clock: &dyn Clock,
+) -> Result<bool, EngineError> {
+    let until = clock.monotonic() + limit;
+    loop {
+        let status = engine.status().await?;
+        let busy = status.queue.iter().any(|row| {
+            matches!(
+                row.state.as_str(),
+                "pending" | "in_flight" | "uncertain" | "submitted"
+            )
+        });
+        if !busy && status.differences.is_empty() {
+            return Ok(true);
         }
+        if clock.monotonic() >= until {
+            return Ok(false);
+        }
+        clock.sleep(Duration::from_millis(100)).await;
     }
 }

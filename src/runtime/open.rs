@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::StoreEngine;
-use crate::connector::{Connection, Context};
+use crate::connector::{Connection, Context, FileLimits};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, uuid_at};
 use crate::secret::Secret;
@@ -18,29 +18,74 @@ use crate::transport::http::{
     Client, HttpClient, HttpOptions, LimitOptions, LimitedClient, Limiter, Rate,
 };
 
-/// Opens every connection. No I/O: the first request is made by the first call.
+/// Opens every connection that is not `kept` from before. No I/O: the first request is made by the first
+/// call.
 pub(super) fn connections(
     plan: &Plan,
     clock: &Arc<dyn Clock>,
-) -> Result<BTreeMap<ConnectionName, Connection>, Fault> {
+    kept: impl Fn(&ConnectionName) -> Option<Arc<Connection>>,
+) -> Result<BTreeMap<ConnectionName, Arc<Connection>>, Fault> {
     plan.connections
         .iter()
         .map(|(name, planned)| {
-            let context = Context {
-                name: name.to_string(),
-                clock: Arc::clone(clock),
-                http: http(plan, planned, clock).map_err(|fault| fault.at(name))?,
-            };
-            let connection = planned
-                .configured
-                .open(context)
-                .map_err(|fault| fault.at(name))?;
-            Ok((name.clone(), connection))
+            if let Some(connection) = kept(name) {
+                return Ok((name.clone(), connection));
+            }
+            let http = http(plan, planned, clock).map_err(|fault| fault.at(name))?;
+            let connection = connection(plan, (name, planned), http, clock)?;
+            Ok((name.clone(), Arc::new(connection)))
         })
         .collect()
 }
 
-fn http(
+/// Opens every connection; all of them speak through `network`, each with its own limits.
+pub(super) fn through(
+    network: &Arc<dyn HttpClient>,
+    plan: &Plan,
+    clock: &Arc<dyn Clock>,
+) -> Result<BTreeMap<ConnectionName, Arc<Connection>>, Fault> {
+    plan.connections
+        .iter()
+        .map(|(name, planned)| {
+            let limiter = Limiter::new(limits(planned), Arc::clone(clock))?;
+            let http = LimitedClient::new(Arc::clone(network), Arc::new(limiter));
+            let connection = connection(plan, (name, planned), Arc::new(http), clock)?;
+            Ok((name.clone(), Arc::new(connection)))
+        })
+        .collect()
+}
+
+/// Opens one connection that speaks through `http`.
+pub(super) fn connection(
+    plan: &Plan,
+    (name, planned): (&ConnectionName, &PlannedConnection),
+    http: Arc<dyn HttpClient>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Connection, Fault> {
+    let context = Context {
+        name: name.to_string(),
+        clock: Arc::clone(clock),
+        http,
+        files: file_limits(plan),
+    };
+    planned
+        .configured
+        .open(context)
+        .map_err(|fault| fault.at(name))
+}
+
+/// How large a file may be.
+pub(super) fn file_limits(plan: &Plan) -> FileLimits {
+    FileLimits {
+        bytes: plan.limits.feed_max_bytes,
+        rows: plan.limits.feed_max_rows,
+        columns: plan.limits.feed_max_columns,
+        cell_bytes: plan.limits.feed_max_cell_bytes,
+    }
+}
+
+/// The HTTP client of a connection, behind its limiter.
+pub(super) fn http(
     plan: &Plan,
     planned: &PlannedConnection,
     clock: &Arc<dyn Clock>,
@@ -65,10 +110,16 @@ fn http(
     Ok(Arc::new(LimitedClient::new(client, limiter)))
 }
 
+/// How many requests may be under way: as the merchant says, else as the connector declares, else a few.
+pub(super) fn concurrency(planned: &PlannedConnection) -> u32 {
+    let told = planned.limits.concurrency.or(planned.spec.concurrency);
+    told.unwrap_or(LimitOptions::default().concurrency).max(1)
+}
+
 /// What the merchant says wins over what the connector declares; without either a careful default.
 fn limits(planned: &PlannedConnection) -> LimitOptions {
     let mut options = LimitOptions {
-        concurrency: planned.limits.concurrency,
+        concurrency: concurrency(planned),
         ..LimitOptions::default()
     };
     for (name, quota) in &planned.spec.quotas {
@@ -115,6 +166,10 @@ pub fn open_store(
     };
     Ok(match plan.store.engine {
         StoreEngine::Memory => Box::new(crate::store::memory::MemoryStore::new()),
-        StoreEngine::Sled => Box::new(crate::store::sled::SledStore::open(path, birth)?),
+        StoreEngine::Sled => Box::new(crate::store::sled::SledStore::open_with(
+            path,
+            birth,
+            plan.store.cache_bytes,
+        )?),
     })
 }

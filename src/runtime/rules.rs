@@ -9,17 +9,14 @@ use crate::engine::{
 };
 use crate::fault::Fault;
 use crate::id::RouteName;
-use crate::mapping::{self, Mapped, Mapping};
+use crate::mapping::{Mapped, Mapping};
 use crate::outbox::Backoff;
 use crate::router::{Route, Router};
 use crate::topology::Plan;
 
 /// What the engine decides by.
-///
-/// # Errors
-/// `Config` when a mapping cannot be compiled; the plan's checks found that before.
-pub fn of(plan: &Plan) -> Result<Rules, Fault> {
-    Ok(Rules {
+pub fn of(plan: &Plan) -> Rules {
+    Rules {
         router: Router::new(plan.routes.iter().map(|route| Route {
             name: route.name.clone(),
             from: route.from.clone(),
@@ -27,7 +24,7 @@ pub fn of(plan: &Plan) -> Result<Rules, Fault> {
             mode: route.mode,
             start_from: route.start_from,
         })),
-        mappings: mappings(plan)?,
+        mappings: mappings(plan),
         pools: plan
             .pools
             .iter()
@@ -61,7 +58,7 @@ pub fn of(plan: &Plan) -> Result<Rules, Fault> {
         guard: plan.stock_guard.clone(),
         price_guard: plan.price_guard.clone(),
         limits: limits(plan),
-    })
+    }
 }
 
 fn pool_of(pool: &crate::topology::PlannedPool) -> Pool {
@@ -88,33 +85,24 @@ fn limits(plan: &Plan) -> EngineLimits {
         personal_payload_ttl: secs(plan.store.raw_personal_ttl_secs),
         max_payload_bytes: plan.limits.raw_max_bytes,
         not_listed_retry: secs(plan.limits.not_listed_retry_secs),
+        journal_ttl: secs(plan.store.journal_ttl_secs),
+        commit_rows: plan.limits.commit_max_rows,
     }
 }
 
-fn mappings(plan: &Plan) -> Result<BTreeMap<RouteName, Arc<dyn RecordMapping>>, Fault> {
-    let mut compiled: BTreeMap<RouteName, Arc<dyn RecordMapping>> = BTreeMap::new();
-    for route in &plan.routes {
-        let Some(name) = &route.mapping else { continue };
-        let Some(table) = plan.mappings.get(name) else {
-            continue;
-        };
-        let mapping = mapping::compile(name, table, route.from.1, route.to.1)
-            .map_err(|findings| Fault::config("mapping", format!("mapping {name}: {findings}")))?;
-        if let Some(red) = mapping.run_tests().first() {
-            let message = format!(
-                "mapping {name}: test `{}` fails at {}: expected {}, got {}",
-                red.name, red.path, red.expected, red.got
-            );
-            return Err(Fault::config("mapping_test", message));
-        }
-        compiled.insert(route.name.clone(), Arc::new(Compiled(mapping)));
-    }
-    Ok(compiled)
+fn mappings(plan: &Plan) -> BTreeMap<RouteName, Arc<dyn RecordMapping>> {
+    plan.compiled
+        .iter()
+        .map(|(route, mapping)| {
+            let mapping: Arc<dyn RecordMapping> = Arc::new(Compiled(Arc::clone(mapping)));
+            (route.clone(), mapping)
+        })
+        .collect()
 }
 
 /// A mapping as the engine asks it.
 #[derive(Debug)]
-struct Compiled(Mapping);
+struct Compiled(Arc<Mapping>);
 
 impl RecordMapping for Compiled {
     fn apply(&self, record: &serde_json::Value) -> Result<EngineMapped, Fault> {

@@ -72,6 +72,7 @@ impl Rig {
             name: name.to_owned(),
             clock: Arc::new(self.clock.clone()),
             http: Arc::new(Inside::of(&self.world)),
+            files: crate::connector::FileLimits::default(),
         };
         configured.open(context).unwrap()
     }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::World;
+use super::inside::Inside;
 use crate::clock::earlier;
 
 /// Where the password of the practice systems stands, below the daemon's folder.
@@ -70,7 +71,9 @@ fn write_connections(out: &mut String, world: &World, state: &Path) -> std::fmt:
         ("erp", "sandbox_erp", "password"),
     ];
     for (name, connector, secret) in kinds {
-        let url = world.url(name).unwrap_or("http://127.0.0.1:1");
+        // In a world without a network, stations are reached by name.
+        let inside = Inside::url(name);
+        let url = world.url(name).unwrap_or(&inside);
         write!(
             out,
             "

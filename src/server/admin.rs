@@ -17,8 +17,6 @@ use crate::id::ConnectionName;
 use crate::record::Stream;
 use crate::telemetry::Vitals;
 
-/// The longest request line; an edited record is the largest thing that is sent.
-const MAX_REQUEST: u64 = 1 << 20;
 /// How long a client may take to send its line.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -110,6 +108,11 @@ pub async fn answer(
             let status = engine.status().await.map_err(text)?;
             let mut value = json(serde_json::to_value(status))?;
             value["loops"] = json(serde_json::to_value(vitals.map(Vitals::health)))?;
+            if let Some(vitals) = vitals {
+                value["conditions"] = json(serde_json::to_value(vitals.conditions()))?;
+                value["reload"] = json(serde_json::to_value(vitals.last_reload()))?;
+                value["stuck"] = json(serde_json::to_value(vitals.check().err()))?;
+            }
             Ok(value)
         }
         Request::Queue { after, limit } => json(serde_json::to_value(
@@ -180,13 +183,46 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// What clients may ask of the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The longest request line; an edited record is the largest thing that is sent.
+    pub request_bytes: u64,
+    /// Clients at once.
+    pub clients: usize,
+}
+
+/// Serves clients for as long as it is polled; beyond the bound the next one waits.
+pub async fn listen(listener: UnixListener, engine: Handle, vitals: Vitals, bounds: Bounds) {
+    let mut clients = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if clients.len() < bounds.clients.max(1) => {
+                if let Ok((stream, _)) = accepted {
+                    let (engine, vitals) = (engine.clone(), vitals.clone());
+                    clients.spawn(async move {
+                        // A client that hangs up in the middle is no trouble of ours.
+                        let _ = serve(stream, engine, vitals, bounds.request_bytes).await;
+                    });
+                }
+            }
+            Some(_) = clients.join_next() => {}
+        }
+    }
+}
+
 /// Serves one client until it hangs up.
-pub async fn serve(stream: UnixStream, engine: Handle, vitals: Vitals) -> std::io::Result<()> {
+async fn serve(
+    stream: UnixStream,
+    engine: Handle,
+    vitals: Vitals,
+    request_bytes: u64,
+) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     loop {
         let mut line = String::new();
-        let mut limited = (&mut reader).take(MAX_REQUEST);
+        let mut limited = (&mut reader).take(request_bytes);
         let read = tokio::time::timeout(PATIENCE, limited.read_line(&mut line)).await;
         let Ok(Ok(length)) = read else { return Ok(()) };
         if length == 0 {

@@ -3,11 +3,19 @@
 //! `/healthz` answers 200 while every loop gets on; `/readyz` once every stream was read; `/metrics` in
 //! the text format of Prometheus.
 
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::engine::Handle;
 use crate::telemetry::Vitals;
@@ -38,6 +46,78 @@ pub fn router(pages: Pages) -> Router {
         .with_state(pages)
 }
 
+/// Serves the pages on at most so many connections at once; the next one waits.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, pages: Pages, connections: usize) -> std::io::Result<()> {
+    let bounded = Bounded {
+        listener,
+        places: Arc::new(Semaphore::new(connections.max(1))),
+    };
+    axum::serve(bounded, router(pages)).await
+}
+
+/// A listener with so many places.
+struct Bounded {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+}
+
+/// A connection that gives its place back when it is closed.
+struct Seated {
+    stream: TcpStream,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl axum::serve::Listener for Bounded {
+    type Io = Seated;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Seated, SocketAddr) {
+        // Never closed, so there always is a place at last.
+        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
+        let seated = Seated {
+            stream,
+            _place: place,
+        };
+        (seated, address)
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+impl AsyncRead for Seated {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Seated {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 async fn healthz(State(pages): State<Pages>) -> (StatusCode, String) {
     match pages.vitals.check() {
         Ok(()) => (StatusCode::OK, "ok\n".into()),
@@ -49,16 +129,18 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
     if pages.vitals.ready() {
         return (StatusCode::OK, "ready\n".into());
     }
+    let mut lines: Vec<String> = pages.vitals.conditions().into_values().collect();
     let waiting = pages
         .vitals
         .health()
         .into_iter()
         .filter(|h| h.last_success.is_none());
-    let lines = waiting.map(|health| {
+    lines.extend(waiting.map(|health| {
         let why = health.trouble.unwrap_or_else(|| "not read yet".into());
-        format!("{} of {}: {why}\n", health.stream, health.connection)
-    });
-    (StatusCode::SERVICE_UNAVAILABLE, lines.collect())
+        format!("{} of {}: {why}", health.stream, health.connection)
+    }));
+    let lines = lines.join("\n") + "\n";
+    (StatusCode::SERVICE_UNAVAILABLE, lines)
 }
 
 async fn metrics_page(State(pages): State<Pages>) -> (StatusCode, String) {

@@ -35,6 +35,7 @@ pub mod key;
 pub mod memory;
 pub mod portable;
 pub mod sled;
+pub mod space;
 pub mod table;
 pub mod txn;
 

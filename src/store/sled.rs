@@ -55,11 +55,16 @@ pub struct SledStore {
 impl SledStore {
     /// Opens the store in `dir`, or makes it if the directory is missing or empty.
     pub fn open(dir: &Path, birth: Birth) -> Result<Self, StoreError> {
+        Self::open_with(dir, birth, CACHE_BYTES)
+    }
+
+    /// The same, with so many bytes of cache.
+    pub fn open_with(dir: &Path, birth: Birth, cache: u64) -> Result<Self, StoreError> {
         let home = Home::claim(dir)?;
         if home.is_ready(NAME)? {
-            return Self::open_ready(home);
+            return Self::open_ready(home, cache);
         }
-        let mut store = Self::make(home, birth, Phase::Creating)?;
+        let mut store = Self::make(home, birth, Phase::Creating, cache)?;
         store.home.set_phase(Phase::Ready)?;
         Ok(store)
     }
@@ -68,7 +73,7 @@ impl SledStore {
     pub fn open_existing(dir: &Path) -> Result<Self, StoreError> {
         let home = Home::claim_existing(dir)?;
         if home.is_ready(NAME)? {
-            return Self::open_ready(home);
+            return Self::open_ready(home, CACHE_BYTES);
         }
         Err(StoreError::Refused {
             path: dir.to_owned(),
@@ -87,7 +92,7 @@ impl SledStore {
                 help: "import into an empty directory".into(),
             });
         }
-        Self::make(home, birth, Phase::Importing)
+        Self::make(home, birth, Phase::Importing, CACHE_BYTES)
     }
 
     /// Ends what [`begin_import`](Self::begin_import) began.
@@ -105,10 +110,10 @@ impl SledStore {
         self.home.marker().map(|marker| marker.id)
     }
 
-    fn open_ready(home: Home) -> Result<Self, StoreError> {
+    fn open_ready(home: Home, cache: u64) -> Result<Self, StoreError> {
         let path = home.engine_dir(NAME);
         let id = home.marker().map(|marker| marker.id).unwrap_or_default();
-        let engine = Engine::open_existing(&path, id)?;
+        let engine = Engine::open_existing(&path, id, cache)?;
         Ok(Self {
             engine,
             closed: false,
@@ -117,12 +122,12 @@ impl SledStore {
         })
     }
 
-    fn make(mut home: Home, birth: Birth, phase: Phase) -> Result<Self, StoreError> {
+    fn make(mut home: Home, birth: Birth, phase: Phase, cache: u64) -> Result<Self, StoreError> {
         home.mark(NAME, birth, phase)?;
         let path = home.engine_dir(NAME);
         // What a kill left of an earlier try; nothing was ever committed to it.
         dir::remove_dir(&path)?;
-        let engine = Engine::make(&path, birth.id)?;
+        let engine = Engine::make(&path, birth.id, cache)?;
         dir::sync_dir(home.dir())?;
         Ok(Self {
             engine,
@@ -194,7 +199,7 @@ pub fn compact(dir: &Path) -> Result<Compacted, StoreError> {
     let new_path = home.new_engine_dir(NAME);
     dir::remove_dir(&new_path)?;
     let before = dir::size_of(&old.path)?;
-    let mut new = Engine::make(&new_path, id)?;
+    let mut new = Engine::make(&new_path, id, CACHE_BYTES)?;
     let rows = copy(&old, &mut new)?;
     drop(old);
     drop(new);
@@ -248,8 +253,8 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    fn make(path: &Path, id: Uuid) -> Result<Self, StoreError> {
-        let engine = Self::open(path)?;
+    fn make(path: &Path, id: Uuid, cache: u64) -> Result<Self, StoreError> {
+        let engine = Self::open(path, cache)?;
         engine.guarded("writing the identity", || {
             engine
                 .db
@@ -261,7 +266,7 @@ impl Engine {
         Ok(engine)
     }
 
-    fn open_existing(path: &Path, id: Uuid) -> Result<Self, StoreError> {
+    fn open_existing(path: &Path, id: Uuid, cache: u64) -> Result<Self, StoreError> {
         let unreadable = |what: &str| StoreError::Corrupt {
             path: path.display().to_string(),
             what: what.into(),
@@ -271,7 +276,7 @@ impl Engine {
         if fs::metadata(&data).map_or(0, |meta| meta.len()) == 0 {
             return Err(unreadable("its data file is missing or empty"));
         }
-        let engine = Self::open(path)?;
+        let engine = Self::open(path, cache)?;
         let found = engine.guarded("reading the identity", || {
             engine.db.open_tree(IDENTITY_TREE)?.get(IDENTITY_KEY)
         })?;
@@ -282,8 +287,8 @@ impl Engine {
         }
     }
 
-    fn open(path: &Path) -> Result<Self, StoreError> {
-        let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES);
+    fn open(path: &Path, cache: u64) -> Result<Self, StoreError> {
+        let config = sled::Config::new().path(path).cache_capacity(cache);
         let mut tries = 0;
         let db = loop {
             let opened = guarded(path, "opening", || config.open());

@@ -5,9 +5,7 @@
 
 mod pulse;
 
-pub use pulse::{Pulse, Pulses, StreamHealth, Vitals};
-
-use std::time::Duration;
+pub use pulse::{Condition, Place, Pulse, Pulses, Reloaded, StreamHealth, Vitals};
 
 use crate::fault::Fault;
 use crate::id::ConnectionName;
@@ -23,6 +21,12 @@ pub const DELIVERED: &str = "crossdock_delivered_total";
 pub const NOT_DELIVERED: &str = "crossdock_attempts_failed_total";
 /// Rounds that failed because the engine did, by connection and stream.
 pub const SENDS_FAILED: &str = "crossdock_sends_failed_total";
+/// Reloads, by outcome: `applied` or `refused`.
+pub const RELOADS: &str = "crossdock_reloads_total";
+/// Free bytes of the store's file system.
+pub const DISK_FREE: &str = "crossdock_disk_free_bytes";
+/// 1 while a condition of the whole process holds, by condition.
+pub const CONDITION: &str = "crossdock_condition";
 
 /// What a run of reading did, in numbers.
 #[derive(Debug, Clone, Copy)]
@@ -74,13 +78,51 @@ pub fn send_failed(connection: &ConnectionName, stream: Stream, fault: &Fault) {
     tracing::error!(%connection, %stream, %fault, "sending stopped");
 }
 
-/// Some of what a sink should be told waits for longer than it should for a thing to exist there.
-pub fn waiting(connection: &ConnectionName, stream: Stream, count: usize, age: Duration) {
-    let hours = age.as_secs() / 3600;
-    tracing::warn!(
-        %connection, %stream, count, hours,
-        "still waiting for items to be created or orders to be imported; see `crossdock queue`"
-    );
+/// A new configuration was read and is in force, or is not.
+pub fn reloaded(outcome: &Reloaded) {
+    let result = if outcome.applied {
+        "applied"
+    } else {
+        "refused"
+    };
+    metrics::counter!(RELOADS, "outcome" => result).increment(1);
+    if !outcome.applied {
+        tracing::error!("reload refused: the daemon goes on as before");
+    }
+    for line in &outcome.told {
+        if outcome.applied {
+            tracing::info!("reload: {line}");
+        } else {
+            tracing::error!("reload refused: {line}");
+        }
+    }
+    if outcome.applied {
+        tracing::info!(changes = outcome.told.len(), "reloaded");
+    }
+}
+
+/// How much room the store's file system has.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge, and nobody counts single bytes"
+)]
+pub fn disk(free: u64) {
+    metrics::gauge!(DISK_FREE).set(free as f64);
+}
+
+/// A condition of the whole process holds (with its words) or does not; said in the log when that `is_new`.
+pub fn condition(condition: Condition, what: Option<&str>, is_new: bool) {
+    let name = format!("{condition:?}").to_lowercase();
+    metrics::gauge!(CONDITION, "condition" => name.clone())
+        .set(f64::from(u8::from(what.is_some())));
+    if !is_new {
+        return;
+    }
+    if let Some(what) = what {
+        tracing::error!(condition = name, "{what}");
+    } else {
+        tracing::info!(condition = name, "over");
+    }
 }
 
 fn count(name: &'static str, connection: &ConnectionName, stream: Stream, by: usize) {

@@ -1,6 +1,7 @@
 //! What changes between two plans, section by section: the honest report of a reload.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::Serialize;
 
@@ -35,6 +36,23 @@ pub struct SectionChange {
     pub because: Option<String>,
 }
 
+impl fmt::Display for SectionChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.verdict {
+            Verdict::Unchanged => "as before",
+            Verdict::Added => "new",
+            Verdict::Changed => "changed",
+            Verdict::Removed => "removed; what it stored stays",
+            Verdict::RestartNeeded => "different, which only a restart can apply",
+        };
+        write!(f, "[{}] {what}", self.section)?;
+        match &self.because {
+            Some(cause) => write!(f, ", with [{cause}]"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Compares two plans. Every section of either is in the result, sorted by name.
 pub fn diff(old: &Plan, new: &Plan) -> Vec<SectionChange> {
     let mut changes = compare(&old.config, &new.config);
@@ -57,10 +75,18 @@ fn compare(old: &Config, new: &Config) -> Changes {
         let verdict = if equal { Verdict::Unchanged } else { otherwise };
         changes.insert(section.to_owned(), (verdict, None));
     };
-    whole("store", old.store == new.store, Verdict::RestartNeeded);
+    whole("store", old.store == new.store, restart_or_change(old, new));
     whole("server", old.server == new.server, Verdict::RestartNeeded);
-    whole("log", old.log == new.log, Verdict::RestartNeeded);
-    whole("limits", old.limits == new.limits, Verdict::RestartNeeded);
+    whole(
+        "log",
+        old.log == new.log,
+        if old.log.format == new.log.format {
+            Verdict::Changed
+        } else {
+            Verdict::RestartNeeded
+        },
+    );
+    whole("limits", old.limits == new.limits, limits(old, new));
     whole("owner", old.owner == new.owner, Verdict::Changed);
     whole(
         "guard.stock",
@@ -84,6 +110,32 @@ fn compare(old: &Config, new: &Config) -> Changes {
     named("pool", &old.pool, &new.pool, &mut changes);
     named("publish", &old.publish, &new.publish, &mut changes);
     changes
+}
+
+/// The store stays where it is and what it is while it is open; how long things are kept in it may change.
+fn restart_or_change(old: &Config, new: &Config) -> Verdict {
+    let open = |config: &Config| {
+        let store = &config.store;
+        (store.engine, store.path.clone(), store.cache_bytes)
+    };
+    if open(old) == open(new) {
+        Verdict::Changed
+    } else {
+        Verdict::RestartNeeded
+    }
+}
+
+/// What our own server allows is settled when it begins to listen.
+fn limits(old: &Config, new: &Config) -> Verdict {
+    let server = |config: &Config| {
+        let limits = &config.limits;
+        (limits.server_max_body_bytes, limits.server_max_connections)
+    };
+    if server(old) == server(new) {
+        Verdict::Changed
+    } else {
+        Verdict::RestartNeeded
+    }
 }
 
 fn named<K: Ord + ToString, T: PartialEq>(

@@ -6,11 +6,13 @@
 
 mod connections;
 mod diff;
+mod mappings;
 mod own;
 mod routes;
 mod stock;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,13 +21,14 @@ pub use diff::{SectionChange, Verdict, diff};
 pub use own::own_connectors;
 
 use crate::config::{
-    Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings, MappingTable,
-    ServerSettings, StoreSettings,
+    Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings, ServerSettings,
+    StoreSettings,
 };
 use crate::connector::{Configured, Connector, Spec, StockBasis};
 use crate::diagnostic::Diagnostics;
 use crate::id::{ConnectionName, Key, RouteName};
 use crate::inventory::{Guard, PriceGuard, PublishRule};
+use crate::mapping::Mapping;
 use crate::record::Stream;
 use crate::router::Mode;
 use rust_decimal::Decimal;
@@ -39,8 +42,8 @@ pub struct Plan {
     pub connections: BTreeMap<ConnectionName, PlannedConnection>,
     /// In the order of their names.
     pub routes: Vec<PlannedRoute>,
-    /// As they were written; a route names the one that it needs.
-    pub mappings: BTreeMap<String, MappingTable>,
+    /// The compiled mapping of each route that has one.
+    pub compiled: BTreeMap<RouteName, Arc<Mapping>>,
     /// By name.
     pub pools: BTreeMap<String, PlannedPool>,
     /// In the order of their names.
@@ -185,6 +188,7 @@ pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagno
     let routes = routes::plan(&mut draft);
     let (pools, publishes) = stock::plan(&mut draft);
     routes::check_graph(&mut draft);
+    let compiled = mappings::compile(&mut draft);
     if loaded.is_whole {
         unused(&mut draft);
         stock::check_sales(&mut draft);
@@ -199,7 +203,7 @@ pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagno
     Ok(Plan {
         connections,
         routes,
-        mappings: config.mapping.clone(),
+        compiled,
         pools,
         publishes,
         owners: config.owner.clone(),

@@ -8,9 +8,13 @@ use crate::config::{World, registry};
 fn run(world: &World, args: &[&str]) -> (Exit, String, String) {
     let connectors = registry();
     let connectors: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
+    run_with(world, &connectors, args)
+}
+
+fn run_with(world: &World, connectors: &[&dyn Connector], args: &[&str]) -> (Exit, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut shell = Shell {
-        registry: &connectors,
+        registry: connectors,
         around: world,
         out: &mut out,
         err: &mut err,
@@ -117,6 +121,122 @@ fn a_wrong_command_line_is_2() {
     assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
     assert!(err.contains("'check'"), "{err}");
     assert_eq!(run(&World::default(), &["--help"]).0, Exit::Ok);
+}
+
+/// Mappings are compiled and their tests run before the daemon starts, and findings point into the file.
+#[test]
+fn check_compiles_mappings_and_runs_their_tests() {
+    let mapped = |mapping: &str| {
+        GOOD.replace("mode = \"apply\"", "mode = \"apply\"\nmapping = \"m\"")
+            + &format!("[mapping.m]\n{mapping}")
+    };
+    let case = |expected: &str| {
+        format!(
+            "field.name = {{ expr = \"upper(item.sku)\" }}\n[[mapping.m.test]]\nname = \"upper\"\n\
+             input = {{ sku = \"a1\" }}\nexpect = {{ name = \"{expected}\" }}\n"
+        )
+    };
+    for (mapping, exit, shown) in [
+        (case("A1"), Exit::Ok, &["accepted"][..]),
+        (
+            case("a1"),
+            Exit::Config,
+            &[
+                "error[X0507]",
+                "test `upper`",
+                "--> c.toml:1",
+                "`name` should be",
+            ],
+        ),
+        (
+            "field.nme = \"sku\"\n".to_owned(),
+            Exit::Config,
+            &[
+                "error[X0502]",
+                "no field `nme`",
+                "--> c.toml:",
+                "did you mean `name`",
+            ],
+        ),
+        (
+            "field.name = { expr = \"item.skuu\" }\n".to_owned(),
+            Exit::Config,
+            &["error[X0501]", "skuu", "--> c.toml:"],
+        ),
+    ] {
+        let world = World::of(mapped(&mapping));
+        let args = ["check", "--config", "c.toml", "--assume-credentials"];
+        let (found, out, _) = run(&world, &args);
+        assert_eq!(found, exit, "{out}");
+        for part in shown {
+            assert!(out.contains(part), "{part} is not in\n{out}");
+        }
+    }
+}
+
+fn real(args: &[&str]) -> (Exit, String, String) {
+    let connectors = crossdock::connectors::built_in().unwrap();
+    let connectors: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
+    run_with(&World::default(), &connectors, args)
+}
+
+#[test]
+fn connectors_can_be_listed_and_shown() {
+    let (exit, out, _) = real(&["connector", "list"]);
+    assert_eq!(exit, Exit::Ok);
+    let line = out.lines().find(|line| line.contains("tryton")).unwrap();
+    assert!(
+        line.contains("orders") && line.contains("real software"),
+        "{line}"
+    );
+    let (_, out, _) = real(&["connector", "list", "--json"]);
+    let all: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(all.as_array().unwrap().len(), 6);
+
+    let (exit, out, _) = real(&["connector", "show", "vendure"]);
+    assert_eq!(exit, Exit::Ok);
+    for part in [
+        "password",
+        "secret",
+        "required",
+        "orders",
+        "real software",
+        "its stock falls",
+    ] {
+        assert!(out.contains(part), "{part} is not in\n{out}");
+    }
+    let (_, out, _) = real(&["connector", "show", "feed", "--json"]);
+    let feed: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(feed["streams"]["stock"]["read"], true);
+
+    let (exit, _, err) = real(&["connector", "show", "vendur"]);
+    assert_eq!(exit, Exit::Usage);
+    assert!(err.contains("did you mean `vendure`"), "{err}");
+}
+
+#[test]
+fn a_connector_is_tested_against_its_fixtures() {
+    let (exit, out, err) = real(&["connector", "test", "tryton"]);
+    assert_eq!(exit, Exit::Ok, "{out}{err}");
+    assert!(
+        out.contains("recorded cases") && out.contains("0 did not"),
+        "{out}"
+    );
+    let (exit, _, err) = real(&["connector", "test", "feed"]);
+    assert_eq!(exit, Exit::Failed);
+    assert!(
+        err.contains("no fixtures") && err.contains("check --online"),
+        "{err}"
+    );
+    // Fixtures of another connector: everything fails, and that is the result.
+    let (exit, out, _) = real(&[
+        "connector",
+        "test",
+        "sandbox_pos",
+        "--fixtures",
+        "connectors/tryton/fixtures",
+    ]);
+    assert_eq!(exit, Exit::Findings, "{out}");
 }
 
 #[test]

@@ -9,7 +9,9 @@
 mod bad_input;
 mod cli;
 mod config;
+mod daemon;
 mod feeds;
 mod practice;
+mod sim;
 mod store_crash;
 mod tidy;

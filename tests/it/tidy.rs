@@ -135,6 +135,53 @@ fn names_stay_in_their_one_place() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A setting that nothing reads promises what nobody keeps.
+#[test]
+fn every_setting_is_read_by_somebody() {
+    let schema = crossdock::config::schema();
+    let of = |definition: &str| -> Vec<String> {
+        let properties = schema
+            .pointer(&format!("/definitions/{definition}/properties"))
+            .and_then(serde_json::Value::as_object);
+        let properties = properties.unwrap_or_else(|| panic!("no {definition} in {schema:#}"));
+        properties.keys().cloned().collect()
+    };
+    let outside: String = sources()
+        .into_iter()
+        .filter(|(path, _)| !path.display().to_string().contains("src/config/"))
+        .filter(|(path, _)| !path.display().to_string().contains("/tests"))
+        .map(|(_, text)| {
+            let code: String = code(&text).collect();
+            code.split_whitespace().collect::<String>()
+        })
+        .collect();
+    let is_read = |written: &str| {
+        outside.match_indices(written).any(|(at, _)| {
+            let after = outside[at + written.len()..].chars().next();
+            after.is_none_or(|c| !c.is_alphanumeric() && c != '_')
+        })
+    };
+    let mut unread = Vec::new();
+    for (definition, owners) in [
+        ("Limits", &["limits"][..]),
+        ("StoreSettings", &["store"]),
+        ("ServerSettings", &["server"]),
+        ("LogSettings", &["log", "settings"]),
+        ("LimitSettings", &["limits"]),
+        ("HttpSettings", &["settings", "http"]),
+    ] {
+        for name in of(definition) {
+            let read = owners
+                .iter()
+                .any(|owner| is_read(&format!("{owner}.{name}")));
+            if !read {
+                unread.push(format!("{definition}.{name}"));
+            }
+        }
+    }
+    assert_eq!(unread, [""; 0], "settings that nothing reads");
+}
+
 #[test]
 fn files_are_short_and_finished() {
     let mut wrong = Vec::new();

@@ -21,7 +21,7 @@ from gate import AFTER, BEFORE, FLUSH, TRACED, UNANSWERED, WRITE, Gate
 from setup import processes, settings, stack
 
 SHOP = "north"
-VENDURE_GATE, TRYTON_GATE = 9466, 9467
+VENDURE_GATE, TRYTON_GATE = 9463, 9464
 HIT_SECS, SETTLE_SECS = 180, 180  # on a machine that does much else; it takes 2 s on a quiet one
 ERP = "erp"
 

@@ -146,6 +146,7 @@ impl Bench<'_> {
             name: "fixture".to_owned(),
             clock,
             http: Arc::clone(&faulty) as _,
+            files: super::FileLimits::default(),
         };
         let connection = self
             .configured

@@ -76,6 +76,7 @@ impl Toy {
             name: "toy".into(),
             clock: Arc::new(self.clock.clone()),
             http: Arc::clone(self) as _,
+            files: crate::connector::FileLimits::default(),
         };
         let configured = connector.configure(&settings).unwrap();
         configured.open(context).unwrap()

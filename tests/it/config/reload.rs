@@ -20,7 +20,7 @@ mapping = "items"
 from = "drop.prices"
 to = "north.prices"
 [mapping.items]
-sku = "sku"
+field.sku = "sku"
 "#;
 
 fn plan(text: &str, token: &str) -> Plan {
@@ -61,7 +61,7 @@ fn each_section_gets_its_verdict() {
             vec![("connection.drop", Changed)],
         ),
         (
-            BEFORE.replace("sku = \"sku\"", "sku = \"code\""),
+            BEFORE.replace("sku = \"sku\"", "sku = \"name\""),
             "one",
             vec![("mapping.items", Changed), ("route.items", Changed)],
         ),
@@ -73,7 +73,22 @@ fn each_section_gets_its_verdict() {
         (
             format!("{BEFORE}[limits]\ndrain_secs = 3\n"),
             "one",
+            vec![("limits", Changed)],
+        ),
+        (
+            format!("{BEFORE}[limits]\nserver_max_connections = 3\n"),
+            "one",
             vec![("limits", RestartNeeded)],
+        ),
+        (
+            format!("{BEFORE}[store]\njournal_ttl_secs = 3600\n[log]\nlevel = \"debug\"\n"),
+            "one",
+            vec![("log", Changed), ("store", Changed)],
+        ),
+        (
+            format!("{BEFORE}[log]\nformat = \"json\"\n"),
+            "one",
+            vec![("log", RestartNeeded)],
         ),
         (
             format!("{BEFORE}[store]\npath = \"/x\"\n"),

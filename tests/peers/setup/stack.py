@@ -9,6 +9,7 @@ from . import packages, postgres, settings
 from .processes import Failed, run, say, start, stop, wait_until_ready
 
 SHOPS = tuple(settings.VENDURE_PORTS)
+START_SECS = 240  # 5 s on a quiet machine
 
 
 def up(only=""):
@@ -116,7 +117,7 @@ def _launch_vendure(shop, create_schema=False):
 
 
 def _wait_for_vendure(shop):
-    wait_until_ready(f"vendure-{shop}", settings.vendure_url(shop) + "/health", 300)
+    wait_until_ready(f"vendure-{shop}", settings.vendure_url(shop) + "/health", START_SECS)
 
 
 def _stop_vendure():
@@ -235,7 +236,8 @@ def _start_tryton():
             settings.TRYTON_DATABASE,
         ],
     )
-    wait_until_ready("tryton", settings.tryton_url() + f"/{settings.TRYTON_DATABASE}/rpc/", 300)
+    page = f"{settings.tryton_url()}/{settings.TRYTON_DATABASE}/rpc/"
+    wait_until_ready("tryton", page, START_SECS)
 
 
 def _stop_tryton():

@@ -1,0 +1,290 @@
+//! The loops: one for each stream that is read, one for each that is written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Runtime;
+use super::gate::Gate;
+use crate::clock::Clock;
+use crate::connector::Connection;
+use crate::dispatch::Dispatcher;
+use crate::engine::Handle;
+use crate::fault::{Class, Fault};
+use crate::id::ConnectionName;
+use crate::intake::{Poller, Schedule};
+use crate::outbox::Backoff;
+use crate::telemetry::{self, Place, Pulse, Vitals};
+use crate::topology::Plan;
+
+/// How long a dispatcher sleeps when nothing is due and nobody wakes it.
+const IDLE: Duration = Duration::from_secs(30);
+/// How many requests of one stream of one sink are under way at a time.
+const CONCURRENCY: usize = 8;
+/// How often a loop that must rest says that it is alive.
+const RESTING: Duration = Duration::from_secs(30);
+
+/// What a loop does. A loop with the same work on the same connection goes on at a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Reads.
+    Read(Schedule),
+    /// Writes.
+    Write {
+        /// Deliveries in a request.
+        max_batch: usize,
+        /// Requests at a time.
+        concurrency: usize,
+    },
+}
+
+/// A loop that runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub work: Work,
+    pub connection: Arc<Connection>,
+    pub stop: CancellationToken,
+    pub task: JoinHandle<()>,
+}
+
+/// All loops that a plan wants.
+pub(super) fn wanted(plan: &Plan) -> BTreeMap<Place, Work> {
+    let mut wanted = BTreeMap::new();
+    for (name, planned) in &plan.connections {
+        let at_once = super::open::concurrency(planned) as usize;
+        for (stream, settings) in &planned.streams {
+            if settings.is_read {
+                let schedule = Schedule {
+                    every: settings.poll,
+                    max_pages: plan.limits.intake_max_pages,
+                    max_changes: plan.limits.page_max_changes,
+                    unit_changes: plan.limits.accept_max_changes,
+                    max_record_bytes: plan.limits.record_max_bytes,
+                    reread_open: settings.reread_open,
+                };
+                let place = (name.clone(), *stream, Pulse::Read);
+                wanted.insert(place, Work::Read(schedule));
+            }
+            if settings.is_written {
+                let declared = planned.spec.streams.get(stream);
+                let declared = declared.map_or(1, |spec| spec.max_batch);
+                let work = Work::Write {
+                    max_batch: declared.clamp(1, plan.limits.batch_max_deliveries),
+                    concurrency: CONCURRENCY.min(at_once).max(1),
+                };
+                wanted.insert((name.clone(), *stream, Pulse::Write), work);
+            }
+        }
+    }
+    wanted
+}
+
+impl Runtime {
+    /// Starts a loop; none when the connection lacks the stream, which the plan's checks exclude.
+    pub(super) fn start_loop(
+        &self,
+        place: &Place,
+        work: Work,
+        connection: Arc<Connection>,
+    ) -> Option<Running> {
+        let (name, stream, way) = place;
+        let parent = match way {
+            Pulse::Read => &self.reading,
+            Pulse::Write => &self.sending,
+        };
+        let stop = parent.child_token();
+        let round = Round {
+            place: place.clone(),
+            vitals: self.vitals.clone(),
+            gate: self.gate.clone(),
+            stop: stop.clone(),
+            clock: Arc::clone(&self.clock),
+        };
+        let engine = self.engine.clone();
+        let task = match &work {
+            Work::Read(schedule) => {
+                let poller = Poller {
+                    connection: name.clone(),
+                    stream: *stream,
+                    source: Arc::clone(connection.sources.get(stream)?),
+                    engine,
+                    clock: Arc::clone(&self.clock),
+                    schedule: schedule.clone(),
+                };
+                self.vitals.expect(place);
+                self.tasks.spawn(read_loop(poller, round))
+            }
+            Work::Write {
+                max_batch,
+                concurrency,
+            } => {
+                let dispatcher = Dispatcher {
+                    connection: name.clone(),
+                    stream: *stream,
+                    sink: Arc::clone(connection.sinks.get(stream)?),
+                    engine,
+                    max_batch: *max_batch,
+                    concurrency: *concurrency,
+                };
+                self.tasks.spawn(write_loop(dispatcher, round))
+            }
+        };
+        Some(Running {
+            work,
+            connection,
+            stop,
+            task,
+        })
+    }
+}
+
+/// What every loop is told by and tells.
+struct Round {
+    place: Place,
+    vitals: Vitals,
+    gate: Gate,
+    stop: CancellationToken,
+    clock: Arc<dyn Clock>,
+}
+
+impl Round {
+    /// Rests while the gate is closed; whether the loop is to end.
+    async fn pass(&mut self, why_not: impl Fn(&Gate) -> Option<String>) -> bool {
+        while let Some(why) = why_not(&self.gate) {
+            self.vitals.hold(&self.place, Some(why));
+            self.vitals.beat(&self.place, RESTING);
+            tokio::select! {
+                () = self.stop.cancelled() => return true,
+                () = self.gate.changed() => {}
+                () = self.clock.sleep(RESTING) => {}
+            }
+        }
+        self.vitals.hold(&self.place, None);
+        self.stop.is_cancelled()
+    }
+}
+
+async fn read_loop(poller: Poller, mut round: Round) {
+    let backoff = Backoff {
+        initial: Duration::from_secs(1),
+        max: Duration::from_secs(300),
+    };
+    let stream = poller.stream;
+    while !round.pass(|gate| gate.why_not_read(stream)).await {
+        let (vitals, place) = (round.vitals.clone(), round.place.clone());
+        vitals.beat(&place, Duration::ZERO);
+        let on_page = || vitals.beat(&place, Duration::ZERO);
+        // A page is accepted as a whole or not at all: dropping a run between awaits loses nothing.
+        let run = tokio::select! {
+            () = round.stop.cancelled() => break,
+            () = round.gate.until_closed(stream) => continue,
+            run = poller.run(&on_page) => run,
+        };
+        let wait = match run {
+            Ok(run) => {
+                vitals.success(&place);
+                let told = telemetry::ReadRun {
+                    pages: run.pages,
+                    changes: run.changes,
+                    news: run.news,
+                    rejected: run.rejected,
+                };
+                telemetry::read(&poller.connection, poller.stream, &told);
+                if run.drained {
+                    poller.schedule.every
+                } else {
+                    Duration::ZERO
+                }
+            }
+            Err(fault) => {
+                let failures = vitals.failure(&place, &fault);
+                telemetry::read_failed(&poller.connection, poller.stream, &fault);
+                pause_if_refused(&poller.engine, &poller.connection, &fault).await;
+                show_if_rejected(&poller, &fault).await;
+                fault
+                    .retry_after
+                    .unwrap_or_else(|| backoff.delay(failures, u32::MAX))
+            }
+        };
+        vitals.beat(&place, wait);
+        tokio::select! {
+            () = round.stop.cancelled() => break,
+            () = poller.clock.sleep(wait) => {}
+        }
+    }
+    round.vitals.end(&round.place);
+}
+
+/// Refused credentials stop deliveries too; the care loop resumes them when the probe passes.
+async fn pause_if_refused(engine: &Handle, connection: &ConnectionName, fault: &Fault) {
+    if fault.class == Class::Auth {
+        // When the engine has stopped there is nothing left to pause.
+        let _ = engine.pause(connection.clone(), fault.clone()).await;
+    }
+}
+
+/// What was given as a whole cannot be believed, such as a file: it stands on the desk until something
+/// better comes.
+async fn show_if_rejected(poller: &Poller, fault: &Fault) {
+    if fault.class == Class::Reject {
+        let (connection, stream) = (poller.connection.clone(), poller.stream);
+        let shown = poller
+            .engine
+            .stopped_reading(connection, stream, fault.clone());
+        // When the engine has stopped there is no desk any more.
+        let _ = shown.await;
+    }
+}
+
+async fn write_loop(dispatcher: Dispatcher, mut round: Round) {
+    let mut commits = dispatcher.engine.commits();
+    while !round.pass(Gate::why_not_sent).await {
+        commits.mark_unchanged();
+        let (vitals, place) = (round.vitals.clone(), round.place.clone());
+        let (stop, gate) = (round.stop.clone(), round.gate.clone());
+        vitals.beat(&place, IDLE);
+        // Asked before each claim: the round gets on, however long it is.
+        let stopping = || {
+            vitals.beat(&place, IDLE);
+            stop.is_cancelled() || gate.why_not_sent().is_some()
+        };
+        let wait = match dispatcher.round(&stopping).await {
+            Ok(sent) => {
+                vitals.success(&place);
+                let (connection, stream) = (&dispatcher.connection, dispatcher.stream);
+                telemetry::sent(connection, stream, sent.settled, sent.delivered);
+                wait_for_due(&dispatcher, round.clock.as_ref()).await
+            }
+            Err(fault) => {
+                vitals.failure(&place, &fault);
+                telemetry::send_failed(&dispatcher.connection, dispatcher.stream, &fault);
+                Duration::from_secs(1)
+            }
+        };
+        vitals.beat(&place, IDLE);
+        tokio::select! {
+            () = round.stop.cancelled() => break,
+            () = round.gate.changed() => {}
+            () = round.clock.sleep(wait) => {}
+            woken = commits.changed() => if woken.is_err() { break },
+        }
+    }
+    round.vitals.end(&round.place);
+}
+
+/// Until something is due, or somebody commits something.
+async fn wait_for_due(dispatcher: &Dispatcher, clock: &dyn Clock) -> Duration {
+    let (sink, stream) = (dispatcher.connection.clone(), dispatcher.stream);
+    let due = dispatcher
+        .engine
+        .next_due(sink, stream)
+        .await
+        .ok()
+        .flatten();
+    // What is due and was not claimed waits for something else: its connection is paused.
+    due.map_or(IDLE, |due| crate::clock::since(clock.now(), due))
+        .clamp(Duration::from_millis(200), IDLE)
+}
