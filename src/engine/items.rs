@@ -73,6 +73,10 @@ fn accept_for_route(
     let queued = enqueue(stage, entity, record, route, operation)?;
     if queued {
         entity.queued_to.insert(sink.clone());
+        if operation == Operation::Create {
+            // Numbers that came before it and were refused wait for it from now on.
+            tell_cells(stage, sink, entity)?;
+        }
     } else if operation == Operation::Create {
         entity.queued_to.remove(sink);
     }
@@ -261,8 +265,8 @@ fn note_withdrawal(
     pools::recompute(stage, &BTreeSet::from([sku]), Some(&cause))
 }
 
-/// The item exists on a channel now: its stock and prices, which the channel may have refused before,
-/// can be told.
+/// The item exists on a channel now, or will: its stock and prices, which the channel may have refused
+/// before, can be told, or wait for it.
 pub(super) fn tell_cells(
     stage: &mut Stage<'_, '_>,
     sink: &ConnectionName,

@@ -396,3 +396,24 @@ fn held_by_one_channel_and_taken_by_another() {
     assert_eq!(bench.deliver("south", Stream::Items).len(), 1);
     assert!(bench.engine.quarantine(0, 9).unwrap().is_empty());
 }
+
+/// A number that is read before its item was refused; from then on it waits for it.
+#[test]
+fn a_number_that_came_too_early_waits_too() {
+    let mut bench = bench();
+    bench.accept("erp", Stream::Items, vec![]);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    let claimed = bench.claim("north", Stream::Stock);
+    let unknown = Outcome::Failed(Fault::reject("unknown_sku", "no such SKU"));
+    bench.settle("north", Stream::Stock, vec![(claimed[0].clone(), unknown)]);
+    accept(&mut bench, vec![item("A", "a", "active")]);
+    assert!(bench.claim("north", Stream::Stock).is_empty());
+    let waiting = bench.engine.waiting().unwrap();
+    assert!(
+        waiting
+            .iter()
+            .any(|row| row.sink == "north" && row.count == 1)
+    );
+    bench.deliver("north", Stream::Items);
+    assert_eq!(bench.deliver("north", Stream::Stock).len(), 1);
+}
