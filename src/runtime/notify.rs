@@ -15,6 +15,9 @@ use crate::telemetry::Vitals;
 /// How long closing the store may take after the drain.
 const CLOSING: Duration = Duration::from_secs(10);
 
+/// How long one message may wait for room in the manager's queue; then it is lost.
+const TOLD_WITHIN: Duration = Duration::from_millis(100);
+
 /// Whoever started this process and wants to know how it is; nobody without systemd.
 #[derive(Debug)]
 pub struct Manager {
@@ -28,7 +31,7 @@ impl Manager {
     /// `WATCHDOG_USEC`, `WATCHDOG_PID`.
     pub fn of(around: &dyn Surroundings) -> Self {
         let socket = around.var("NOTIFY_SOCKET").and_then(|name| {
-            let found = address(&name).and_then(|at| Ok((UnixDatagram::unbound()?, at)));
+            let found = address(&name).and_then(|at| Ok((socket()?, at)));
             if let Err(error) = &found {
                 tracing::warn!(%error, "NOTIFY_SOCKET cannot be used: systemd will hear nothing");
             }
@@ -71,6 +74,13 @@ impl Manager {
             tracing::warn!(%error, "systemd could not be told");
         }
     }
+}
+
+/// Who does not read must not hold us up: a full queue would block this thread, and all tasks on it.
+fn socket() -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(TOLD_WITHIN))?;
+    Ok(socket)
 }
 
 fn address(name: &OsString) -> io::Result<SocketAddr> {

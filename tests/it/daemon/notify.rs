@@ -110,6 +110,20 @@ async fn systemd_hears_everything() {
 
 /// Story 64: alive but idle. A system that takes the request and never answers stops one loop for ever:
 /// the watchdog is not fed any more, and health says which loop it is.
+/// A manager that does not read its socket: the queue is full after ten messages, and the daemon goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_that_does_not_listen_stops_nobody() {
+    let place = Place::new(None).await;
+    let manager = Manager::at(&place, false);
+    let mut daemon = Daemon::start(place.folder.path(), &manager.environment());
+    daemon.until("up", |_| true).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    daemon.until("answering", |_| true).await;
+    daemon.signal("TERM");
+    assert!(daemon.ended(PATIENCE).await.success(), "{}", daemon.log());
+    place.world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stuck_loop_starves_the_watchdog() {
     let place = Place::new(None).await;
