@@ -5,7 +5,7 @@ use std::io;
 use clap::{Args, Subcommand};
 
 use super::{Exit, Global, Shell};
-use crate::config::{self, Credentials, render};
+use crate::config::{self, Credentials};
 use crate::connector::Connector;
 use crate::diagnostic::Diagnostics;
 use crate::topology;
@@ -45,11 +45,7 @@ fn show(global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
     ) {
         Ok(loaded) => loaded,
         Err(findings) => {
-            write!(
-                shell.err,
-                "{}",
-                render::text(&findings, global.style(shell))
-            )?;
+            global.tell(&findings, shell)?;
             return Ok(Exit::Config);
         }
     };

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::run::{serve_admin, socket_path};
 use super::{Exit, Global, Shell, log};
 use crate::clock::Clock;
-use crate::config::{self, Credentials, LogFormat, LogLevel, LogSettings, render};
+use crate::config::{self, Credentials, LogFormat, LogLevel, LogSettings};
 use crate::runtime::{Runtime, SystemClock, open_store, store_path};
 use crate::sandbox::crew::{Crew, Pace};
 use crate::sandbox::live::Live;
@@ -146,11 +146,7 @@ fn plan(file: &Path, global: &Global, shell: &mut Shell<'_>) -> io::Result<Resul
     match read.and_then(|loaded| topology::plan(&loaded, shell.registry)) {
         Ok(plan) => Ok(Ok(plan)),
         Err(findings) => {
-            write!(
-                shell.err,
-                "{}",
-                render::text(&findings, global.style(shell))
-            )?;
+            global.tell(&findings, shell)?;
             Ok(Err(Exit::Config))
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::{Exit, Global, Shell};
-use crate::config::{self, Credentials, render};
+use crate::config::{self, Credentials};
 use crate::connectors::feed;
 use crate::format::sniff::sniff;
 
@@ -69,11 +69,7 @@ pub(super) fn release(
     let loaded = match config::read(&path, shell.around, Credentials::Assumed) {
         Ok(loaded) => loaded,
         Err(findings) => {
-            write!(
-                shell.err,
-                "{}",
-                render::text(&findings, global.style(shell))
-            )?;
+            global.tell(&findings, shell)?;
             return Ok(Exit::Config);
         }
     };

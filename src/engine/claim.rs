@@ -102,12 +102,6 @@ fn claim_event(
             return Ok(None); // a moment later, when the number has arrived
         }
     }
-    // A create that was never tried is not linked yet: its thing need not be read.
-    let entity = match (row.operation, row.attempts) {
-        (Operation::Create, 0) => None,
-        _ => ENTITY.get(stage.txn, &row.entity)?,
-    };
-    items::create_what_is_not_there(&mut row, entity.as_ref());
     let action = match &row.state {
         State::Submitted { token, .. } => Action::Check(token.clone()),
         _ if items::is_withdrawn_create(&row) => Action::FindOnly,
@@ -121,6 +115,11 @@ fn claim_event(
     if !matches!(action, Action::Check(_)) {
         row.state = State::InFlight { since: stage.now };
     }
+    // A create that was never tried is not linked yet: its thing need not be read.
+    let entity = match (row.operation, row.attempts) {
+        (Operation::Create, 0) => None,
+        _ => ENTITY.get(stage.txn, &row.entity)?,
+    };
     let group = match &row.group {
         Some(group) => GROUP.get(stage.txn, &(row.sink.clone(), group.clone()))?,
         None => None,

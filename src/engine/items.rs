@@ -195,14 +195,6 @@ pub(super) fn is_withdrawn_create(row: &OutboxRow) -> bool {
         && matches!(status, Some("archived" | "deleted"))
 }
 
-/// A change of what turned out not to be there (what came before it only looked) creates it.
-pub(super) fn create_what_is_not_there(row: &mut OutboxRow, entity: Option<&Entity>) {
-    let linked = entity.is_none_or(|entity| entity.links.contains_key(&row.sink));
-    if row.stream == Stream::Items && row.operation != Operation::Create && !linked {
-        row.operation = Operation::Create;
-    }
-}
-
 /// An item that was to be withdrawn is not on the channel.
 pub(super) fn not_there(
     stage: &mut Stage<'_, '_>,

@@ -56,7 +56,7 @@ async fn day(options: WorldOptions, state: &Path, secs: u64, limit: u64) -> (Sta
 }
 
 /// What the daemon itself has to say about what went wrong.
-async fn why(runtime: &Runtime, statement: &Statement) -> String {
+pub async fn why(runtime: &Runtime, statement: &Statement) -> String {
     let engine = &runtime.engine;
     let mut told = format!("{:#?}\n", engine.status().await.unwrap());
     for row in engine.quarantine(0, 30).await.unwrap() {

@@ -7,7 +7,6 @@
 #[path = "sim/clock.rs"]
 mod clock;
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +23,7 @@ use crossdock::topology::{self, Plan};
 use crossdock::transport::http::HttpClient;
 use tokio_util::sync::CancellationToken;
 
+use super::practice::why;
 use clock::SimClock;
 
 /// How many days are simulated when nobody says otherwise.
@@ -232,28 +232,4 @@ fn plan(world: &World, folder: &Path) -> Arc<Plan> {
     let registry: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
     let loaded = config::load(&path, &config::System, Credentials::Needed).unwrap();
     Arc::new(topology::plan(&loaded, &registry).unwrap())
-}
-
-/// What the daemon itself has to say about what went wrong.
-async fn why(daemon: &Runtime, statement: &Statement) -> String {
-    let engine = &daemon.engine;
-    let mut told = format!("{:#?}\n", engine.status().await.unwrap());
-    for row in engine.quarantine(0, 30).await.unwrap() {
-        writeln!(told, "{row:?}").unwrap();
-    }
-    for row in engine.queue(0, 30).await.unwrap() {
-        let (sink, reference) = (row.sink, row.reference);
-        writeln!(
-            told,
-            "{sink} {reference} {:?} {:?}",
-            row.state, row.last_fault
-        )
-        .unwrap();
-    }
-    for one in statement.stock_differences.iter().take(3) {
-        let shop = Some(one.shop.as_str().into());
-        let reasons = engine.explain_stock(one.sku.clone(), shop).await.unwrap();
-        writeln!(told, "{reasons:#?}").unwrap();
-    }
-    told
 }
