@@ -9,8 +9,9 @@ use serde_json::Value;
 use super::EngineError;
 use super::cell::{self, Cell, Figure, Target};
 use super::index::{Update, unread_items};
+use super::items::ItemPlace;
 use super::stage::Stage;
-use super::tables::{ATTEMPT, BY_KEY, CHECKPOINT, ENTITY, EVENT, GROUP, GroupAt, META};
+use super::tables::{ATTEMPT, CHECKPOINT, ENTITY, EVENT, GROUP, GroupAt, META};
 use super::{items, pools, prices};
 use crate::connector::{Captured, Delivery, Operation, StockBasis, Token};
 use crate::id::{ConnectionName, DeliveryId, EntityId, Key};
@@ -22,8 +23,6 @@ use crate::router::Mode;
 const ASIDE: usize = 1000;
 /// How many cells of a stopped stream are looked at for whether it may go on.
 const LOOKED_AT: usize = 2000;
-/// How many items of one SKU are looked at.
-const ITEMS_OF_A_SKU: usize = 10;
 
 /// What is to be done with a claimed delivery.
 #[derive(Debug, Clone, PartialEq)]
@@ -354,7 +353,7 @@ fn end_stop(stage: &mut Stage<'_, '_>, target: &Target) -> Result<(), EngineErro
 }
 
 /// Whether numbers of a channel wait for its items: what is still to be created there is told nothing.
-enum Dependence {
+pub(super) enum Dependence {
     /// Items of this channel are nobody's business here, or all are there.
     None,
     /// Some items are still to be created; these connections were not read to their end yet.
@@ -365,7 +364,7 @@ enum Dependence {
 }
 
 impl Dependence {
-    fn of(stage: &Stage<'_, '_>, target: &Target) -> Result<Self, EngineError> {
+    pub(super) fn of(stage: &Stage<'_, '_>, target: &Target) -> Result<Self, EngineError> {
         let items = (target.0.clone(), Stream::Items);
         let rules = stage.rules;
         let routes = rules.router.all().filter(|route| {
@@ -394,7 +393,7 @@ impl Dependence {
 
     /// The item that a SKU waits for, and since when. One that is nobody's to create waits for nothing:
     /// the channel says whether it has it.
-    fn waits(
+    pub(super) fn waits(
         &self,
         stage: &Stage<'_, '_>,
         sku: &str,
@@ -402,24 +401,10 @@ impl Dependence {
         let Self::Items { sink, unread } = self else {
             return Ok(None);
         };
-        let range = BY_KEY.under(&(Stream::Items, Key::from(sku)));
-        let known = BY_KEY.scan(stage.txn, &range, ITEMS_OF_A_SKU)?;
-        let mut waits = None;
-        for ((_, _, id), _) in &known {
-            let item = ENTITY.get(stage.txn, id)?;
-            if item.is_some_and(|item| item.remote_id(sink).is_some()) {
-                return Ok(None);
-            }
-            let mut rows = stage.index.queue.of_line(sink, id);
-            if let Some(seq) = rows.next() {
-                let row = EVENT.get(stage.txn, &seq)?;
-                let since = row.map_or(stage.now, |row| row.accepted_at);
-                waits = Some((id.clone(), since));
-            }
-        }
-        if waits.is_none() && known.is_empty() {
-            waits = unread.first().map(|it| (unread_items(it), stage.now));
-        }
-        Ok(waits)
+        Ok(match items::place_at(stage, sink, sku)? {
+            ItemPlace::There { .. } | ItemPlace::Nobodys => None,
+            ItemPlace::Queued { item, since } => Some((item, since)),
+            ItemPlace::Unknown => unread.first().map(|it| (unread_items(it), stage.now)),
+        })
     }
 }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::EngineError;
@@ -19,7 +20,7 @@ use super::tables::{ATTEMPT, BY_KEY, ENTITY, EVENT, Nothing, WITHDRAWN, Withdraw
 use super::{pools, prices};
 use crate::connector::Operation;
 use crate::fault::Effect;
-use crate::id::{ConnectionName, Key};
+use crate::id::{ConnectionName, EntityId, Key};
 use crate::ledger::Entity;
 use crate::outbox::{OutboxRow, State};
 use crate::record::{Item, ItemStatus, Record, Stream};
@@ -284,4 +285,48 @@ pub(super) fn tell_cells(
         }
     }
     Ok(())
+}
+
+/// How many items of one SKU are looked at: a SKU is one item's, but where it was given to another.
+const ITEMS_OF_A_SKU: usize = 10;
+
+/// What is known of the item of a SKU at a sink.
+pub(super) enum ItemPlace {
+    /// It exists there, since then.
+    There { since: Timestamp },
+    /// It is to be created, changed or looked for there, or its delivery is in quarantine.
+    Queued { item: EntityId, since: Timestamp },
+    /// It was read, and nobody brings it there.
+    Nobodys,
+    /// It was never read.
+    Unknown,
+}
+
+/// Looks up the item of a SKU.
+pub(super) fn place_at(
+    stage: &Stage<'_, '_>,
+    sink: &ConnectionName,
+    sku: &str,
+) -> Result<ItemPlace, EngineError> {
+    let range = BY_KEY.under(&(Stream::Items, Key::from(sku)));
+    let known = BY_KEY.scan(stage.txn, &range, ITEMS_OF_A_SKU)?;
+    let mut place = if known.is_empty() {
+        ItemPlace::Unknown
+    } else {
+        ItemPlace::Nobodys
+    };
+    for ((_, _, id), _) in known {
+        let item = ENTITY.get(stage.txn, &id)?;
+        let link = item.as_ref().and_then(|item| item.links.get(sink));
+        if let Some(link) = link {
+            return Ok(ItemPlace::There { since: link.since });
+        }
+        let first = stage.index.queue.of_line(sink, &id).next();
+        if let Some(seq) = first {
+            let row = EVENT.get(stage.txn, &seq)?;
+            let since = row.map_or(stage.now, |row| row.accepted_at);
+            place = ItemPlace::Queued { item: id, since };
+        }
+    }
+    Ok(place)
 }

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::EngineError;
 use super::cell::{self, Cell, Feed, Figure, Target};
-use super::claim::{Claimed, Place};
+use super::claim::{Claimed, Dependence, Place};
 use super::index::Update;
-use super::items;
+use super::items::{self, ItemPlace};
 use super::orders::{change_reservations, release_cancelled};
 use super::policy::{Consequence, Next, consequence};
 use super::stage::{NewQuarantine, Stage, deliver_to};
@@ -440,6 +440,34 @@ fn settle_cell(
     Ok(())
 }
 
+/// When a number is told again that the channel has no item for. Its item may have been read, or may
+/// even have arrived, while the number was on its way: then it waits for it, or is told again soon.
+fn not_listed(
+    stage: &mut Stage<'_, '_>,
+    target: &Target,
+    key: &Key,
+    attempt: &mut CellAttempt,
+) -> Result<Timestamp, EngineError> {
+    let sku = cell::sku_of(key);
+    if Dependence::of(stage, target)?.waits(stage, sku)?.is_some() {
+        return Ok(stage.now); // the next claim lets it wait
+    }
+    let pause = stage.limits().not_listed_retry;
+    match items::place_at(stage, &target.0, sku)? {
+        ItemPlace::There { since: linked } if later(linked, pause) > stage.now => {
+            attempt.attempts += 1;
+            Ok(backed_off(stage, attempt))
+        }
+        _ => Ok(later(stage.now, pause)),
+    }
+}
+
+fn backed_off(stage: &mut Stage<'_, '_>, attempt: &CellAttempt) -> Timestamp {
+    let random = stage.numbers.random();
+    let delay = stage.limits().backoff.delay(attempt.attempts, random);
+    later(stage.now, delay)
+}
+
 /// What a failed write of a value means; when it is tried again.
 fn fail_cell(
     stage: &mut Stage<'_, '_>,
@@ -449,17 +477,13 @@ fn fail_cell(
     fault: &Fault,
 ) -> Result<Option<Timestamp>, EngineError> {
     if attempt.not_listed {
-        return Ok(Some(later(stage.now, stage.limits().not_listed_retry)));
+        return not_listed(stage, &feed.target, &claimed.delivery.key, attempt).map(Some);
     }
     let age = since(attempt.since, stage.now);
     match consequence(fault, age, stage.limits().max_age).next {
         Next::Backoff => {
             attempt.attempts += 1;
-            let random = stage.numbers.random();
-            Ok(Some(later(
-                stage.now,
-                stage.limits().backoff.delay(attempt.attempts, random),
-            )))
+            Ok(Some(backed_off(stage, attempt)))
         }
         Next::Wait(wait) => Ok(Some(later(stage.now, wait))),
         Next::PauseConnection => {

@@ -324,6 +324,10 @@ def waits(shops):
         >= {(shop, "stock") for shop in SHOPS}
     )
     absent = all("LATE-1" not in items.sold(admin) for admin in shops.admins.values())
+    if not (held and waiting and absent):
+        print(f"        held {held}, waiting {waiting}, absent {absent}", flush=True)
+        for row in shops.daemon.ask("quarantine", "list") + shops.daemon.ask("status")["waiting"]:
+            print(f"        {row}", flush=True)
     yield "an item without a price is not given away, and its stock waits for it", (
         held and waiting and absent
     )

@@ -417,3 +417,32 @@ fn a_number_that_came_too_early_waits_too() {
     bench.deliver("north", Stream::Items);
     assert_eq!(bench.deliver("north", Stream::Stock).len(), 1);
 }
+
+/// The refusal of a number and its item cross on the way: the number was sent before the item was
+/// read, and refused after it. It waits for it all the same, and is not asked for again in an hour only.
+#[test]
+fn a_refusal_that_crosses_its_item() {
+    let unknown = || Outcome::Failed(Fault::reject("unknown_sku", "no such SKU"));
+    let mut bench = bench();
+    bench.accept("erp", Stream::Items, vec![]);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5), level("B", 5)]);
+    let sent = bench.claim("north", Stream::Stock);
+    accept(
+        &mut bench,
+        vec![item("A", "a", "active"), item("B", "b", "active")],
+    );
+    bench.settle("north", Stream::Stock, vec![(sent[0].clone(), unknown())]);
+    assert!(bench.claim("north", Stream::Stock).is_empty());
+    let waiting = bench.engine.waiting().unwrap();
+    assert!(
+        waiting
+            .iter()
+            .any(|row| row.sink == "north" && row.count == 1),
+        "{waiting:?}"
+    );
+    // The other's refusal comes only when both exist already.
+    while !bench.deliver("north", Stream::Items).is_empty() {}
+    bench.settle("north", Stream::Stock, vec![(sent[1].clone(), unknown())]);
+    bench.tick(60);
+    assert_eq!(bench.deliver("north", Stream::Stock).len(), 2);
+}
