@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use clock::SystemClock;
-pub use open::{open_store, store_path};
+pub use open::{engine_kind, open_store, store_path};
 pub use reload::Refused;
 pub use rules::of as engine_rules;
 

@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::id::{ConnectionName, uuid_at};
 use crate::secret::Secret;
 use crate::store::dir::Birth;
-use crate::store::{Store, StoreError};
+use crate::store::{DiskStore, EngineKind, Store, StoreError};
 use crate::topology::{Plan, PlannedConnection};
 use crate::transport::http::{
     Client, HttpClient, HttpOptions, LimitOptions, LimitedClient, Limiter, Rate,
@@ -164,12 +164,18 @@ pub fn open_store(
         at,
         id: uuid_at(at, fastrand::u128(..)),
     };
-    Ok(match plan.store.engine {
-        StoreEngine::Memory => Box::new(crate::store::memory::MemoryStore::new()),
-        StoreEngine::Sled => Box::new(crate::store::sled::SledStore::open_with(
-            path,
-            birth,
-            plan.store.cache_bytes,
-        )?),
-    })
+    let Some(kind) = engine_kind(plan) else {
+        return Ok(Box::new(crate::store::memory::MemoryStore::new()));
+    };
+    let cache = plan.store.cache_bytes;
+    Ok(Box::new(DiskStore::open_with(kind, path, birth, cache)?))
+}
+
+/// The engine on disk that a plan names; `None` where everything is forgotten at exit.
+pub fn engine_kind(plan: &Plan) -> Option<EngineKind> {
+    match plan.store.engine {
+        StoreEngine::Memory => None,
+        StoreEngine::Sled => Some(EngineKind::Sled),
+        StoreEngine::Redb => Some(EngineKind::Redb),
+    }
 }
