@@ -74,9 +74,16 @@ enum QuarantineCommand {
 
 /// Tell why a thing is as it is
 #[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_precedence_over_arg = true,
+    arg_required_else_help = true
+)]
 pub(super) struct Explain {
     #[command(subcommand)]
-    command: ExplainCommand,
+    command: Option<ExplainCommand>,
+    /// What a finding of `crossdock check` means, by its code: X0203
+    code: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -424,11 +431,15 @@ pub(super) fn explain(
     global: &Global,
     shell: &mut Shell<'_>,
 ) -> io::Result<Exit> {
+    let Some(about) = &command.command else {
+        let code = command.code.as_deref().unwrap_or_default();
+        return explain::code(code, global, shell);
+    };
     let life = |stream, name: &String| Request::Explain {
         stream,
         name: name.clone(),
     };
-    let request = match &command.command {
+    let request = match about {
         ExplainCommand::Order { name } => life(Stream::Orders, name),
         ExplainCommand::Shipment { name } => life(Stream::Shipments, name),
         ExplainCommand::Item { name } => life(Stream::Items, name),

@@ -288,3 +288,42 @@ fn a_file_is_looked_at_and_settings_proposed() {
     assert_eq!(exit, Exit::Failed);
     assert!(err.contains("/nowhere.csv"), "{err}");
 }
+
+#[test]
+fn explain_knows_the_codes_of_findings() {
+    let world = World::default();
+    let (exit, out, _) = run(&world, &["explain", "x0203"]);
+    assert_eq!(exit, Exit::Ok);
+    assert!(
+        out.starts_with("X0203: a file that a setting names cannot be read\n\n"),
+        "{out}"
+    );
+    let (exit, out, _) = run(&world, &["explain", "X0203", "--json"]);
+    let page: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((exit, &page["code"]), (Exit::Ok, &"X0203".into()));
+    for wrong in [&["explain", "X9999"][..], &["explain", "odrer", "1"]] {
+        let (exit, _, err) = run(&world, wrong);
+        assert_eq!(exit, Exit::Usage);
+        assert!(err.contains("--help"), "{err}");
+    }
+}
+
+#[test]
+fn what_a_package_installs_is_printed() {
+    let world = World::default();
+    for shell in ["bash", "zsh", "fish"] {
+        let (exit, out, _) = run(&world, &["completions", shell]);
+        assert_eq!(exit, Exit::Ok);
+        assert!(
+            out.contains("quarantine") && out.contains("crossdock"),
+            "{shell}"
+        );
+    }
+    let (exit, out, _) = run(&world, &["man"]);
+    assert_eq!(exit, Exit::Ok);
+    assert!(out.starts_with(".ie") && out.contains("crossdock"), "{out}");
+    let temp = tempfile::tempdir().unwrap();
+    let (exit, _, err) = run(&world, &["man", "--into", temp.path().to_str().unwrap()]);
+    assert_eq!((exit, err.as_str()), (Exit::Ok, ""));
+    assert!(temp.path().join("crossdock-quarantine.1").exists());
+}

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 mod example;
+mod pages;
 mod reload;
 
 /// Files and variables in memory.
