@@ -61,7 +61,7 @@ fn every_example_is_told_what_its_page_is_about() {
     let base = example(&pages[0].1).unwrap();
     assert_eq!(told(base), "", "the base is accepted");
     let mut examples = 0;
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     for (heading, text) in &pages[1..] {
         let (code, _) = heading.split_once(' ').unwrap();
         let Some(example) = example(text) else {
@@ -77,11 +77,11 @@ fn every_example_is_told_what_its_page_is_about() {
         };
         let told = told(&text);
         if !told.contains(code) {
-            wrong.push_str(&format!(
-                "{code} is not told of its own example, but:\n{told}\n"
+            wrong.push(format!(
+                "{code} is not told of its own example, but:\n{told}"
             ));
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(examples > 40, "{examples}");
 }
