@@ -192,7 +192,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
             if error.kind() == io::ErrorKind::BrokenPipe {
                 return Exit::Ok;
             }
-            let _ = writeln!(shell.err, "crossdock: cannot write the output: {error}");
+            // What has words of its own is no matter of the output.
+            let what = match error.get_ref() {
+                Some(own) => own.to_string(),
+                None => format!("cannot write the output: {error}"),
+            };
+            let _ = writeln!(shell.err, "crossdock: {what}");
             Exit::Failed
         })
 }

@@ -267,7 +267,7 @@ pub async fn quiet(
                 "pending" | "in_flight" | "uncertain" | "submitted"
             )
         });
-        if !busy && status.differences.is_empty() {
+        if !busy && status.differences.iter().all(|row| row.count == 0) {
             return Ok(true);
         }
         if clock.monotonic() >= until {
