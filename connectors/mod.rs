@@ -29,9 +29,12 @@ pub const BUILT_IN: &[(&str, &str)] = &[
 /// What is wrong with a manifest: a defect of ours, which the tests find.
 pub fn built_in() -> Result<Vec<Box<dyn Connector>>, Diagnostics> {
     let mut connectors: Vec<Box<dyn Connector>> = vec![Box::new(feed::FeedConnector::new())];
-    for (name, text) in BUILT_IN {
+    let manifests = BUILT_IN.iter().map(|(name, text)| {
         let path = format!("connectors/{name}/connector.toml");
-        connectors.push(Box::new(manifest::load(path, text)?));
+        (path.into(), *text)
+    });
+    for connector in manifest::load_all(manifests)? {
+        connectors.push(Box::new(connector));
     }
     Ok(connectors)
 }

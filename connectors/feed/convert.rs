@@ -16,6 +16,7 @@ use crate::fault::Fault;
 use crate::format::cell::is_formula;
 use crate::format::csv::{BadRow, Header, NoColumn, Row};
 use crate::format::number::{self, is_scientific, trim};
+use crate::id::RemoteId;
 use crate::record::{Currency, Money, Presence, Price, Quantity, Record, Sku, StockLevel, Stream};
 
 /// How much of a value is shown.
@@ -393,6 +394,8 @@ impl<'s> RowReader<'s> {
     /// Where the record's own rules are stricter than reading was.
     pub(super) fn change(&self, row: &Row<'_>, said: &Said<'_>) -> Result<Change, Fault> {
         let sku = Sku::new(&said.sku)?;
+        // Of stock the article is the id: shared, not copied.
+        let shared = RemoteId::from(sku.shared());
         let mut id = self.id(&said.sku, said.place);
         let record = match &said.numbers {
             Numbers::Stock {
@@ -436,7 +439,12 @@ impl<'s> RowReader<'s> {
             Numbers::Item => Record::from_json(Stream::Items, self.item(row, &sku))?,
         };
         record.check()?;
-        Ok(Change::present(&*id, record))
+        let id = if *id == *shared.as_str() {
+            shared
+        } else {
+            RemoteId::from(&*id)
+        };
+        Ok(Change::present(id, record))
     }
 
     fn item(&self, row: &Row<'_>, sku: &Sku) -> Value {

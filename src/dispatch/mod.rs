@@ -18,10 +18,15 @@ use crate::connector::{Confirmation, Delivery, Outcome, Progress, Sink};
 use crate::engine::{Action, Claimed, EngineError, Handle, Place};
 use crate::fault::{Class, Effect, Fault};
 use crate::id::{ConnectionName, DeliveryId};
-use crate::record::{Nature, Stream};
+use crate::record::{Lane, Nature, Stream};
 
+/// What is claimed beside a delivery.
+type Head = (Action, Place, Lane);
+
+/// How many times further than at first events are claimed ahead, where the sink is that fast.
+const FURTHEST: usize = 8;
 /// How many batches may wait for their commit, for each slot.
-const UNSETTLED: usize = 8;
+const UNSETTLED: usize = 4;
 
 /// Sends to one stream of one sink.
 #[derive(Debug, Clone)]
@@ -65,6 +70,7 @@ impl Dispatcher {
         let mut ready: VecDeque<Vec<Claimed>> = VecDeque::new();
         let mut claiming = None;
         let (mut sending, mut settling) = (FuturesUnordered::new(), FuturesUnordered::new());
+        let mut ahead = self.ahead();
         // Whether another claim may bring something: not after an empty one, until something is settled.
         let mut hungry = true;
         loop {
@@ -76,8 +82,8 @@ impl Dispatcher {
                 sending.push(self.send_guarded(batch));
             }
             let idle = self.concurrency.saturating_sub(sending.len());
-            let wanted = (idle + self.ahead()).saturating_sub(ready.len());
-            if hungry && may_send && wanted > self.ahead() / 2 && claiming.is_none() && !stop() {
+            let wanted = (idle + ahead).saturating_sub(ready.len());
+            if hungry && may_send && wanted > ahead / 2 && claiming.is_none() && !stop() {
                 claiming = Some(Box::pin(self.claim(wanted)));
             }
             if claiming.is_none() && sending.is_empty() && settling.is_empty() {
@@ -88,6 +94,10 @@ impl Dispatcher {
                     claiming = None;
                     let claimed: Vec<Vec<Claimed>> = claimed?;
                     hungry = !claimed.is_empty();
+                    // Slots are idle because a claim takes longer than what it brings: fewer, larger ones.
+                    if hungry && ready.is_empty() && sending.len() < self.concurrency {
+                        ahead = (ahead * 2).min(self.ahead() * FURTHEST);
+                    }
                     ready.extend(claimed);
                 }
                 Some((batch, outcomes)) = sending.next(), if !sending.is_empty() => {
@@ -139,18 +149,30 @@ impl Dispatcher {
 
     /// Sends; a panic of the connector is an outcome like any other.
     async fn send_guarded(&self, batch: Vec<Claimed>) -> (Vec<Claimed>, Vec<Outcome>) {
-        let sending = AssertUnwindSafe(self.send(&batch)).catch_unwind().await;
-        let outcomes = sending.unwrap_or_else(|_| {
+        // A sink is lent the deliveries and nothing else.
+        let (deliveries, heads): (Vec<Delivery>, Vec<Head>) = batch
+            .into_iter()
+            .map(|it| (it.delivery, (it.action, it.place, it.lane)))
+            .unzip();
+        let sending = AssertUnwindSafe(self.send(&deliveries, &heads));
+        let outcomes = sending.catch_unwind().await.unwrap_or_else(|_| {
             let fault = Fault::bug(
                 "connector_panicked",
                 "the connector has a defect; see the log",
             );
-            batch
+            deliveries
                 .iter()
                 .map(|_| Outcome::Failed(fault.clone().after_sending()))
                 .collect()
         });
-        (batch, outcomes)
+        let batch = deliveries.into_iter().zip(heads);
+        let batch = batch.map(|(delivery, (action, place, lane))| Claimed {
+            delivery,
+            action,
+            place,
+            lane,
+        });
+        (batch.collect(), outcomes)
     }
 
     async fn settle(&self, batch: Vec<Claimed>, outcomes: Vec<Outcome>) -> Result<Round, Fault> {
@@ -171,21 +193,20 @@ impl Dispatcher {
     }
 
     /// Exactly one outcome per delivery, in order (law D1).
-    async fn send(&self, batch: &[Claimed]) -> Vec<Outcome> {
-        let deliveries: Vec<Delivery> = batch.iter().map(|c| c.delivery.clone()).collect();
-        if let [claimed] = batch {
-            match &claimed.action {
+    async fn send(&self, deliveries: &[Delivery], heads: &[Head]) -> Vec<Outcome> {
+        if let ([delivery], [(action, place, _)]) = (deliveries, heads) {
+            match action {
                 Action::Check(token) => {
-                    return complete(self.sink.check(token, &deliveries).await, batch.len());
+                    return complete(self.sink.check(token, deliveries).await, 1);
                 }
-                Action::FindFirst => match self.find(&claimed.delivery, &claimed.place).await {
+                Action::FindFirst => match self.find(delivery, place).await {
                     Ok(Some(confirmation)) => return vec![Outcome::Delivered(confirmation)],
                     Ok(None) => {}
                     // Nothing is known yet: the next try looks again.
                     Err(fault) => return vec![Outcome::Failed(fault.after_sending())],
                 },
                 Action::FindOnly => {
-                    return vec![match self.find(&claimed.delivery, &claimed.place).await {
+                    return vec![match self.find(delivery, place).await {
                         Ok(found) => Outcome::Delivered(found.unwrap_or_default()),
                         Err(fault) => Outcome::Failed(fault),
                     }];
@@ -193,8 +214,9 @@ impl Dispatcher {
                 Action::Send => {}
             }
         }
-        let progress = EngineProgress::new(self.engine.clone(), batch);
-        complete(self.sink.deliver(&deliveries, &progress).await, batch.len())
+        let progress = EngineProgress::new(self.engine.clone(), deliveries, heads);
+        let outcomes = self.sink.deliver(deliveries, &progress).await;
+        complete(outcomes, deliveries.len())
     }
 
     /// Of state only the looking matters: what is there now is about to be replaced.
@@ -241,9 +263,10 @@ struct EngineProgress {
 }
 
 impl EngineProgress {
-    fn new(engine: Handle, batch: &[Claimed]) -> Self {
-        let places = batch.iter().filter_map(|claimed| match claimed.place {
-            Place::Event(seq) => Some((claimed.delivery.id.clone(), seq)),
+    fn new(engine: Handle, deliveries: &[Delivery], heads: &[Head]) -> Self {
+        let both = deliveries.iter().zip(heads);
+        let places = both.filter_map(|(delivery, (_, place, _))| match place {
+            Place::Event(seq) => Some((delivery.id.clone(), *seq)),
             Place::Cell => None,
         });
         Self {

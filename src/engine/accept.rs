@@ -4,23 +4,23 @@
 //! reserved and queued; only then does the cursor move, in the same commit. A crash before it means
 //! that the same page is read again and found to be a duplicate.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::index::Update;
 use super::stage::{NewQuarantine, Stage, remote_thing};
-use super::tables::{
-    BY_KEY, CHECKPOINT, Checkpoint, ENTITY, EXPIRY, HINT, Nothing, PAYLOAD_NOTE, PayloadNote,
-    Subject,
-};
+use super::tables::{BY_KEY, CHECKPOINT, Checkpoint, ENTITY, HINT, Nothing, Subject};
 use super::{EngineError, items, orders, prices, shipments, snapshots};
-use crate::clock::later;
+use crate::clock::since;
 use crate::connector::{Body, Change, Cursor};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, EntityId, Key, RemoteId};
-use crate::ledger::{Entity, Link, Seen, Sighting, Verdict, observe};
+use crate::ledger::{Entity, Kept, Link, Seen, Sighting, Verdict, observe};
 use crate::record::{Nature, Record, Stream};
-use crate::store::codec::pack;
-use crate::store::table::payload_key;
+
+/// How long a stream is looked at without news until that is written down.
+const UNWRITTEN: Duration = Duration::from_mins(1);
 
 /// Where a source's refusal of a whole file stands in quarantine.
 pub(super) const STOPPED: &str = "file";
@@ -80,11 +80,12 @@ pub(super) fn accept(stage: &mut Stage<'_, '_>, unit: &Unit) -> Result<Accepted,
     let mut accepted = Accepted::default();
     stage.bound_quarantine();
     // What is read now need not be fetched any more, unless reading it shows otherwise.
-    for change in &unit.changes {
-        HINT.delete(
-            stage.txn,
-            &(unit.connection.clone(), unit.stream, change.id.clone()),
-        );
+    let of_stream = (unit.connection.clone(), unit.stream);
+    if !HINT.scan(stage.txn, &HINT.under(&of_stream), 1)?.is_empty() {
+        for change in &unit.changes {
+            let (connection, stream) = of_stream.clone();
+            HINT.delete(stage.txn, &(connection, stream, change.id.clone()));
+        }
     }
     if !unit.changes.is_empty() && stage.index.quarantine_len() > 0 {
         // What comes now was believed: it takes the place of what was not.
@@ -103,7 +104,7 @@ pub(super) fn accept(stage: &mut Stage<'_, '_>, unit: &Unit) -> Result<Accepted,
         move_checkpoint(stage, unit, reached)?;
         if !reached.more {
             let stream = (unit.connection.clone(), unit.stream);
-            stage.updates.push(Update::RunOver(stream, stage.now));
+            stage.updates.push(Update::RunOver(stream));
         }
     }
     Ok(accepted)
@@ -171,7 +172,33 @@ fn move_checkpoint(
         in_run: reached.more,
         run_start: if reached.more { run_start } else { None },
     };
+    if unit.changes.is_empty()
+        && let Some(written) = &before
+        && brings_nothing(unit.stream, written, &checkpoint)
+    {
+        let looked = Update::Looked(key, Some(checkpoint));
+        stage.updates.push(looked);
+        return Ok(());
+    }
+    if stage.index.looked.contains_key(&key) {
+        stage.updates.push(Update::Looked(key.clone(), None));
+    }
     Ok(CHECKPOINT.put(stage.txn, &key, &checkpoint)?)
+}
+
+/// Whether a checkpoint says nothing but that somebody looked again a moment after the one that is written.
+/// That is remembered and need not be durable: after a crash somebody looks at once. Not so of stock, where
+/// the moment of a look decides what its numbers know.
+fn brings_nothing(stream: Stream, written: &Checkpoint, now: &Checkpoint) -> bool {
+    let same = Checkpoint {
+        read_at: written.read_at,
+        run_read_at: written.run_read_at,
+        accepted_at: written.accepted_at,
+        drained_at: written.drained_at,
+        ..now.clone()
+    };
+    let age = since(written.accepted_at, now.accepted_at);
+    stream != Stream::Stock && written.drained_at.is_some() && same == *written && age < UNWRITTEN
 }
 
 /// Puts a change that could not be understood into quarantine, with its payload (law S8).
@@ -183,7 +210,7 @@ pub(super) fn reject(
     accepted: &mut Accepted,
 ) -> Result<(), EngineError> {
     accepted.rejected += 1;
-    keep_payload(stage, unit, change)?;
+    keep_payload(stage, unit, change);
     stage.quarantine(NewQuarantine {
         subject: Subject::Change {
             id: change.id.clone(),
@@ -243,7 +270,11 @@ fn accept_thing(
         items::gone(stage, unit, &mut entity, accepted)?;
     }
     if let (Verdict::News { .. }, Some(record)) = (verdict, record) {
-        keep_payload(stage, unit, change)?;
+        let kept = keep_payload(stage, unit, change);
+        let link = entity.links.get_mut(&unit.connection);
+        if let Some(seen) = link.and_then(|link| link.seen.as_mut()) {
+            seen.payload = kept;
+        }
         stage.resolve_quarantine(
             &remote_thing(&unit.connection, unit.stream, &change.id),
             "read",
@@ -310,7 +341,6 @@ fn new_entity(
         key: key.unwrap_or_else(|| Key::new(change.id.as_str())),
         origin: unit.connection.clone(),
         links: std::collections::BTreeMap::new(),
-        record: None,
         queued_to: std::collections::BTreeSet::new(),
         shipped: std::collections::BTreeMap::new(),
         cancelled: false,
@@ -346,6 +376,7 @@ fn see(
         version: change.version.clone(),
         at: stage.now,
         absent: fingerprint.is_none(),
+        payload: link.seen.as_ref().and_then(|seen| seen.payload),
     });
 }
 
@@ -364,7 +395,7 @@ fn route(
         entity.key,
         unit.connection
     );
-    stage.note(&entity.id.to_string(), what, detail, Some(&unit.connection))?;
+    stage.note(entity.id.as_ref(), what, detail, Some(&unit.connection))?;
     match record {
         Record::Order(order) => orders::accept(stage, unit, entity, (record, order), accepted),
         Record::Shipment(shipment) => shipments::accept(stage, unit, entity, shipment, accepted),
@@ -376,58 +407,17 @@ fn route(
 }
 
 /// Keeps the payload as it came, for mapping it again, until its time to live is over.
-pub(super) fn keep_payload(
-    stage: &mut Stage<'_, '_>,
-    unit: &Unit,
-    change: &Change,
-) -> Result<(), EngineError> {
-    let Some(raw) = &change.raw else {
-        return Ok(());
-    };
+fn keep_payload(stage: &mut Stage<'_, '_>, unit: &Unit, change: &Change) -> Option<Kept> {
+    let raw = change.raw.as_ref()?;
     if raw.bytes.len() > stage.limits().max_payload_bytes {
-        return Ok(());
+        return None;
     }
-    let ttl = if raw.personal {
-        stage.limits().personal_payload_ttl
-    } else {
-        stage.limits().payload_ttl
-    };
-    let key = (unit.connection.clone(), unit.stream, change.id.clone());
-    if let Some(before) = PAYLOAD_NOTE.get(stage.txn, &key)? {
-        let (connection, stream, id) = key.clone();
-        EXPIRY.delete(stage.txn, &(before.expires_at, connection, stream, id));
-    }
-    let expires_at = later(stage.now, ttl);
-    stage.txn.put(payload_key(&key), pack(&raw.bytes)?);
-    let note = PayloadNote {
-        personal: raw.personal,
-        expires_at,
-    };
-    PAYLOAD_NOTE.put(stage.txn, &key, &note)?;
-    let (connection, stream, id) = key;
-    Ok(EXPIRY.put(
-        stage.txn,
-        &(expires_at, connection, stream, id),
-        &Nothing {},
-    )?)
-}
-
-/// Removes at most `limit` payloads whose time is over; whether more are left.
-pub(super) fn expire_payloads(
-    stage: &mut Stage<'_, '_>,
-    limit: usize,
-) -> Result<bool, EngineError> {
-    let due = EXPIRY.before(EXPIRY.all(), &(stage.now,));
-    let rows = EXPIRY.scan(stage.txn, &due, limit)?;
-    let more = rows.len() == limit;
-    for (key, _) in rows {
-        let (_, connection, stream, id) = key.clone();
-        EXPIRY.delete(stage.txn, &key);
-        let place = (connection, stream, id);
-        stage.txn.delete(payload_key(&place));
-        PAYLOAD_NOTE.delete(stage.txn, &place);
-    }
-    Ok(more)
+    let place = (&unit.connection, unit.stream, &change.id);
+    Some(
+        stage
+            .payloads
+            .keep(place, raw, stage.now, &stage.rules.limits, stage.numbers),
+    )
 }
 
 /// Notes that a thing is to be fetched by id.

@@ -6,14 +6,16 @@
 //! wanted; everything else about a cell is the same for both and is here, in `claim.rs` and in
 //! `settle.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::{Bound, ControlFlow};
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
 use super::EngineError;
+use super::attempts::{self, Attempts};
 use super::figures;
+use super::guard::{self, GuardRun};
 use super::index::Update;
 use super::prices::Tag;
 use super::rules::Rules;
@@ -21,9 +23,10 @@ use super::stage::{NewQuarantine, Stage};
 use super::tables::{ATTEMPT, CellAttempt, Entry, Subject};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, Key, RouteName};
+use crate::outbox::{Difference, When};
 use crate::record::{Lane, Stream};
 use crate::router::Mode;
-use crate::store::blocks::Blocks;
+use crate::store::blocks::{Blocks, Edit};
 use crate::store::table::CELL;
 
 /// A sink's state stream.
@@ -128,6 +131,15 @@ impl Cell {
 
     pub(super) fn is_pending(&self) -> bool {
         self.desired.is_some() && (self.desired != self.published || self.unsure)
+    }
+
+    /// Whether it differs, and may be written at once.
+    pub(super) fn place(&self, feed: &Feed) -> Option<(Lane, When)> {
+        let when = match feed.mode {
+            Mode::Apply => When::Now,
+            Mode::Observe => When::Observed,
+        };
+        self.is_pending().then(|| (self.lane(), when))
     }
 
     /// Less stock than the channel was told goes first; a channel never told anything may be showing
@@ -263,65 +275,92 @@ impl Wanted {
     }
 }
 
-/// Notes what differs from now on, and holds what the guard does not let pass. `cause` goes to the
-/// journal; a bulk change of snapshots has none. Answers which keys are told less than is there.
+/// Notes what differs from now on, and holds what the guard does not let pass. `wanted` is in ascending order
+/// of its keys. `cause` goes to the journal; a bulk change of snapshots has none. Answers which keys are
+/// told less than is there.
 pub(super) fn want(
     stage: &mut Stage<'_, '_>,
     feed: &Feed,
-    wanted: &BTreeMap<Key, Wanted>,
+    wanted: &[(Key, Wanted)],
     cause: Option<&str>,
 ) -> Result<Vec<Key>, EngineError> {
-    let cells = blocks(&feed.target);
-    let keys: Vec<&str> = wanted.keys().map(Key::as_str).collect();
-    let known = cells.get_many(stage.txn, &keys)?;
-    let (mut writes, mut kept_back) = (Vec::new(), Vec::new());
-    let (mut changed, mut superseded) = (0, 0);
+    let (changes, kept_back) = write(stage, feed, wanted)?;
+    if changes.is_empty() {
+        return Ok(kept_back);
+    }
+    let keys = changes.iter().map(|change| change.key);
+    let attempts = Attempts::among(stage.txn, &feed.target, keys)?;
     let mut guard = GuardRun::begin(stage, feed);
-    for ((key, wanted), bytes) in wanted.iter().zip(known) {
-        let before = bytes.as_deref().and_then(Cell::decode).unwrap_or_default();
+    let mut pending = Vec::with_capacity(changes.len());
+    for Changed { key, before, after } in &changes {
+        note_change(stage, &feed.target, key, (before, after), cause)?;
+        if let Some(fault) = guard.judge(stage, feed, key, after)? {
+            guard::hold(stage, feed, key, after, &fault)?;
+        } else {
+            let attempt = attempts.get(stage.txn, key)?;
+            pending.extend(refresh_pending(stage, feed, key, after, attempt));
+        }
+    }
+    let pending = Update::Cells(feed.target.clone(), pending);
+    stage.updates.push(pending);
+    let superseded = changes.iter().filter(|change| change.before.is_pending());
+    let (routed, superseded) = (changes.len() as u64, superseded.count() as u64);
+    stage.count(&feed.name, |counts| {
+        counts.routed += routed;
+        counts.superseded += superseded;
+    })?;
+    Ok(kept_back)
+}
+
+/// A cell of which something else is desired now.
+struct Changed<'k> {
+    key: &'k Key,
+    before: Cell,
+    after: Cell,
+}
+
+/// Writes what is desired; what changed, and which keys are told less than is there.
+fn write<'k>(
+    stage: &mut Stage<'_, '_>,
+    feed: &Feed,
+    wanted: &'k [(Key, Wanted)],
+) -> Result<(Vec<Changed<'k>>, Vec<Key>), EngineError> {
+    let index = stage.index;
+    let (in_flight, doubtful) = (
+        index.in_flight.of(&feed.target),
+        index.doubtful.of(&feed.target),
+    );
+    let unsure = |key: &Key| {
+        [in_flight, doubtful]
+            .iter()
+            .flatten()
+            .any(|keys| keys.contains(key))
+    };
+    let (mut changes, mut kept_back) = (Vec::new(), Vec::new());
+    let rows = wanted
+        .iter()
+        .map(|(key, wanted)| (key.as_str(), (key, wanted)));
+    let edit = |_: &str, (key, wanted): (&'k Key, &Wanted), bytes: Option<&[u8]>| {
+        let before = bytes.and_then(Cell::decode).unwrap_or_default();
         let desired = wanted.after(&before);
         if desired != wanted.figure {
             kept_back.push(key.clone());
         }
         if desired == before.desired {
-            continue;
+            return Ok::<_, EngineError>(Edit::Keep);
         }
-        let cell = on_top(stage, feed, key, before, desired);
-        changed += 1;
-        superseded += u64::from(before.is_pending());
-        note_change(stage, &feed.target, key, (&before, &cell), cause)?;
-        match guard.judge(stage, feed, key, &cell)? {
-            Some(fault) => hold(stage, feed, key, &cell, &fault)?,
-            None => refresh_pending(stage, feed, key, &cell)?,
-        }
-        writes.push((key.clone(), cell));
-    }
-    let mut rows = writes
-        .iter()
-        .map(|(key, cell)| (key.as_str(), Some(cell.encode())))
-        .peekable();
-    cells.merge(stage.txn, &mut rows, usize::MAX)?;
-    if changed > 0 {
-        stage.count(&feed.name, |counts| {
-            counts.routed += changed;
-            counts.superseded += superseded;
-        })?;
-    }
-    Ok(kept_back)
+        let after = on_top(before, desired, unsure(key));
+        changes.push(Changed { key, before, after });
+        Ok(Edit::Put(after.encode()))
+    };
+    blocks(&feed.target).update(stage.txn, &mut rows.peekable(), usize::MAX, edit)?;
+    Ok((changes, kept_back))
 }
 
 /// What is on its way may arrive, also after a crash: until it is settled nobody knows what stands
-/// there, not even when what is desired is back at what was told before. Of a price it is remembered
-/// what was told, for the guard; of stock nothing is believed.
-fn on_top(
-    stage: &Stage<'_, '_>,
-    feed: &Feed,
-    key: &Key,
-    before: Cell,
-    desired: Option<Figure>,
-) -> Cell {
-    let place = (feed.target.clone(), key.clone());
-    let unsure = stage.index.in_flight.contains(&place) || stage.index.doubtful.contains(&place);
+/// there (`unsure`), not even when what is desired is back at what was told before. Of a price it is
+/// remembered what was told, for the guard; of stock nothing is believed.
+fn on_top(before: Cell, desired: Option<Figure>, unsure: bool) -> Cell {
     let is_price = matches!(desired, Some(Figure::Price(_)));
     Cell {
         desired,
@@ -346,133 +385,7 @@ fn note_change(
         before: before.desired.map(Figure::text),
         after: after.desired.map(Figure::text),
     };
-    stage.journal(&thing(target, key), &entry)
-}
-
-/// The guard over one change of many cells. Only prices have one here: stock is judged when a run of
-/// its owner is complete.
-struct GuardRun {
-    known: u64,
-    held: u64,
-    /// The whole stream is held: too much jumped at once.
-    stopped: bool,
-}
-
-impl GuardRun {
-    fn begin(stage: &Stage<'_, '_>, feed: &Feed) -> Self {
-        let (known, held) = stage.index.told_and_held(&feed.target);
-        Self {
-            known,
-            held,
-            stopped: stage.index.is_stopped(&feed.target),
-        }
-    }
-
-    /// Why this value is not told, if it is not. Once too many were held, the whole stream is: then
-    /// single rows would only bury the one that says so.
-    fn judge(
-        &mut self,
-        stage: &mut Stage<'_, '_>,
-        feed: &Feed,
-        key: &Key,
-        cell: &Cell,
-    ) -> Result<Option<Fault>, EngineError> {
-        let Some(Figure::Price(new)) = cell.desired.filter(|_| cell.is_pending()) else {
-            return Ok(None);
-        };
-        let guard = &stage.rules.price_guard;
-        let told = cell.published.map(Figure::number);
-        let Err(held) = guard.judge(told, new.amount) else {
-            return Ok(None);
-        };
-        let fault = Fault::reject(held.code, format!("{}: {}", sku_of(key), held.message));
-        if held.code != crate::inventory::PRICE_JUMP {
-            return Ok(Some(fault));
-        }
-        if self.stopped {
-            return Ok(None);
-        }
-        self.held += u64::from(!stage.index.is_held(&feed.target, key));
-        if let Err(held) = guard.judge_run(self.held, self.known) {
-            stop(stage, feed, &Fault::reject(held.code, held.message))?;
-            self.stopped = true;
-            return Ok(None);
-        }
-        Ok(Some(fault))
-    }
-}
-
-/// Notes what stands between a cell and its sink, or that nothing does any more.
-pub(super) fn put_attempt(
-    stage: &mut Stage<'_, '_>,
-    target: &Target,
-    key: &Key,
-    (before, after): (Option<&CellAttempt>, Option<&CellAttempt>),
-) -> Result<(), EngineError> {
-    let place = (target.0.clone(), target.1, key.clone());
-    let unlisted =
-        |attempt: Option<&CellAttempt>| i64::from(attempt.is_some_and(|it| it.not_listed));
-    let more = unlisted(after) - unlisted(before);
-    if more != 0 {
-        let update = Update::Unlisted(target.clone(), more);
-        stage.updates.push(update);
-    }
-    match after {
-        Some(attempt) => ATTEMPT.put(stage.txn, &place, attempt)?,
-        None => ATTEMPT.delete(stage.txn, &place),
-    }
-    Ok(())
-}
-
-/// Holds a value that the guard does not let pass; what was told stays.
-fn hold(
-    stage: &mut Stage<'_, '_>,
-    feed: &Feed,
-    key: &Key,
-    cell: &Cell,
-    fault: &Fault,
-) -> Result<(), EngineError> {
-    let target = &feed.target;
-    let place = (target.0.clone(), target.1, key.clone());
-    let before = ATTEMPT.get(stage.txn, &place)?;
-    let number = quarantine(stage, feed, key, "guard", fault, 0)?;
-    let other = before.as_ref().and_then(|attempt| attempt.quarantine);
-    if let Some(other) = other.filter(|other| *other != number) {
-        stage.end_quarantine(other);
-    }
-    let attempt = CellAttempt {
-        uncertain: before
-            .as_ref()
-            .and_then(|attempt| attempt.uncertain.clone()),
-        quarantine: Some(number),
-        held: true,
-        fault: Some(fault.clone()),
-        ..CellAttempt::new(stage.now)
-    };
-    put_attempt(stage, target, key, (before.as_ref(), Some(&attempt)))?;
-    let held = Update::Held(target.clone(), key.clone(), true);
-    stage.updates.push(held);
-    stage.updates.push(Update::Cell(
-        target.clone(),
-        key.clone(),
-        Some((cell.lane(), None)),
-    ));
-    Ok(())
-}
-
-/// Stops a whole stream of a sink until a person has looked, or nothing is left to be told.
-fn stop(stage: &mut Stage<'_, '_>, feed: &Feed, fault: &Fault) -> Result<(), EngineError> {
-    stage.quarantine(NewQuarantine {
-        subject: Subject::Stream {},
-        connection: feed.target.0.clone(),
-        stream: feed.target.1,
-        route: Some(feed.name.clone()),
-        thing: stream_thing(&feed.target),
-        stage: "guard",
-        fault: fault.clone(),
-        attempts: 0,
-    })?;
-    Ok(())
+    stage.journal(&thing(target, key), entry)
 }
 
 /// Puts a cell into quarantine; its number there.
@@ -496,50 +409,43 @@ pub(super) fn quarantine(
     })
 }
 
-/// Tells the index when a cell whose desired value is new may be written. A new value ends a
-/// quarantine of the old one.
+/// When a cell whose desired value is new may be written, for the index; nothing to tell it while the cell
+/// is being written. A new value ends a quarantine of the old one.
 fn refresh_pending(
     stage: &mut Stage<'_, '_>,
     feed: &Feed,
     key: &Key,
     cell: &Cell,
-) -> Result<(), EngineError> {
+    attempt: Option<CellAttempt>,
+) -> Option<Difference> {
     let target = &feed.target;
-    let place = (target.0.clone(), target.1, key.clone());
-    let attempt = ATTEMPT.get(stage.txn, &place)?;
-    let uncertain = attempt
-        .as_ref()
-        .is_some_and(|attempt| attempt.uncertain.is_some());
     let quarantined = attempt.as_ref().and_then(|attempt| attempt.quarantine);
     if let Some(number) = quarantined {
         stage.end_quarantine(number);
         let released = Update::Held(target.clone(), key.clone(), false);
         stage.updates.push(released);
     }
-    if !cell.is_pending() && !uncertain {
-        put_attempt(stage, target, key, (attempt.as_ref(), None))?;
-        let told = Update::Cell(target.clone(), key.clone(), None);
-        stage.updates.push(told);
-        return Ok(());
+    let uncertain = attempt
+        .as_ref()
+        .is_some_and(|attempt| attempt.uncertain.is_some());
+    let is_told = !cell.is_pending() && !uncertain;
+    if let Some(attempt) = &attempt
+        && (is_told || quarantined.is_some())
+    {
+        attempts::forget(stage, target, key, attempt);
     }
-    let due = match &attempt {
-        _ if feed.mode == Mode::Observe => None,
-        Some(attempt) if attempt.not_listed => Some(attempt.due.unwrap_or(stage.now)),
-        _ => Some(stage.now),
+    if is_told {
+        return Some((key.clone(), None));
+    }
+    if stage.index.in_flight.contains(target, key) {
+        return None; // settling it will look at the difference again
+    }
+    let when = match attempt {
+        _ if feed.mode == Mode::Observe => When::Observed,
+        Some(attempt) if attempt.not_listed => attempt.due.map_or(When::Now, When::At),
+        _ => When::Now,
     };
-    if quarantined.is_some() {
-        put_attempt(stage, target, key, (attempt.as_ref(), None))?;
-    }
-    let in_flight = (target.clone(), key.clone());
-    if stage.index.in_flight.contains(&in_flight) {
-        return Ok(()); // settling it will look at the difference again
-    }
-    stage.updates.push(Update::Cell(
-        target.clone(),
-        key.clone(),
-        Some((cell.lane(), due)),
-    ));
-    Ok(())
+    Some((key.clone(), Some((cell.lane(), when))))
 }
 
 /// Nothing stands in the way of a cell any more: it is written at once, if it differs.
@@ -549,24 +455,20 @@ pub(super) fn release(
     key: &Key,
     cell: &Cell,
 ) -> Result<(), EngineError> {
-    let in_flight = (feed.target.clone(), key.clone());
-    if stage.index.in_flight.contains(&in_flight) {
+    if stage.index.in_flight.contains(&feed.target, key) {
         return forget_attempt(stage, feed, key); // settling it will look at the difference
     }
     settled(stage, feed, key, cell)
 }
 
-/// The same for a cell that was just written.
-pub(super) fn settled(
+fn settled(
     stage: &mut Stage<'_, '_>,
     feed: &Feed,
     key: &Key,
     cell: &Cell,
 ) -> Result<(), EngineError> {
     forget_attempt(stage, feed, key)?;
-    let due = (feed.mode == Mode::Apply).then_some(stage.now);
-    let pending = cell.is_pending().then(|| (cell.lane(), due));
-    let update = Update::Cell(feed.target.clone(), key.clone(), pending);
+    let update = Update::Cell(feed.target.clone(), key.clone(), cell.place(feed));
     stage.updates.push(update);
     Ok(())
 }
@@ -575,16 +477,27 @@ fn forget_attempt(stage: &mut Stage<'_, '_>, feed: &Feed, key: &Key) -> Result<(
     let target = &feed.target;
     let place = (target.0.clone(), target.1, key.clone());
     if let Some(attempt) = ATTEMPT.get(stage.txn, &place)? {
-        if let Some(number) = attempt.quarantine {
-            stage.end_quarantine(number);
-        }
-        put_attempt(stage, target, key, (Some(&attempt), None))?;
-        if attempt.held {
-            let released = Update::Held(target.clone(), key.clone(), false);
-            stage.updates.push(released);
-        }
+        end_attempt(stage, feed, key, &attempt);
     }
     Ok(())
+}
+
+/// Forgets the tries to write a cell.
+pub(super) fn end_attempt(
+    stage: &mut Stage<'_, '_>,
+    feed: &Feed,
+    key: &Key,
+    attempt: &CellAttempt,
+) {
+    let target = &feed.target;
+    if let Some(number) = attempt.quarantine {
+        stage.end_quarantine(number);
+    }
+    attempts::forget(stage, target, key, attempt);
+    if attempt.held {
+        let released = Update::Held(target.clone(), key.clone(), false);
+        stage.updates.push(released);
+    }
 }
 
 /// Nobody knows what stands there: what was told is forgotten, and told again.
@@ -607,20 +520,19 @@ pub(super) fn forget_published(
             ..cell
         };
         writes.push((key.as_str(), Some(cell.encode())));
-        let place = (target.clone(), key.clone());
-        if stage.index.in_flight.contains(&place) {
+        if stage.index.in_flight.contains(target, key) {
             let shaken = Update::CellShaken(target.clone(), key.clone());
             stage.updates.push(shaken);
             continue; // settling it will look at the difference
         }
         let attempt = ATTEMPT.get(stage.txn, &(target.0.clone(), target.1, key.clone()))?;
-        let due = match &attempt {
-            _ if feed.mode == Mode::Observe => None,
-            Some(attempt) if attempt.quarantine.is_some() => None,
-            Some(attempt) => Some(attempt.due.unwrap_or(stage.now)),
-            None => Some(stage.now),
+        let when = match &attempt {
+            _ if feed.mode == Mode::Observe => When::Observed,
+            Some(attempt) if attempt.quarantine.is_some() => When::Held,
+            Some(attempt) => attempt.due.map_or(When::Now, When::At),
+            None => When::Now,
         };
-        let pending = cell.is_pending().then(|| (cell.lane(), due));
+        let pending = cell.is_pending().then(|| (cell.lane(), when));
         let update = Update::Cell(target.clone(), key.clone(), pending);
         stage.updates.push(update);
     }

@@ -7,16 +7,17 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::EngineError;
+use super::attempts::Attempts;
 use super::cell::{self, Cell, Figure, Target};
 use super::index::{Update, unread_items};
 use super::items::ItemPlace;
 use super::stage::Stage;
-use super::tables::{ATTEMPT, CHECKPOINT, ENTITY, EVENT, GROUP, GroupAt, META};
+use super::tables::{CHECKPOINT, CellAttempt, ENTITY, GROUP, GroupAt, INTENT, Intent, META};
 use super::{items, orders, pools, prices};
 use crate::connector::{Captured, Delivery, Operation, StockBasis, Token};
 use crate::id::{ConnectionName, DeliveryId, EntityId, Key};
 use crate::outbox::{OutboxRow, State};
-use crate::record::{Lane, Record, Sku, StockLevel, Stream};
+use crate::record::{Lane, Record, Sku, StockLevel, Stream, Written};
 use crate::router::Mode;
 
 /// How many cells that wait for their items one claim puts aside at most.
@@ -70,10 +71,11 @@ pub(super) fn claim(
     }
     let mut claimed = Vec::new();
     for seq in stage.index.queue.due(target, stage.now, limit) {
-        if let Some(row) = EVENT.get(stage.txn, &seq)? {
+        if let Some(row) = stage.event(seq)? {
             claimed.extend(claim_event(stage, row)?);
         }
     }
+    intend(stage, &claimed)?;
     let left = limit.saturating_sub(claimed.len());
     if matches!(target.1, Stream::Stock | Stream::Prices) && left > 0 {
         claim_cells(stage, target, left, &mut claimed)?;
@@ -87,6 +89,33 @@ pub(super) fn is_paused(
     connection: &ConnectionName,
 ) -> Result<bool, EngineError> {
     Ok(META.contains(stage.txn, &format!("paused/{connection}"))?)
+}
+
+/// Notes durably, in one row, what is about to be sent. What is only asked after needs no intent.
+fn intend(stage: &mut Stage<'_, '_>, claimed: &[Claimed]) -> Result<(), EngineError> {
+    let (mut asked, mut sent) = (Vec::new(), Vec::new());
+    for claim in claimed {
+        match (&claim.place, &claim.action) {
+            (Place::Event(seq), Action::Check(_)) => asked.push(*seq),
+            (Place::Event(seq), _) => sent.push(*seq),
+            (Place::Cell, _) => {}
+        }
+    }
+    let since = stage.now;
+    if !asked.is_empty() {
+        stage.updates.push(Update::Sending(None, asked, since));
+    }
+    if !sent.is_empty() {
+        let number = stage.numbers.next();
+        let intent = Intent {
+            events: sent.clone(),
+            since,
+        };
+        INTENT.put(stage.txn, &number, &intent)?;
+        let sending = Update::Sending(Some(number), sent, since);
+        stage.updates.push(sending);
+    }
+    Ok(())
 }
 
 fn claim_event(
@@ -107,16 +136,16 @@ fn claim_event(
         _ => ENTITY.get(stage.txn, &row.entity)?,
     };
     let target = entity.and_then(|entity| entity.remote_id(&row.sink).cloned());
+    let Ok(record) = row.record.read(row.stream) else {
+        return Ok(None); // checked when it was queued or edited; a defect shows as an idle row
+    };
     let action = match &row.state {
         State::Submitted { token, .. } => Action::Check(token.clone()),
         _ if items::is_withdrawn_create(&row) => Action::FindOnly,
         _ if orders::is_unlinked_cancel(&row, target.as_ref()) => Action::FindOnly,
         State::InFlight { .. } | State::Uncertain { .. } => Action::FindFirst,
-        _ if row.operation == Operation::Create && may_exist(stage, &row) => Action::FindFirst,
+        _ if row.operation == Operation::Create && may_exist(stage, &record) => Action::FindFirst,
         _ => Action::Send,
-    };
-    let Ok(record) = Record::read(row.stream, &row.record) else {
-        return Ok(None); // checked when it was queued or edited; a defect shows as an idle row
     };
     if !matches!(action, Action::Check(_)) {
         row.state = State::InFlight { since: stage.now };
@@ -139,12 +168,10 @@ fn claim_event(
         attempts: row.attempts,
     };
     let lane = crate::outbox::lane(row.stream, row.operation);
-    EVENT.put(stage.txn, &row.seq, &row)?;
     // In flight: nobody else may claim it, whatever its state says after a crash.
     let mut entry = crate::outbox::Entry::of(&row);
     entry.due = None;
     stage.updates.push(Update::Event(row.seq, Some(entry)));
-    stage.updates.push(Update::Sending(row.seq));
     Ok(Some(Claimed {
         delivery,
         action,
@@ -160,13 +187,13 @@ fn is_being_counted(stage: &Stage<'_, '_>, row: &OutboxRow) -> bool {
     if stage.rules.facts(&row.sink).stock_basis != StockBasis::AllocatedApart {
         return false;
     }
-    let Ok(Record::Shipment(shipment)) = Record::from_json(row.stream, row.record.clone()) else {
+    let Ok(Record::Shipment(shipment)) = row.record.read(row.stream) else {
         return false;
     };
     let target = (row.sink.clone(), Stream::Stock);
     let being_written = |sku: &Sku| {
-        let place = (target.clone(), Key::new(sku.as_str()));
-        stage.index.in_flight.contains(&place)
+        let key = Key::from(sku.shared());
+        stage.index.in_flight.contains(&target, &key)
     };
     shipment.lines.iter().any(|line| being_written(&line.sku))
 }
@@ -197,7 +224,9 @@ fn figure_now(cell: &Cell, on_the_way: Option<&Decimal>) -> Option<Figure> {
 fn name_order(stage: &mut Stage<'_, '_>, row: &mut OutboxRow) -> Result<bool, EngineError> {
     let order = ENTITY.get(stage.txn, &row.line)?;
     if let Some(id) = order.as_ref().and_then(|order| order.remote_id(&row.sink)) {
-        row.record["order"] = Value::String(id.to_string());
+        let mut record = row.record.value();
+        record["order"] = Value::String(id.to_string());
+        row.record = Written::of(&record);
         return Ok(true);
     }
     row.state = State::Waiting {
@@ -210,10 +239,12 @@ fn name_order(stage: &mut Stage<'_, '_>, row: &mut OutboxRow) -> Result<bool, En
 
 /// Whether the thing may be over there although this store never sent it: it is older than this process,
 /// so an earlier one may have sent it from a store that was lost or is newer than a restored backup.
-fn may_exist(stage: &Stage<'_, '_>, row: &OutboxRow) -> bool {
-    let happened = ["placed_at", "shipped_at"]
-        .iter()
-        .find_map(|field| row.record.get(field)?.as_str()?.parse::<Timestamp>().ok());
+fn may_exist(stage: &Stage<'_, '_>, record: &Record) -> bool {
+    let happened = match record {
+        Record::Order(order) => Some(order.placed_at),
+        Record::Shipment(shipment) => shipment.shipped_at.value().copied(),
+        _ => None,
+    };
     happened.is_none_or(|at| stage.index.is_older_than_us(at))
 }
 
@@ -229,31 +260,20 @@ fn claim_cells(
     }
     let dependence = Dependence::of(stage, target)?;
     let room = if dependence.is_none() { 0 } else { ASIDE };
-    let mut due = stage.index.cells.due(target, stage.now, limit + room);
-    if dependence.is_none() {
-        due.sort();
-    }
-    let mut keys: Vec<&Key> = due.iter().map(|(key, _)| key).collect();
-    keys.sort();
-    let cells = cell::blocks(target).get_many(stage.txn, &keys_of(&keys))?;
-    let cells: BTreeMap<&Key, Cell> = keys
-        .iter()
-        .copied()
-        .zip(cells)
-        .filter_map(|(key, bytes)| Some((key, bytes.as_deref().and_then(Cell::decode)?)))
-        .collect();
-    let first = claimed.len();
+    let due = stage.index.cells.due(target, stage.now, limit + room);
+    let (cells, attempts) = read_cells(stage, target, &due)?;
+    let mut taken = Vec::with_capacity(limit.min(due.len()));
     let on_the_way = on_the_way(stage, target);
-    for (key, lane) in &due {
-        if claimed.len() - first >= limit {
+    for ((key, lane), cell) in due.iter().zip(&cells) {
+        if taken.len() >= limit {
             break;
         }
-        let cell = cells.get(key);
         // What it was told before may be said again: of that alone nobody is sure.
         if stopped && cell.is_none_or(|cell| cell.desired != cell.published) {
             continue;
         }
-        let Some(desired) = cell.and_then(|cell| figure_now(cell, on_the_way.get(key))) else {
+        let figure = |cell: &Cell| figure_now(cell, on_the_way.get(key));
+        let Some(desired) = cell.as_ref().and_then(figure) else {
             continue;
         };
         if let Some(on) = dependence.waits(stage, cell::sku_of(key))? {
@@ -261,16 +281,31 @@ fn claim_cells(
             stage.updates.push(update);
             continue;
         }
-        claimed.extend(claim_cell(stage, target, (key, *lane), desired)?);
+        let attempt = attempts.get(stage.txn, key)?;
+        if let Some(claim) = claim_cell(stage, target, (key, *lane), desired, attempt) {
+            claimed.push(claim);
+            taken.push((key.clone(), *lane));
+        }
     }
-    if let Some(part) = claimed.get_mut(first..) {
-        part.sort_by_key(|claim| claim.lane);
-    }
+    stage.updates.push(Update::Taken(target.clone(), taken));
     Ok(())
 }
 
-fn keys_of<'a>(keys: &[&'a Key]) -> Vec<&'a str> {
-    keys.iter().map(|key| key.as_str()).collect()
+/// The cells of some keys, in their order, and the attempts beside them.
+fn read_cells<'t>(
+    stage: &Stage<'_, '_>,
+    target: &'t Target,
+    due: &[(Key, Lane)],
+) -> Result<(Vec<Option<Cell>>, Attempts<'t>), EngineError> {
+    let mut order: Vec<usize> = (0..due.len()).collect();
+    order.sort_unstable_by(|a, b| due[*a].0.cmp(&due[*b].0));
+    let keys: Vec<&Key> = order.iter().map(|n| &due[*n].0).collect();
+    let mut cells = vec![None; due.len()];
+    cell::blocks(target).look(stage.txn, &keys, |n, bytes| {
+        cells[order[n]] = bytes.and_then(Cell::decode);
+    })?;
+    let attempts = Attempts::among(stage.txn, target, keys.into_iter())?;
+    Ok((cells, attempts))
 }
 
 fn claim_cell(
@@ -278,11 +313,9 @@ fn claim_cell(
     target: &Target,
     (key, lane): (&Key, Lane),
     desired: Figure,
-) -> Result<Option<Claimed>, EngineError> {
-    let Some(record) = record_of(key, desired) else {
-        return Ok(None);
-    };
-    let attempt = ATTEMPT.get(stage.txn, &(target.0.clone(), target.1, key.clone()))?;
+    attempt: Option<CellAttempt>,
+) -> Option<Claimed> {
+    let record = record_of(key, desired)?;
     let uncertain = attempt
         .as_ref()
         .and_then(|attempt| attempt.uncertain.as_ref());
@@ -304,26 +337,18 @@ fn claim_cell(
         captured: Captured::new(),
         attempts: attempt.map_or(0, |attempt| attempt.attempts),
     };
-    stage
-        .updates
-        .push(Update::CellInFlight(target.clone(), key.clone(), true));
-    stage.updates.push(Update::Cell(
-        target.clone(),
-        key.clone(),
-        Some((lane, None)),
-    ));
-    Ok(Some(Claimed {
+    Some(Claimed {
         delivery,
         action,
         place: Place::Cell,
         lane,
-    }))
+    })
 }
 
 fn record_of(key: &Key, desired: Figure) -> Option<Record> {
     match desired {
         Figure::Quantity(number) => {
-            let sku = Sku::new(key.as_str()).ok()?;
+            let sku = Sku::from_shared(key.shared()).ok()?;
             let level = StockLevel::on_hand(sku, pools::quantity(number));
             Some(Record::Stock(level))
         }
@@ -338,13 +363,8 @@ fn end_stop(stage: &mut Stage<'_, '_>, target: &Target) -> Result<(), EngineErro
     if due.len() > LOOKED_AT {
         return Ok(());
     }
-    let mut keys: Vec<&Key> = due.iter().map(|(key, _)| key).collect();
-    keys.sort();
-    let cells = cell::blocks(target).get_many(stage.txn, &keys_of(&keys))?;
-    let mut cells = cells
-        .iter()
-        .flatten()
-        .filter_map(|bytes| Cell::decode(bytes));
+    let (cells, _) = read_cells(stage, target, &due)?;
+    let mut cells = cells.iter().flatten();
     if cells.all(|cell| cell.desired == cell.published) {
         stage.resolve_quarantine(&cell::stream_thing(target), "guard")?;
     }

@@ -9,11 +9,11 @@ use super::cell;
 use super::orders;
 use super::prices;
 use super::stage::Stage;
-use super::tables::{ENTITY, EVENT, QUARANTINE, Quarantined, Subject};
+use super::tables::{ENTITY, QUARANTINE, Quarantined, Subject};
 use crate::fault::{Effect, Fault};
 use crate::id::Key;
 use crate::outbox::State;
-use crate::record::{Record, Stream};
+use crate::record::{Record, Stream, Written};
 
 /// One row of the desk.
 #[derive(Debug, Clone, Serialize)]
@@ -58,7 +58,7 @@ pub(super) fn list(
 fn record(stage: &Stage<'_, '_>, row: &Quarantined) -> Result<Option<Value>, EngineError> {
     Ok(match &row.subject {
         Subject::Change { record, .. } => record.clone(),
-        Subject::Delivery { seq, .. } => EVENT.get(stage.txn, seq)?.map(|row| row.record),
+        Subject::Delivery { seq, .. } => stage.event(*seq)?.map(|row| row.record.value()),
         Subject::Cell { key } => wanted(stage, row, key)?,
         Subject::Stream {} => None,
     })
@@ -164,7 +164,7 @@ pub(super) fn retry(stage: &mut Stage<'_, '_>, number: u64) -> Result<(), Engine
 
 fn retry_delivery(stage: &mut Stage<'_, '_>, number: u64, seq: u64) -> Result<(), EngineError> {
     stage.end_quarantine(number);
-    let Some(mut event) = EVENT.get(stage.txn, &seq)? else {
+    let Some(mut event) = stage.event(seq)? else {
         return Ok(());
     };
     let unknown = event
@@ -179,7 +179,7 @@ fn retry_delivery(stage: &mut Stage<'_, '_>, number: u64, seq: u64) -> Result<()
     };
     // Its age counts anew: a person has looked.
     event.accepted_at = stage.now;
-    stage.put_event(&event)
+    stage.put_event(&mut event)
 }
 
 fn remap(
@@ -245,11 +245,11 @@ pub(super) fn edit(
     let checked = |stream| Record::from_json(stream, record.clone());
     match &mut row.subject {
         Subject::Delivery { seq, .. } => {
-            let Some(mut event) = EVENT.get(stage.txn, seq)? else {
+            let Some(mut event) = stage.event(*seq)? else {
                 return Ok(());
             };
-            event.record = checked(event.stream)?.to_json();
-            stage.put_event(&event)?;
+            event.record = Written::of_record(&checked(event.stream)?);
+            stage.put_event(&mut event)?;
         }
         Subject::Change {
             record: place @ Some(_),

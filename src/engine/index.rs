@@ -1,17 +1,20 @@
 //! What the engine keeps in memory: indexes over the store's rows, rebuilt at start.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::{Bound, ControlFlow};
 
 use jiff::Timestamp;
 
 use super::EngineError;
-use super::cell::{self, Cell};
+use super::attempts::Attempts;
+use super::cell::{self, Cell, Target};
 use super::rules::Rules;
 use super::stage::{mode_of, slot_of};
-use super::tables::{ATTEMPT, EVENT, QUARANTINE, RESERVATION, WITHDRAWN};
+use super::tables::{Checkpoint, EVENT, INTENT, QUARANTINE, RESERVATION, WITHDRAWN};
 use crate::id::{ConnectionName, EntityId, Key};
-use crate::outbox::{Differences, Entry as QueueEntry, Queue, State};
+use crate::outbox::{
+    Difference, Differences, Entry as QueueEntry, KeySet, OutboxRow, Queue, State, When,
+};
 use crate::record::{Lane, Stream};
 use crate::router::Mode;
 use crate::store::Txn;
@@ -26,38 +29,41 @@ const CLOCK_MARGIN: std::time::Duration = std::time::Duration::from_secs(15 * 60
 pub(super) enum Update {
     /// An outbox row is like this now, or settled.
     Event(u64, Option<QueueEntry>),
-    /// A key of a state stream differs and may be written from then on (or is held), or is published.
-    Cell(
-        (ConnectionName, Stream),
-        Key,
-        Option<(Lane, Option<Timestamp>)>,
-    ),
-    /// An outbox row is being sent by this process, until the next [`Update::Event`] about it.
-    Sending(u64),
-    /// A cell is being written by this process, or no longer.
-    CellInFlight((ConnectionName, Stream), Key, bool),
+    /// A key of a state stream differs and may be written then, or is published.
+    Cell(Target, Key, Option<(Lane, When)>),
+    /// The same of many keys of one target, in ascending order.
+    Cells(Target, Vec<Difference>),
+    /// Outbox rows are being sent by this process, each until the next [`Update::Event`] about it. The
+    /// number is that of their intent, if there is one.
+    Sending(Option<u64>, Vec<u64>, Timestamp),
+    /// Cells are being written by this process.
+    Taken(Target, Vec<(Key, Lane)>),
+    /// They no longer are, whatever became of it.
+    Settled(Target, Vec<Key>),
     /// A cell waits since then for a thing to exist over there.
-    Waits((ConnectionName, Stream), Key, Lane, (EntityId, Timestamp)),
+    Waits(Target, Key, Lane, (EntityId, Timestamp)),
     /// A thing exists over there, or need not be waited for any more.
-    Wake(ConnectionName, EntityId, Timestamp),
+    Wake(ConnectionName, EntityId),
     /// A channel does not have the SKU of one more cell (1), or of one less (-1).
-    Unlisted((ConnectionName, Stream), i64),
+    Unlisted(Target, i64),
     /// The guard holds a cell, or no longer.
-    Held((ConnectionName, Stream), Key, bool),
-    /// A cell was told for the first time.
-    FirstTold((ConnectionName, Stream)),
+    Held(Target, Key, bool),
+    /// So many cells were told for the first time.
+    FirstTold(Target, u64),
     /// An item was taken off sale by somebody, or is on sale.
     Withdrawn(Key, Option<ConnectionName>),
     /// The channel changed the number itself while it was being written.
-    CellShaken((ConnectionName, Stream), Key),
-    /// The cell was written by this process: what stands there is known.
-    CellKnown((ConnectionName, Stream), Key),
+    CellShaken(Target, Key),
+    /// The cells were written by this process: what stands there is known.
+    Known(Target, Vec<Key>),
     /// A row of the quarantine stands for this thing and slot, or is gone.
     Quarantine(u64, Option<(String, String)>),
-    /// These keys were named in the present run of a stream.
-    Seen((ConnectionName, Stream), Vec<u64>),
-    /// The run of a stream is over, at this moment.
-    RunOver((ConnectionName, Stream), Timestamp),
+    /// These keys were named in the present run of a stream, in ascending order.
+    Seen(Target, Vec<Key>),
+    /// The run of a stream is over.
+    RunOver(Target),
+    /// A stream was looked at and there was nothing new; or its checkpoint is written.
+    Looked(Target, Option<Checkpoint>),
     /// The SKU has reservations, or none any more.
     Reserved(Key, bool),
 }
@@ -67,27 +73,34 @@ pub(super) enum Update {
 pub(super) struct Index {
     /// When this process opened the store.
     pub opened_at: Timestamp,
-    /// Hashes of the keys that the present run of a stream named, for what a complete run leaves out.
-    pub seen: BTreeMap<(ConnectionName, Stream), Vec<u64>>,
+    /// The keys that the present run of a stream named, for what a complete run leaves out.
+    pub seen: BTreeMap<Target, KeySet>,
     pub queue: Queue,
     pub cells: Differences,
     /// Events that are being sent by this process right now.
     pub sending: BTreeSet<u64>,
+    /// Events that are being sent, or of which nobody knows what became of them: under which intent,
+    /// and since when.
+    intents: BTreeMap<u64, (u64, Timestamp)>,
+    /// How many events each intent still holds.
+    outstanding: BTreeMap<u64, usize>,
     /// Cells that are being written by this process right now.
-    pub in_flight: BTreeSet<((ConnectionName, Stream), Key)>,
+    pub in_flight: Marked,
     /// Items that are not on sale any more, by who said so.
     pub withdrawn: BTreeMap<Key, ConnectionName>,
     /// How many keys of each target were ever told.
-    told: BTreeMap<(ConnectionName, Stream), u64>,
+    told: BTreeMap<Target, u64>,
     /// Of how many cells that differ the channel does not have the SKU.
-    unlisted: BTreeMap<(ConnectionName, Stream), i64>,
+    unlisted: BTreeMap<Target, i64>,
     /// Those that the guard holds.
-    held: BTreeMap<(ConnectionName, Stream), BTreeSet<Key>>,
+    held: BTreeMap<Target, BTreeSet<Key>>,
     /// Those of them of which nobody knows what stands there once they are written.
-    pub shaken: BTreeSet<((ConnectionName, Stream), Key)>,
+    pub shaken: Marked,
     /// Cells that differed when this process opened the store: one before may have written them and not
     /// lived to settle it.
-    pub doubtful: BTreeSet<((ConnectionName, Stream), Key)>,
+    pub doubtful: Marked,
+    /// Checkpoints that say nothing but that somebody looked again since they were written.
+    pub looked: BTreeMap<Target, Checkpoint>,
     reserved: BTreeSet<Key>,
     quarantine: BTreeMap<u64, (String, String)>,
     quarantine_by_thing: BTreeMap<(String, String), u64>,
@@ -117,23 +130,27 @@ impl Index {
             queue: Queue::default(),
             cells: Differences::default(),
             sending: BTreeSet::new(),
-            in_flight: BTreeSet::new(),
+            intents: BTreeMap::new(),
+            outstanding: BTreeMap::new(),
+            in_flight: Marked::default(),
             withdrawn: BTreeMap::new(),
             told: BTreeMap::new(),
             unlisted: BTreeMap::new(),
             held: BTreeMap::new(),
-            shaken: BTreeSet::new(),
-            doubtful: BTreeSet::new(),
+            shaken: Marked::default(),
+            doubtful: Marked::default(),
+            looked: BTreeMap::new(),
             reserved: BTreeSet::new(),
             quarantine: BTreeMap::new(),
             quarantine_by_thing: BTreeMap::new(),
         };
-        index.read_events(txn, rules, now)?;
+        let sent = index.read_intents(txn)?;
+        index.read_events(txn, rules, now, &sent)?;
         index.read_quarantine(txn)?;
         index.read_reservations(txn)?;
         index.read_withdrawn(txn)?;
         for feed in rules.feeds() {
-            index.read_cells(txn, &feed.target, feed.mode, now)?;
+            index.read_cells(txn, &feed.target, feed.mode)?;
         }
         Ok(index)
     }
@@ -143,6 +160,7 @@ impl Index {
         txn: &Txn<'_>,
         rules: &Rules,
         now: Timestamp,
+        sent: &BTreeMap<u64, (u64, Timestamp)>,
     ) -> Result<(), EngineError> {
         let mut range = EVENT.all();
         loop {
@@ -151,7 +169,13 @@ impl Index {
                 return Ok(());
             };
             range = EVENT.after(range, last);
-            for (seq, row) in rows {
+            for (seq, mut row) in rows {
+                let intent = sent.get(&seq).filter(|(number, _)| *number > row.written);
+                if let Some((number, since)) = intent {
+                    self.intents.insert(seq, (*number, *since));
+                    *self.outstanding.entry(*number).or_default() += 1;
+                    self.show_intent(&mut row);
+                }
                 let mut entry = QueueEntry::of(&row);
                 // Nobody is sending it any more: its outcome is unknown, to be found out at once.
                 if matches!(row.state, State::InFlight { .. }) {
@@ -163,6 +187,80 @@ impl Index {
                 self.queue.put(seq, entry);
             }
         }
+    }
+
+    /// The newest intent of each event; which of them still hold is told by the events.
+    fn read_intents(
+        &mut self,
+        txn: &Txn<'_>,
+    ) -> Result<BTreeMap<u64, (u64, Timestamp)>, EngineError> {
+        let mut sent = BTreeMap::new();
+        let mut range = INTENT.all();
+        loop {
+            let rows = INTENT.scan(txn, &range, SCAN)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(sent);
+            };
+            range = INTENT.after(range, last);
+            for (number, row) in rows {
+                self.outstanding.insert(number, 0);
+                sent.extend(row.events.into_iter().map(|seq| (seq, (number, row.since))));
+            }
+        }
+    }
+
+    fn begin_intent(&mut self, number: Option<u64>, events: &[u64], since: Timestamp) {
+        self.sending.extend(events);
+        if let Some(number) = number {
+            let intents = events.iter().map(|seq| (*seq, (number, since)));
+            self.intents.extend(intents);
+            self.outstanding.insert(number, events.len());
+        }
+    }
+
+    fn end_intent(&mut self, seq: u64) {
+        let Some((number, _)) = self.intents.remove(&seq) else {
+            return;
+        };
+        if let Some(left) = self.outstanding.get_mut(&number) {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.outstanding.remove(&number);
+            }
+        }
+    }
+
+    /// Shows on a row that it is being sent, or that nobody knows what became of it.
+    pub(super) fn show_intent(&self, row: &mut OutboxRow) {
+        if let Some((_, since)) = self.intents.get(&row.seq) {
+            row.state = State::InFlight { since: *since };
+        }
+    }
+
+    /// The intents of which nothing is left once these updates are applied.
+    pub(super) fn ended_intents(&self, updates: &[Update]) -> Vec<u64> {
+        let mut ended: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+        for update in updates {
+            if let Update::Event(seq, _) = update
+                && let Some((number, _)) = self.intents.get(seq)
+            {
+                ended.entry(*number).or_default().insert(*seq);
+            }
+        }
+        let whole = |number: &u64, events: usize| self.outstanding.get(number) == Some(&events);
+        ended
+            .into_iter()
+            .filter(|(number, events)| whole(number, events.len()))
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    /// The intents of which nothing was left when the store was opened.
+    pub(super) fn idle_intents(&mut self) -> Vec<u64> {
+        let idle = self.outstanding.iter().filter(|(_, left)| **left == 0);
+        let idle: Vec<u64> = idle.map(|(number, _)| *number).collect();
+        self.outstanding.retain(|_, left| *left > 0);
+        idle
     }
 
     fn read_quarantine(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
@@ -209,42 +307,63 @@ impl Index {
     fn read_cells(
         &mut self,
         txn: &Txn<'_>,
-        target: &(ConnectionName, Stream),
+        target: &Target,
         mode: Mode,
-        now: Timestamp,
     ) -> Result<(), EngineError> {
         let mut pending = Vec::new();
         let mut told = 0;
+        let mut failed = Ok(());
         cell::blocks(target).visit(txn, Bound::Unbounded, |key, bytes| {
             let Some(cell) = Cell::decode(bytes) else {
                 return ControlFlow::Continue(());
             };
             told += u64::from(cell.published.is_some());
             if cell.is_pending() {
-                pending.push((Key::from(key), cell.lane(), cell.published.is_some()));
+                pending.push((Key::from(key), cell.lane()));
+                if cell.published.is_some() {
+                    self.doubtful.extend(target, [Key::from(key)]);
+                }
+                if pending.len() >= SCAN {
+                    failed = self.read_pending(txn, target, mode, &mut pending);
+                }
             }
-            ControlFlow::Continue(())
+            match failed {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
         })?;
+        failed?;
         self.told.insert(target.clone(), told);
-        for (key, lane, was_told) in pending {
-            let attempt = ATTEMPT.get(txn, &(target.0.clone(), target.1, key.clone()))?;
+        self.read_pending(txn, target, mode, &mut pending)
+    }
+
+    /// Takes cells that differ, in ascending order, out of `pending`.
+    fn read_pending(
+        &mut self,
+        txn: &Txn<'_>,
+        target: &Target,
+        mode: Mode,
+        pending: &mut Vec<(Key, Lane)>,
+    ) -> Result<(), EngineError> {
+        let attempts = Attempts::among(txn, target, pending.iter().map(|(key, _)| key))?;
+        let mut known = Vec::with_capacity(pending.len());
+        for (key, lane) in pending.drain(..) {
+            let attempt = attempts.get(txn, &key)?;
             if attempt.as_ref().is_some_and(|attempt| attempt.held) {
                 self.apply(Update::Held(target.clone(), key.clone(), true));
             }
             if attempt.as_ref().is_some_and(|attempt| attempt.not_listed) {
                 self.apply(Update::Unlisted(target.clone(), 1));
             }
-            let due = match (mode, attempt) {
-                (Mode::Observe, _) => None,
-                (Mode::Apply, None) => Some(now),
-                (Mode::Apply, Some(attempt)) if attempt.quarantine.is_some() => None,
-                (Mode::Apply, Some(attempt)) => Some(attempt.due.unwrap_or(now)),
+            let when = match (mode, attempt) {
+                (Mode::Observe, _) => When::Observed,
+                (Mode::Apply, None) => When::Now,
+                (Mode::Apply, Some(attempt)) if attempt.quarantine.is_some() => When::Held,
+                (Mode::Apply, Some(attempt)) => attempt.due.map_or(When::Now, When::At),
             };
-            self.cells.put(target, &key, lane, due);
-            if was_told {
-                self.doubtful.insert((target.clone(), key));
-            }
+            known.push((key, Some((lane, when))));
         }
+        self.cells.put_all(target, &known);
         Ok(())
     }
 
@@ -254,16 +373,18 @@ impl Index {
         for seq in &before.sending {
             self.queue.hold(*seq);
         }
-        for (target, key) in &before.in_flight {
+        for (target, key) in before.in_flight.iter() {
             self.cells.hold(target, key);
         }
         // Doubtful is what an earlier process may have written, and no more than that.
-        self.doubtful
-            .retain(|cell| before.doubtful.contains(cell) || !before.cells.has(&cell.0, &cell.1));
+        self.doubtful.retain(|target, key| {
+            before.doubtful.contains(target, key) || !before.cells.has(target, key)
+        });
         self.sending = before.sending;
         self.in_flight = before.in_flight;
         self.shaken = before.shaken;
         self.seen = before.seen;
+        self.looked = before.looked;
         self.opened_at = before.opened_at;
     }
 
@@ -271,56 +392,49 @@ impl Index {
     pub(super) fn apply(&mut self, update: Update) {
         match update {
             Update::Event(seq, Some(entry)) => {
+                self.end_intent(seq);
                 self.sending.remove(&seq);
                 self.queue.put(seq, entry);
             }
             Update::Event(seq, None) => self.forget(seq),
             Update::Waits(target, key, lane, on) => self.cells.wait(&target, &key, lane, on),
-            Update::Wake(sink, on, now) => self.wake(&sink, &on, now),
+            Update::Wake(sink, on) => self.wake(&sink, &on),
             Update::Unlisted(target, more) => *self.unlisted.entry(target).or_default() += more,
-            Update::Held(target, key, true) => {
-                self.held.entry(target).or_default().insert(key);
-            }
-            Update::Held(target, key, false) => {
-                if let Some(held) = self.held.get_mut(&target) {
-                    held.remove(&key);
-                }
-            }
-            Update::FirstTold(target) => *self.told.entry(target).or_default() += 1,
+            Update::Held(target, key, held) => self.hold(target, key, held),
+            Update::FirstTold(target, count) => *self.told.entry(target).or_default() += count,
             Update::Withdrawn(sku, Some(by)) => {
                 self.withdrawn.insert(sku, by);
             }
             Update::Withdrawn(sku, None) => {
                 self.withdrawn.remove(&sku);
             }
-            Update::Sending(seq) => {
-                self.sending.insert(seq);
-            }
-            Update::Cell(target, key, Some((lane, due))) => {
-                self.cells.put(&target, &key, lane, due);
+            Update::Sending(number, events, since) => self.begin_intent(number, &events, since),
+            Update::Cell(target, key, Some((lane, when))) => {
+                self.cells.put(&target, &key, lane, when);
             }
             Update::Cell(target, key, None) => self.cells.remove(&target, &key),
-            Update::Seen(stream, hashes) => self.seen.entry(stream).or_default().extend(hashes),
-            Update::RunOver(stream, now) => {
+            Update::Cells(target, changes) => self.cells.put_all(&target, &changes),
+            Update::Seen(stream, keys) => {
+                let seen = self.seen.entry(stream).or_default();
+                seen.change(keys.iter().map(|key| (key.as_str(), true)));
+            }
+            Update::RunOver(stream) => {
                 self.seen.remove(&stream);
                 if stream.1 == Stream::Items {
-                    self.wake_all(&unread_items(&stream.0), now);
+                    self.wake_all(&unread_items(&stream.0));
                 }
             }
-            Update::CellInFlight(target, key, true) => {
-                self.in_flight.insert((target, key));
+            Update::Taken(target, keys) => {
+                self.cells.take(&target, &keys);
+                let keys = keys.into_iter().map(|(key, _)| key);
+                self.in_flight.extend(&target, keys);
             }
-            Update::CellInFlight(target, key, false) => {
-                let cell = (target, key);
-                self.shaken.remove(&cell);
-                self.in_flight.remove(&cell);
+            Update::Settled(target, keys) => {
+                self.shaken.remove_all(&target, &keys);
+                self.in_flight.remove_all(&target, &keys);
             }
-            Update::CellShaken(target, key) => {
-                self.shaken.insert((target, key));
-            }
-            Update::CellKnown(target, key) => {
-                self.doubtful.remove(&(target, key));
-            }
+            Update::CellShaken(target, key) => self.shaken.extend(&target, [key]),
+            Update::Known(target, keys) => self.doubtful.remove_all(&target, &keys),
             Update::Quarantine(number, Some(thing)) => {
                 self.quarantine_by_thing.insert(thing.clone(), number);
                 self.quarantine.insert(number, thing);
@@ -329,6 +443,12 @@ impl Index {
                 if let Some(thing) = self.quarantine.remove(&number) {
                     self.quarantine_by_thing.remove(&thing);
                 }
+            }
+            Update::Looked(stream, Some(checkpoint)) => {
+                self.looked.insert(stream, checkpoint);
+            }
+            Update::Looked(stream, None) => {
+                self.looked.remove(&stream);
             }
             Update::Reserved(sku, true) => {
                 self.reserved.insert(sku);
@@ -339,46 +459,56 @@ impl Index {
         }
     }
 
+    fn hold(&mut self, target: (ConnectionName, Stream), key: Key, held: bool) {
+        let cells = self.held.entry(target).or_default();
+        if held {
+            cells.insert(key);
+        } else {
+            cells.remove(&key);
+        }
+    }
+
     /// Whatever became of a delivery: what waited for its item looks again.
     fn forget(&mut self, seq: u64) {
+        self.end_intent(seq);
         self.sending.remove(&seq);
         let item = self.queue.get(seq).filter(|it| it.stream == Stream::Items);
         let item = item.map(|entry| (entry.sink.clone(), entry.line.clone()));
         self.queue.remove(seq);
         if let Some((sink, item)) = item {
-            self.wake(&sink, &item, Timestamp::MIN);
+            self.wake(&sink, &item);
         }
     }
 
     /// Cells of the sink that wait for this thing look again whether they may be written.
-    fn wake(&mut self, sink: &ConnectionName, on: &EntityId, now: Timestamp) {
+    fn wake(&mut self, sink: &ConnectionName, on: &EntityId) {
         for stream in [Stream::Stock, Stream::Prices] {
-            self.cells.wake(&(sink.clone(), stream), on, now);
+            self.cells.wake(&(sink.clone(), stream), on);
         }
     }
 
-    fn wake_all(&mut self, on: &EntityId, now: Timestamp) {
+    fn wake_all(&mut self, on: &EntityId) {
         let targets: Vec<_> = self.cells.targets().map(|(it, _)| it.clone()).collect();
         for target in targets {
-            self.cells.wake(&target, on, now);
+            self.cells.wake(&target, on);
         }
     }
 
     /// How many keys of a target were ever told, and how many the guard holds.
-    pub(super) fn told_and_held(&self, target: &(ConnectionName, Stream)) -> (u64, u64) {
+    pub(super) fn told_and_held(&self, target: &Target) -> (u64, u64) {
         let told = self.told.get(target).copied().unwrap_or(0);
         let held = self.held.get(target).map_or(0, BTreeSet::len);
         (told, held as u64)
     }
 
     /// Whether the guard holds a cell.
-    pub(super) fn is_held(&self, target: &(ConnectionName, Stream), key: &Key) -> bool {
+    pub(super) fn is_held(&self, target: &Target, key: &Key) -> bool {
         let held = self.held.get(target);
         held.is_some_and(|held| held.contains(key))
     }
 
     /// Whether the guard has stopped a whole stream of a sink.
-    pub(super) fn is_stopped(&self, target: &cell::Target) -> bool {
+    pub(super) fn is_stopped(&self, target: &Target) -> bool {
         let thing = cell::stream_thing(target);
         self.quarantined(&thing, "guard").is_some()
     }
@@ -405,6 +535,52 @@ impl Index {
     /// Whether any order takes this SKU.
     pub(super) fn is_reserved(&self, sku: &Key) -> bool {
         self.reserved.contains(sku)
+    }
+}
+
+/// Sets of keys, of state streams of sinks.
+#[derive(Debug, Default)]
+pub(super) struct Marked(BTreeMap<Target, HashSet<Key>>);
+
+impl Marked {
+    /// Those of one target.
+    pub(super) fn of(&self, target: &Target) -> Option<&HashSet<Key>> {
+        self.0.get(target)
+    }
+
+    pub(super) fn contains(&self, target: &Target, key: &Key) -> bool {
+        self.of(target).is_some_and(|keys| keys.contains(key))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&Target, &Key)> {
+        let all = self.0.iter();
+        all.flat_map(|(target, keys)| keys.iter().map(move |key| (target, key)))
+    }
+
+    fn extend(&mut self, target: &Target, new: impl IntoIterator<Item = Key>) {
+        if let Some(keys) = self.0.get_mut(target) {
+            keys.extend(new);
+        } else {
+            self.0.insert(target.clone(), new.into_iter().collect());
+        }
+    }
+
+    fn remove_all(&mut self, target: &Target, gone: &[Key]) {
+        let Some(keys) = self.0.get_mut(target) else {
+            return;
+        };
+        for key in gone {
+            keys.remove(key);
+        }
+        if keys.is_empty() {
+            self.0.remove(target);
+        }
+    }
+
+    fn retain(&mut self, stays: impl Fn(&Target, &Key) -> bool) {
+        for (target, keys) in &mut self.0 {
+            keys.retain(|key| stays(target, key));
+        }
     }
 }
 

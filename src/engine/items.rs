@@ -16,7 +16,7 @@ use super::cell;
 use super::index::Update;
 use super::orders::enqueue;
 use super::stage::{Stage, deliver_to};
-use super::tables::{ATTEMPT, BY_KEY, ENTITY, EVENT, Nothing, WITHDRAWN, Withdrawn};
+use super::tables::{ATTEMPT, BY_KEY, ENTITY, Nothing, WITHDRAWN, Withdrawn};
 use super::{pools, prices};
 use crate::connector::Operation;
 use crate::fault::Effect;
@@ -129,7 +129,7 @@ fn take_back(
     let mut taken = None;
     let rows: Vec<u64> = stage.index.queue.of_line(sink, &entity.id).collect();
     for seq in rows {
-        let Some(row) = EVENT.get(stage.txn, &seq)? else {
+        let Some(row) = stage.event(seq)? else {
             continue;
         };
         match &row.state {
@@ -190,10 +190,12 @@ fn is_off_sale(item: &Item) -> bool {
 
 /// Whether a row would create what is not on sale any more.
 pub(super) fn is_withdrawn_create(row: &OutboxRow) -> bool {
-    let status = row.record["status"].as_str();
     row.stream == Stream::Items
         && row.operation == Operation::Create
-        && matches!(status, Some("archived" | "deleted"))
+        && matches!(
+            row.record.value()["status"].as_str(),
+            Some("archived" | "deleted")
+        )
 }
 
 /// An item that was to be withdrawn is not on the channel.
@@ -207,7 +209,7 @@ pub(super) fn not_there(
     // What its owner said meanwhile was queued as a change of what turned out not to be there.
     let waiting: Vec<u64> = stage.index.queue.of_line(&row.sink, &entity.id).collect();
     for seq in waiting.into_iter().filter(|seq| *seq != row.seq) {
-        let Some(mut next) = EVENT.get(stage.txn, &seq)? else {
+        let Some(mut next) = stage.event(seq)? else {
             continue;
         };
         if next.operation == Operation::Cancel {
@@ -216,9 +218,9 @@ pub(super) fn not_there(
             continue;
         }
         next.operation = Operation::Create;
-        next.group = group_of(entity, next.operation, &next.record);
+        next.group = group_of(entity, next.operation, &next.record.value());
         entity.queued_to.insert(row.sink.clone());
-        stage.put_event(&next)?;
+        stage.put_event(&mut next)?;
     }
     ENTITY.put(stage.txn, &entity.id.clone(), entity)?;
     stage.resolve_quarantine(entity.id.as_str(), &deliver_to(&row.sink))?;
@@ -323,7 +325,7 @@ pub(super) fn place_at(
         }
         let first = stage.index.queue.of_line(sink, &id).next();
         if let Some(seq) = first {
-            let row = EVENT.get(stage.txn, &seq)?;
+            let row = stage.event(seq)?;
             let since = row.map_or(stage.now, |row| row.accepted_at);
             place = ItemPlace::Queued { item: id, since };
         }

@@ -9,9 +9,10 @@
 //! query.rs      status, explain
 //! freshness.rs  owners that are silent for too long
 //! pools.rs      from snapshots and reservations to what a channel should be told of stock
-//! cell.rs       what a channel should be told of stock and prices, and what it was told
+//! cell.rs       what a channel should be told of stock and prices, and what it was told (guard.rs, attempts.rs)
 //! care.rs       how much waits; removing what is too old
 //! sweep.rs      where the slow reading of everything stands
+//! payloads.rs   what came, as it came, for mapping it again
 //! ```
 //!
 //! Several units of work share one commit (group commit): each is staged on its own, one that fails is
@@ -19,15 +20,18 @@
 //! knows whether it took effect: the engine refuses everything until the store is opened again.
 
 mod accept;
+mod attempts;
 mod care;
 mod cell;
 mod claim;
 mod desk;
 mod figures;
 mod freshness;
+mod guard;
 mod index;
 mod items;
 mod orders;
+mod payloads;
 mod policy;
 mod pools;
 mod prices;
@@ -70,7 +74,7 @@ use crate::record::Stream;
 use crate::store::{Store, StoreError, Txn};
 use index::Index;
 use stage::{Numbers, Stage};
-use tables::{CHECKPOINT, Fact, META};
+use tables::{CHECKPOINT, INTENT};
 
 /// How many changes an accept unit has at most.
 pub const UNIT_CHANGES: usize = 64;
@@ -82,8 +86,6 @@ pub const UNIT_LEVELS: usize = 4000;
 const ABSENT_PER_UNIT: usize = 500;
 /// How many rows one step of removing old ones looks at.
 const CARE_ROWS: usize = 500;
-/// How many numbers are taken from the store at a time.
-const NUMBERS_AT_ONCE: u64 = 1 << 20;
 
 /// Why the engine did not do something.
 #[derive(Debug)]
@@ -158,14 +160,11 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let now = clock.now();
         let mut txn = Txn::new(store.as_ref());
-        let index = Index::rebuild(&txn, &rules, now)?;
-        let name = "numbers".to_owned();
-        let first = META
-            .get(&txn, &name)?
-            .and_then(|fact| fact.value.as_u64())
-            .unwrap_or(0);
-        let value = Value::from(first + NUMBERS_AT_ONCE);
-        META.put(&mut txn, &name, &Fact { value })?;
+        let mut index = Index::rebuild(&txn, &rules, now)?;
+        let numbers = Numbers::open(&mut txn, seed)?;
+        for number in index.idle_intents() {
+            INTENT.delete(&mut txn, &number);
+        }
         let batch = txn.into_batch();
         store.commit(batch)?;
         Ok(Self {
@@ -173,7 +172,7 @@ impl Engine {
             rules,
             clock,
             index,
-            numbers: Numbers::new(first, seed),
+            numbers,
         })
     }
 
@@ -237,12 +236,14 @@ impl Engine {
                 break;
             }
         }
+        // Where that fails nothing is committed at all.
+        let taken = self.numbers.take_more(&mut txn);
         let batch = txn.into_batch();
         let wrote = !batch.is_empty();
-        let committed = if wrote {
-            self.store.commit(batch)
-        } else {
-            Ok(())
+        let committed = match taken {
+            Err(EngineError::Store(error)) => Err(error),
+            _ if wrote => self.store.commit(batch),
+            _ => Ok(()),
         };
         for work in staged {
             work.answer(committed.as_ref().copied());
@@ -264,6 +265,7 @@ impl Engine {
             let value = work(&mut stage)?;
             Ok::<_, EngineError>((value, stage.finish()?))
         })?;
+        self.numbers.take_more(&mut txn)?;
         let batch = txn.into_batch();
         if !batch.is_empty() {
             self.store.commit(batch)?;
@@ -398,7 +400,7 @@ requests! {
     fn sweep_given_up(connection: ConnectionName, stream: Stream, fault: Fault) -> () =
         |stage| sweep::give_up(stage, &connection, stream, &fault);
     /// Removes payloads whose time is over; whether more are left.
-    fn expire_payloads() -> bool = |stage| accept::expire_payloads(stage, CARE_ROWS);
+    fn expire_payloads() -> bool = |stage| payloads::expire(stage, CARE_ROWS);
     /// Looks at the next rows of the journal and removes those whose time is over; where to go on.
     fn expire_journal(after: Sweep) -> Option<Sweep> =
         |stage| care::expire_journal(stage, &after, CARE_ROWS);

@@ -6,14 +6,14 @@ use super::items;
 use super::pools;
 use super::rules::Mapped;
 use super::stage::{NewQuarantine, Stage, deliver_to, map_by};
-use super::tables::{ENTITY, EVENT, OPEN, Open, RESERVATION, Subject};
+use super::tables::{ENTITY, OPEN, Open, RECORD, RESERVATION, Subject};
 use crate::connector::{Captured, Operation};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RemoteId};
 use crate::inventory::Reservation;
 use crate::ledger::Entity;
 use crate::outbox::{OutboxRow, State};
-use crate::record::{CancellationState, Line, Order, Quantity, Record, Stream};
+use crate::record::{CancellationState, Line, Order, Quantity, Record, Stream, Written};
 use crate::router::Route;
 
 /// The rule by which an order is left alone that was called off before it was carried anywhere.
@@ -28,7 +28,8 @@ pub(super) fn accept(
     accepted: &mut Accepted,
 ) -> Result<(), EngineError> {
     let json = record.to_json();
-    entity.record = Some(json.clone());
+    let written = Written::of(&json);
+    RECORD.put(stage.txn, &entity.id, &written)?;
     entity.closed = order.is_closed();
     let open = (
         unit.connection.clone(),
@@ -107,11 +108,7 @@ fn cancel(
             return look_for(stage, entity, (record, json), route, accepted);
         }
         entity.queued_to.remove(&route.to.0);
-        return stage.filtered(
-            &route.name,
-            "cancelled_before_sending",
-            &entity.id.to_string(),
-        );
+        return stage.filtered(&route.name, "cancelled_before_sending", entity.id.as_ref());
     }
     if enqueue(stage, entity, record, route, Operation::Cancel)? {
         accepted.queued += 1;
@@ -153,7 +150,7 @@ pub(super) fn looked_for(
         let mut cancel = row.clone();
         cancel.state = State::Pending { due: stage.now };
         cancel.captured.clear();
-        stage.put_event(&cancel)?;
+        stage.put_event(&mut cancel)?;
         let detail = format!("on {sink} by our reference; it is called off");
         return stage.note(entity.id.as_str(), "found", detail, Some(sink));
     }
@@ -172,7 +169,7 @@ fn untouched_create(
     sink: &ConnectionName,
 ) -> Result<Option<OutboxRow>, EngineError> {
     for seq in stage.index.queue.of_line(sink, &entity.id) {
-        let Some(row) = EVENT.get(stage.txn, &seq)? else {
+        let Some(row) = stage.event(seq)? else {
             continue;
         };
         let unsent = matches!(row.state, State::Pending { .. } | State::Waiting { .. });
@@ -242,8 +239,8 @@ fn enqueue_json(
         return quarantine_mapping(stage, entity, record, route, fault.at("after the mapping"));
     }
     stage.resolve_quarantine(&thing, &map_by(&route.name))?;
-    let row = new_row(stage, entity, &entity.id, route, operation, mapped);
-    stage.put_event(&row)?;
+    let mut row = new_row(stage, entity, &entity.id, route, operation, &mapped);
+    stage.put_event(&mut row)?;
     let word = match operation {
         Operation::Create => "create",
         Operation::Update => "update",
@@ -261,21 +258,22 @@ pub(super) fn new_row(
     line: &EntityId,
     route: &Route,
     operation: Operation,
-    record: serde_json::Value,
+    record: &serde_json::Value,
 ) -> OutboxRow {
     OutboxRow {
         id: DeliveryId::new(stage.numbers.id("dlv", stage.now)),
         seq: stage.numbers.next(),
+        written: 0,
         sink: route.to.0.clone(),
         stream: route.to.1,
         entity: entity.id.clone(),
         line: line.clone(),
-        group: items::group_of(entity, operation, &record),
+        group: items::group_of(entity, operation, record),
         operation,
         route: route.name.clone(),
         origin: entity.origin.clone(),
         reference: reference(entity),
-        record,
+        record: Written::of(record),
         state: State::Pending { due: stage.now },
         captured: Captured::new(),
         attempts: 0,
@@ -421,6 +419,18 @@ pub(super) fn release_cancelled(
     })
 }
 
+/// What the origin of an order said last of it.
+pub(super) fn content(
+    stage: &Stage<'_, '_>,
+    order: &EntityId,
+) -> Result<Option<Box<Order>>, EngineError> {
+    let written = RECORD.get(stage.txn, order)?;
+    Ok(match written.map(|written| written.read(Stream::Orders)) {
+        Some(Ok(Record::Order(order))) => Some(order),
+        _ => None,
+    })
+}
+
 /// Changes the reservations of an order; `change` says whether it changed the one it is given.
 pub(super) fn change_reservations(
     stage: &mut Stage<'_, '_>,
@@ -428,14 +438,11 @@ pub(super) fn change_reservations(
     cause: &str,
     mut change: impl FnMut(&mut Reservation) -> bool,
 ) -> Result<(), EngineError> {
-    let Some(record) = &order.record else {
-        return Ok(());
-    };
     // Where no order takes anything, none need be read.
     if !stage.has_reservations()? {
         return Ok(());
     }
-    let Ok(Record::Order(content)) = Record::read(Stream::Orders, record) else {
+    let Some(content) = content(stage, &order.id)? else {
         return Ok(());
     };
     let mut dirty = std::collections::BTreeSet::new();

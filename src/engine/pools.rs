@@ -1,7 +1,7 @@
 //! Stock: from the owners' snapshots and the orders' reservations to what each channel should be told
 //! (`cell.rs`). Positions stand in blocks, a few hundred neighbouring SKUs to a row.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,12 +12,13 @@ use super::cell::{self, Feed, Figure, Wanted};
 use super::figures;
 use super::freshness;
 use super::index::Update;
-use super::rules::{Publish, Rules};
+use super::rules::{Pool, Publish, Rules};
 use super::stage::Stage;
 use super::tables::{Fact, META, RESERVATION, ReservationRow};
+use crate::clock::since;
 use crate::connector::StockBasis;
 use crate::id::{ConnectionName, EntityId, Key};
-use crate::inventory::{Derivation, Member, Position, PublishRule, Reservation, derive};
+use crate::inventory::{Derivation, Member, Position, PublishRule, Reservation, Tally, derive};
 use crate::record::{Quantity, Stream};
 use crate::store::Txn;
 use crate::store::blocks::Blocks;
@@ -37,12 +38,17 @@ pub(super) fn positions(connection: &ConnectionName, location: &str) -> Blocks {
 /// `on hand|unavailable|read began, in microseconds`.
 pub(super) fn encode_position(position: &Position) -> Vec<u8> {
     let mut text = Vec::with_capacity(32);
-    for number in [position.on_hand, position.unavailable] {
-        figures::write(number.0, &mut text);
-        text.push(b'|');
-    }
+    encode_levels(position, &mut text);
     figures::write_whole(position.read_at.as_microsecond(), &mut text);
     text
+}
+
+/// What it says, without when: `on hand|unavailable|`.
+pub(super) fn encode_levels(position: &Position, text: &mut Vec<u8>) {
+    for number in [position.on_hand, position.unavailable] {
+        figures::write(number.0, text);
+        text.push(b'|');
+    }
 }
 
 pub(super) fn decode_position(bytes: &[u8]) -> Option<Position> {
@@ -92,31 +98,55 @@ pub(super) fn recompute(
     skus: &BTreeSet<Key>,
     cause: Option<&str>,
 ) -> Result<(), EngineError> {
+    let skus: Vec<Key> = skus.iter().cloned().collect();
+    recompute_sorted(stage, &skus, cause)
+}
+
+/// The same for SKUs in ascending order, each once: a full list of stock brings thousands at a time, of
+/// which only the numbers are wanted.
+pub(super) fn recompute_sorted(
+    stage: &mut Stage<'_, '_>,
+    skus: &[Key],
+    cause: Option<&str>,
+) -> Result<(), EngineError> {
     if skus.is_empty() {
         return Ok(());
     }
     let rules = stage.rules;
     for publish in &rules.publishes {
-        let derived = derive_all(stage, publish, skus)?;
-        let wanted = derived.iter().map(|(sku, derivation)| {
-            let wanted = Wanted {
-                figure: derivation.to_write.map(Figure::Quantity),
-                // An owner's number is too old: the channel may be told less, never more.
-                only_decrease: derivation.only_decrease,
-            };
-            (sku.clone(), wanted)
-        });
+        let Some(pool) = rules.pools.get(&publish.pool) else {
+            continue;
+        };
+        let parts = parts(stage, pool)?;
+        let wanted = wanted(stage, publish, &parts, skus)?;
         let feed = Feed {
             name: publish.name.clone(),
             target: (publish.to.clone(), Stream::Stock),
             mode: publish.mode,
         };
-        let kept_back = cell::want(stage, &feed, &wanted.collect(), cause)?;
-        for sku in kept_back {
-            let members = derived.get(&sku).into_iter().flat_map(|it| &it.members);
-            for member in members.filter(|member| member.stale) {
-                freshness::note_stale(stage, &publish.pool, &member.connection)?;
-            }
+        let kept_back = cell::want(stage, &feed, &wanted, cause)?;
+        note_stale(stage, publish, &parts, &kept_back)?;
+    }
+    Ok(())
+}
+
+/// Notes the owners because of whom channels are told less than there is of these SKUs: once they speak
+/// again, it is computed anew.
+fn note_stale(
+    stage: &mut Stage<'_, '_>,
+    publish: &Publish,
+    parts: &[Part],
+    kept_back: &[Key],
+) -> Result<(), EngineError> {
+    if kept_back.is_empty() {
+        return Ok(());
+    }
+    for part in parts.iter().filter(|part| part.is_stale) {
+        let mut told = false;
+        part.positions
+            .look(stage.txn, kept_back, |_, bytes| told |= bytes.is_some())?;
+        if told {
+            freshness::note_stale(stage, &publish.pool, &part.connection)?;
         }
     }
     Ok(())
@@ -128,61 +158,111 @@ pub(super) fn explain(
     publish: &Publish,
     sku: &Key,
 ) -> Result<Option<Derivation>, EngineError> {
-    Ok(derive_all(stage, publish, &BTreeSet::from([sku.clone()]))?.remove(sku))
+    let Some(pool) = stage.rules.pools.get(&publish.pool) else {
+        return Ok(None);
+    };
+    let mut members = Vec::new();
+    for part in parts(stage, pool)? {
+        let bytes = part.positions.get(stage.txn, sku.as_str())?;
+        members.extend(
+            bytes
+                .as_deref()
+                .and_then(decode_position)
+                .map(|position| Member {
+                    connection: part.connection.clone(),
+                    location: part.location.clone(),
+                    position,
+                    stale: part.is_stale,
+                }),
+        );
+    }
+    if members.is_empty() {
+        return Ok(None);
+    }
+    let reservations = reservations(stage.txn, sku)?;
+    let reservations = reservations.into_iter().map(|(_, row)| row).collect();
+    let withdrawn = is_withdrawn(stage, publish, sku);
+    let rule = rule_for(publish, sku);
+    let own_channel = own_channel(stage.rules, publish);
+    Ok(Some(derive(
+        members,
+        reservations,
+        rule,
+        own_channel,
+        withdrawn,
+    )))
 }
 
-fn derive_all(
-    stage: &Stage<'_, '_>,
-    publish: &Publish,
-    skus: &BTreeSet<Key>,
-) -> Result<BTreeMap<Key, Derivation>, EngineError> {
-    let Some(pool) = stage.rules.pools.get(&publish.pool) else {
-        return Ok(BTreeMap::new());
-    };
-    let sorted: Vec<&str> = skus.iter().map(Key::as_str).collect();
-    // In the order of `skus`: a full list of stock brings thousands at a time.
-    let mut members: Vec<Vec<Member>> = vec![Vec::new(); sorted.len()];
+/// One location of one owner in a pool.
+struct Part {
+    connection: ConnectionName,
+    location: Arc<str>,
+    positions: Blocks,
+    /// The owner's numbers are older than allowed. Their age counts from when the *stream* was last read as
+    /// a whole: a delta read that does not name a SKU confirms its old value.
+    is_stale: bool,
+}
+
+fn parts(stage: &Stage<'_, '_>, pool: &Pool) -> Result<Vec<Part>, EngineError> {
+    let mut parts = Vec::new();
     for member in &pool.members {
         let confirmed_at = freshness::confirmed_at(stage, &member.connection)?;
+        let is_stale = since(confirmed_at, stage.now) > member.freshness;
         for location in known_locations(stage.txn, &member.connection)? {
-            if !member.locations.is_empty() && !member.locations.contains(&location) {
-                continue;
-            }
-            let rows = positions(&member.connection, &location).get_many(stage.txn, &sorted)?;
-            let location: Arc<str> = location.into();
-            for (of_sku, bytes) in members.iter_mut().zip(rows) {
-                let Some(position) = bytes.as_deref().and_then(decode_position) else {
-                    continue;
-                };
-                of_sku.push(Member::new(
-                    member.connection.clone(),
-                    Arc::clone(&location),
-                    position,
-                    confirmed_at,
-                    (stage.now, member.freshness),
-                ));
+            if member.locations.is_empty() || member.locations.contains(&location) {
+                parts.push(Part {
+                    connection: member.connection.clone(),
+                    positions: positions(&member.connection, &location),
+                    location: location.into(),
+                    is_stale,
+                });
             }
         }
     }
-    let apart = stage.rules.facts(&publish.to).stock_basis == StockBasis::AllocatedApart;
-    let own_channel = apart.then_some(&publish.to);
-    let mut derived = Vec::with_capacity(sorted.len());
-    for (sku, members) in skus.iter().zip(members) {
-        if members.is_empty() {
+    Ok(parts)
+}
+
+/// What a channel should be told of each of these SKUs that an owner told of.
+fn wanted(
+    stage: &Stage<'_, '_>,
+    publish: &Publish,
+    parts: &[Part],
+    skus: &[Key],
+) -> Result<Vec<(Key, Wanted)>, EngineError> {
+    let mut tallies = vec![Tally::default(); skus.len()];
+    for part in parts {
+        part.positions.look(stage.txn, skus, |n, bytes| {
+            if let Some(position) = bytes.and_then(decode_position) {
+                tallies[n].member(&position, part.is_stale);
+            }
+        })?;
+    }
+    let own_channel = own_channel(stage.rules, publish);
+    let mut wanted = Vec::with_capacity(skus.len());
+    for (sku, mut tally) in skus.iter().zip(tallies) {
+        if !tally.is_known() {
             continue;
         }
-        let reservations = reservations(stage.txn, sku)?
-            .into_iter()
-            .map(|(_, row)| row)
-            .collect();
-        let rule = rule_for(publish, sku);
-        let mut derivation = derive(members, reservations, rule, own_channel);
-        if is_withdrawn(stage, publish, sku) {
-            derivation = derivation.withdrawn();
+        if stage.may_be_reserved(sku) {
+            for (_, taken) in reservations(stage.txn, sku)? {
+                tally.reservation(&taken, own_channel);
+            }
         }
-        derived.push((sku.clone(), derivation));
+        let withdrawn = is_withdrawn(stage, publish, sku);
+        let numbers = tally.number(rule_for(publish, sku), withdrawn);
+        let told = Wanted {
+            figure: numbers.to_write.map(Figure::Quantity),
+            only_decrease: numbers.only_decrease,
+        };
+        wanted.push((sku.clone(), told));
     }
-    Ok(derived.into_iter().collect())
+    Ok(wanted)
+}
+
+/// The channel, if it shows allocations apart.
+fn own_channel<'r>(rules: &Rules, publish: &'r Publish) -> Option<&'r ConnectionName> {
+    let apart = rules.facts(&publish.to).stock_basis == StockBasis::AllocatedApart;
+    apart.then_some(&publish.to)
 }
 
 /// Whether whoever gives this channel its items took the item off sale.
@@ -244,6 +324,7 @@ pub(super) fn put_reservation(
         return Ok(());
     }
     RESERVATION.put(stage.txn, key, &ReservationRow(row))?;
+    stage.reserved.insert(key.0.clone());
     stage.updates.push(Update::Reserved(key.0.clone(), true));
     Ok(())
 }

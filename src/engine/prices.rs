@@ -314,7 +314,7 @@ fn carry<'a>(
             wanted.extend(map(stage, route, &source, &record)?);
         }
     }
-    tell(stage, route, &wanted, cause)
+    tell(stage, route, wanted, cause)
 }
 
 /// Maps one record of any stream to a price and notes it: for a route that makes prices out of items.
@@ -328,17 +328,20 @@ pub(super) fn carry_record(
         return stage.filtered(&route.name, "not_the_owner", thing);
     }
     let wanted = map(stage, route, thing, record)?.into_iter().collect();
-    tell(stage, route, &wanted, &format!("{} said so", route.from.0))
+    tell(stage, route, wanted, &format!("{} said so", route.from.0))
 }
 
 fn tell(
     stage: &mut Stage<'_, '_>,
     route: &Route,
-    wanted: &BTreeMap<Key, Wanted>,
+    wanted: BTreeMap<Key, Wanted>,
     cause: &str,
 ) -> Result<(), EngineError> {
+    let wanted: Vec<(Key, Wanted)> = wanted.into_iter().collect();
     match stage.rules.feed_of(&route.to) {
-        Some(feed) if !wanted.is_empty() => cell::want(stage, &feed, wanted, Some(cause)).map(drop),
+        Some(feed) if !wanted.is_empty() => {
+            cell::want(stage, &feed, &wanted, Some(cause)).map(drop)
+        }
         _ => Ok(()),
     }
 }

@@ -12,13 +12,14 @@ use super::stage::{Stage, mode_of};
 use super::sweep::{self, Swept};
 use super::tables::{
     ATTEMPT, BY_KEY, CHECKPOINT, COUNTS, Counts, ENTITY, EVENT, Entry, HINT, JOURNAL, META, OPEN,
+    RECORD,
 };
 use super::{pools, prices};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, EntityId, Key, RemoteId};
 use crate::inventory::Derivation;
 use crate::ledger::Entity;
-use crate::record::{Record, Stream};
+use crate::record::{Record, Stream, Written};
 use crate::router::Mode;
 
 /// How many entries of one thing's life are told.
@@ -142,6 +143,9 @@ pub struct RouteStatus {
 pub struct Life {
     /// Our id, its key and its links.
     pub entity: Entity,
+    /// What its origin said last, where that is kept; personal data masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<Value>,
     /// What happened, oldest first.
     pub entries: Vec<(Timestamp, Entry)>,
 }
@@ -167,7 +171,9 @@ pub struct StockReason {
 pub(super) fn status(stage: &Stage<'_, '_>) -> Result<Status, EngineError> {
     let checkpoints = CHECKPOINT.scan(stage.txn, &CHECKPOINT.all(), 10_000)?;
     let mut streams = Vec::with_capacity(checkpoints.len());
-    for ((connection, stream), row) in checkpoints {
+    for (place, row) in checkpoints {
+        let row = stage.index.looked.get(&place).cloned().unwrap_or(row);
+        let (connection, stream) = place;
         streams.push(StreamStatus {
             swept: sweep::state(stage, &connection, stream)?,
             connection: connection.to_string(),
@@ -231,7 +237,8 @@ fn queue(stage: &Stage<'_, '_>) -> Result<Vec<QueueStatus>, EngineError> {
         let rows = EVENT.scan(stage.txn, &range, 1000)?;
         let Some((last, _)) = rows.last() else { break };
         range = EVENT.after(range, last);
-        for (_, row) in rows {
+        for (_, mut row) in rows {
+            stage.index.show_intent(&mut row);
             let observed = mode_of(stage.rules, &row.route) == Mode::Observe;
             let word = if observed {
                 "observed"
@@ -277,7 +284,8 @@ pub(super) fn events(
     let range = EVENT.after(EVENT.all(), &after);
     let rows = EVENT.scan(stage.txn, &range, limit)?;
     let masked = |mut row: crate::outbox::OutboxRow| {
-        row.record = crate::record::masked(&row.record);
+        stage.index.show_intent(&mut row);
+        row.record = Written::of(&crate::record::masked(&row.record.value()));
         row
     };
     Ok(rows.into_iter().map(|(_, row)| masked(row)).collect())
@@ -304,10 +312,11 @@ pub(super) fn explain(
     ids.dedup();
     let mut lives = Vec::new();
     for id in ids {
-        if let Some(mut entity) = ENTITY.get(stage.txn, &id)? {
-            entity.record = entity.record.map(|record| crate::record::masked(&record));
+        if let Some(entity) = ENTITY.get(stage.txn, &id)? {
+            let record = RECORD.get(stage.txn, &id)?;
             lives.push(Life {
                 entity,
+                record: record.map(|record| crate::record::masked(&record.value())),
                 entries: entries(stage, id.as_str())?,
             });
         }
@@ -320,7 +329,7 @@ fn entries(stage: &Stage<'_, '_>, thing: &str) -> Result<Vec<(Timestamp, Entry)>
     let rows = JOURNAL.scan(stage.txn, &range, MAX_ENTRIES)?;
     Ok(rows
         .into_iter()
-        .map(|((_, at, _), entry)| (at, entry))
+        .flat_map(|((_, at, _), row)| row.0.into_iter().map(move |entry| (at, entry)))
         .collect())
 }
 

@@ -1,11 +1,12 @@
 //! SETTLE: what went out, and what became of it, in one commit. Only then is a delivery gone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::EngineError;
+use super::attempts::{self, Attempts};
 use super::cell::{self, Cell, Feed, Figure, Target};
 use super::claim::{Action, Claimed, Dependence, Place};
 use super::index::Update;
@@ -14,7 +15,7 @@ use super::orders::{self, change_reservations, release_cancelled};
 use super::policy::{Consequence, Next, consequence};
 use super::stage::{NewQuarantine, Stage, deliver_to};
 use super::tables::{
-    ATTEMPT, CellAttempt, ENTITY, EVENT, Fact, GROUP, GroupAt, LINK, LinkTo, META, Subject,
+    CellAttempt, ENTITY, EVENT, Fact, GROUP, GroupAt, LINK, LinkTo, META, Subject,
 };
 use super::{pools, prices};
 use crate::clock::{later, since};
@@ -22,8 +23,9 @@ use crate::connector::{Confirmation, Operation, Outcome};
 use crate::fault::{Effect, Fault};
 use crate::id::{ConnectionName, Key};
 use crate::ledger::{Entity, Link};
-use crate::outbox::{OutboxRow, State};
-use crate::record::{Nature, Record, Stream};
+use crate::outbox::{OutboxRow, State, When};
+use crate::record::{Lane, Nature, Record, Stream};
+use crate::store::blocks::Edit;
 
 /// How much more rarely the numbers of what is off sale are offered to a channel that does not have it.
 const WITHDRAWN_RARELY: u32 = 24;
@@ -44,7 +46,7 @@ pub(super) fn settle(
             Place::Cell => cells.push((claimed, outcome)),
         }
     }
-    settle_cells(stage, target, cells)
+    settle_cells(stage, target, &cells)
 }
 
 /// A step of a write succeeded: what it captured is durable before the next step is sent.
@@ -54,7 +56,7 @@ pub(super) fn progress(
     step: &str,
     value: Value,
 ) -> Result<(), EngineError> {
-    let Some(mut row) = EVENT.get(stage.txn, &seq)? else {
+    let Some(mut row) = stage.event(seq)? else {
         return Err(
             Fault::bug("no_such_delivery", "progress of a delivery that is settled").into(),
         );
@@ -69,7 +71,7 @@ fn settle_event(
     looked: bool,
     outcome: Outcome,
 ) -> Result<(), EngineError> {
-    let Some(mut row) = EVENT.get(stage.txn, &seq)? else {
+    let Some(mut row) = stage.event(seq)? else {
         return Ok(());
     };
     match outcome {
@@ -83,7 +85,7 @@ fn settle_event(
                 format!("to {}", row.sink),
                 Some(&row.sink),
             )?;
-            stage.put_event(&row)
+            stage.put_event(&mut row)
         }
         Outcome::Failed(fault) => failed(stage, row, fault),
     }
@@ -144,7 +146,7 @@ fn adopt(stage: &mut Stage<'_, '_>, row: &OutboxRow, entity: &Entity) -> Result<
     update.operation = Operation::Update;
     update.state = State::Pending { due: stage.now };
     update.captured.clear();
-    stage.put_event(&update)?;
+    stage.put_event(&mut update)?;
     let detail = format!("found on {} by its key", row.sink);
     stage.note(entity.id.as_str(), "adopted", detail, Some(&row.sink))?;
     items::tell_cells(stage, &row.sink, entity)
@@ -179,14 +181,13 @@ fn make_link(
         GROUP.put(stage.txn, &key, &GroupAt(there.clone()))?;
     }
     if row.stream == Stream::Items {
-        let woken = Update::Wake(row.sink.clone(), entity.id.clone(), stage.now);
+        let woken = Update::Wake(row.sink.clone(), entity.id.clone());
         stage.updates.push(woken);
     }
     stage.link(&row.sink, row.stream, remote_id, &entity.id)?;
     let delivered = confirmation.stored.or_else(|| {
-        Record::read(row.stream, &row.record)
-            .ok()
-            .map(|record| record.fingerprint())
+        let told = row.record.read(row.stream).ok();
+        told.map(|record| record.fingerprint())
     });
     let link = entity
         .links
@@ -247,12 +248,12 @@ fn settle_stock(
 /// Rows that waited for this link may go.
 fn wake(stage: &mut Stage<'_, '_>, settled: &OutboxRow) -> Result<(), EngineError> {
     for seq in stage.index.queue.waiting_on(&settled.entity) {
-        let Some(mut row) = EVENT.get(stage.txn, &seq)? else {
+        let Some(mut row) = stage.event(seq)? else {
             continue;
         };
         if row.sink == settled.sink {
             row.state = State::Pending { due: stage.now };
-            stage.put_event(&row)?;
+            stage.put_event(&mut row)?;
         }
     }
     Ok(())
@@ -290,7 +291,7 @@ fn failed(stage: &mut Stage<'_, '_>, mut row: OutboxRow, fault: Fault) -> Result
     let detail = format!("{}: {fault}", row.sink);
     stage.note(row.entity.as_str(), word, detail, Some(&row.sink))?;
     row.last_fault = Some(fault);
-    stage.put_event(&row)
+    stage.put_event(&mut row)
 }
 
 /// Puts a delivery into quarantine.
@@ -311,7 +312,7 @@ fn hold(stage: &mut Stage<'_, '_>, mut row: OutboxRow, fault: Fault) -> Result<(
         attempts: row.attempts,
     })?;
     row.last_fault = Some(fault);
-    stage.put_event(&row)
+    stage.put_event(&mut row)
 }
 
 /// Stops deliveries to a connection until its probe passes or somebody resumes it.
@@ -356,50 +357,73 @@ pub(super) fn resume(
 fn settle_cells(
     stage: &mut Stage<'_, '_>,
     target: &Target,
-    results: Vec<(Claimed, Outcome)>,
+    results: &[(Claimed, Outcome)],
 ) -> Result<(), EngineError> {
     if results.is_empty() {
         return Ok(());
     }
-    let mut by_key: BTreeMap<Key, (Claimed, Outcome)> = BTreeMap::new();
-    for (claimed, outcome) in results {
-        let key = claimed.delivery.key.clone();
-        stage
-            .updates
-            .push(Update::CellInFlight(target.clone(), key.clone(), false));
-        by_key.insert(key, (claimed, outcome));
-    }
+    let mut results: Vec<&(Claimed, Outcome)> = results.iter().rev().collect();
+    results.sort_by(|(a, _), (b, _)| a.delivery.key.cmp(&b.delivery.key));
+    results.dedup_by(|(a, _), (b, _)| a.delivery.key == b.delivery.key);
+    let keys = results.iter().map(|(claimed, _)| &claimed.delivery.key);
+    let settled = Update::Settled(target.clone(), keys.clone().cloned().collect());
+    stage.updates.push(settled);
     let Some(feed) = stage.rules.feed_of(target) else {
         return Ok(());
     };
-    let blocks = cell::blocks(target);
-    let keys: Vec<&str> = by_key.keys().map(Key::as_str).collect();
-    let known = blocks.get_many(stage.txn, &keys)?;
-    let mut writes = Vec::new();
-    let mut delivered = 0;
-    for ((key, (claimed, outcome)), bytes) in by_key.iter().zip(known) {
-        let mut cell = bytes.as_deref().and_then(Cell::decode).unwrap_or_default();
-        if let Outcome::Delivered(_) = outcome {
-            if cell.published.is_none() {
-                stage.updates.push(Update::FirstTold(target.clone()));
-            }
-            let shaken = stage.index.shaken.contains(&(target.clone(), key.clone()));
-            cell.published = sent(claimed).filter(|_| !shaken);
-            cell.published_at = Some(stage.now);
-            cell.unsure = false;
-            let known = Update::CellKnown(target.clone(), key.clone());
-            stage.updates.push(known);
-            writes.push((key.clone(), cell.encode()));
-            delivered += 1;
-        }
-        settle_cell(stage, &feed, (claimed, outcome), cell)?;
+    let attempts = Attempts::among(stage.txn, target, keys)?;
+    let cells = publish(stage, &feed, &results)?;
+    let mut places = Vec::with_capacity(results.len());
+    for (result, cell) in results.into_iter().zip(&cells) {
+        let key = &result.0.delivery.key;
+        let attempt = attempts.get(stage.txn, key)?;
+        let place = settle_cell(stage, &feed, result, cell, attempt)?;
+        places.push((key.clone(), place));
     }
-    let mut rows = writes
+    stage.updates.push(Update::Cells(target.clone(), places));
+    Ok(())
+}
+
+/// Notes what was told, in one pass over the cells; they as they are now. `results` are in ascending order
+/// of their keys.
+fn publish(
+    stage: &mut Stage<'_, '_>,
+    feed: &Feed,
+    results: &[&(Claimed, Outcome)],
+) -> Result<Vec<Cell>, EngineError> {
+    let target = &feed.target;
+    let (now, shaken) = (stage.now, stage.index.shaken.of(target));
+    let mut cells = Vec::with_capacity(results.len());
+    let (mut known, mut first) = (Vec::new(), 0);
+    let rows = results
         .iter()
-        .map(|(key, bytes)| (key.as_str(), Some(bytes.clone())))
-        .peekable();
-    blocks.merge(stage.txn, &mut rows, usize::MAX)?;
-    stage.count(&feed.name, |counts| counts.delivered += delivered)
+        .map(|result| (result.0.delivery.key.as_str(), *result));
+    let edit = |_: &str, (claimed, outcome): &(Claimed, Outcome), bytes: Option<&[u8]>| {
+        let mut cell = bytes.and_then(Cell::decode).unwrap_or_default();
+        let is_delivered = matches!(outcome, Outcome::Delivered(_));
+        if is_delivered {
+            let key = &claimed.delivery.key;
+            let is_shaken = shaken.is_some_and(|keys| keys.contains(key));
+            first += u64::from(cell.published.is_none());
+            cell.published = sent(claimed).filter(|_| !is_shaken);
+            cell.published_at = Some(now);
+            cell.unsure = false;
+            known.push(key.clone());
+        }
+        cells.push(cell);
+        let edit = if is_delivered {
+            Edit::Put(cell.encode())
+        } else {
+            Edit::Keep
+        };
+        Ok::<_, EngineError>(edit)
+    };
+    cell::blocks(target).update(stage.txn, &mut rows.peekable(), usize::MAX, edit)?;
+    let delivered = known.len() as u64;
+    stage.updates.push(Update::FirstTold(target.clone(), first));
+    stage.updates.push(Update::Known(target.clone(), known));
+    stage.count(&feed.name, |counts| counts.delivered += delivered)?;
+    Ok(cells)
 }
 
 fn sent(claimed: &Claimed) -> Option<Figure> {
@@ -410,24 +434,27 @@ fn sent(claimed: &Claimed) -> Option<Figure> {
     }
 }
 
+/// What became of one cell: whether it differs now, and when it may be written again.
 fn settle_cell(
     stage: &mut Stage<'_, '_>,
     feed: &Feed,
-    (claimed, outcome): (&Claimed, &Outcome),
-    cell: Cell,
-) -> Result<(), EngineError> {
+    (claimed, outcome): &(Claimed, Outcome),
+    cell: &Cell,
+    before: Option<CellAttempt>,
+) -> Result<Option<(Lane, When)>, EngineError> {
     let (target, key) = (&feed.target, &claimed.delivery.key);
-    let place = (target.0.clone(), target.1, key.clone());
-    let before = ATTEMPT.get(stage.txn, &place)?;
     // Another value was wanted meanwhile, and the guard holds it.
     let held = before.as_ref().is_some_and(|attempt| attempt.held);
     let fault = match outcome {
         Outcome::Delivered(_) if held && cell.is_pending() => {
-            let wait = Update::Cell(target.clone(), key.clone(), Some((cell.lane(), None)));
-            stage.updates.push(wait);
-            return Ok(());
+            return Ok(Some((cell.lane(), When::Held)));
         }
-        Outcome::Delivered(_) => return cell::settled(stage, feed, key, &cell),
+        Outcome::Delivered(_) => {
+            if let Some(attempt) = before {
+                cell::end_attempt(stage, feed, key, &attempt);
+            }
+            return Ok(cell.place(feed));
+        }
         // A feed that answers later keeps the key as it was: it is asked again as a whole.
         Outcome::Submitted { .. } => {
             let message = format!("{} cannot be submitted yet", target.1);
@@ -448,13 +475,11 @@ fn settle_cell(
         attempt.due = fail_cell(stage, feed, claimed, &mut attempt, fault)?;
         attempt.fault = Some(fault.clone());
     }
-    cell::put_attempt(stage, target, key, (before.as_ref(), Some(&attempt)))?;
-    stage.updates.push(Update::Cell(
-        target.clone(),
-        key.clone(),
-        Some((cell.lane(), attempt.due)),
-    ));
-    Ok(())
+    attempts::put(stage, target, key, (before.as_ref(), &attempt))?;
+    Ok(Some((
+        cell.lane(),
+        attempt.due.map_or(When::Held, When::At),
+    )))
 }
 
 /// When a number is told again that the channel has no item for. Its item may have been read, or may

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::EngineError;
 use super::accept::{Accepted, Unit, hint};
-use super::orders::{change_reservations, new_row, quarantine_mapping};
+use super::orders::{self, change_reservations, new_row, quarantine_mapping};
 use super::rules::Mapped;
 use super::stage::{Stage, map_by};
 use super::tables::{CHECKPOINT, ENTITY};
@@ -31,11 +31,7 @@ pub(super) fn accept(
     let Some(mut order) = find_order(stage, unit, shipment)? else {
         return unknown_order(stage, unit, entity, shipment, routes);
     };
-    let content = order
-        .record
-        .clone()
-        .map(|json| Record::from_json(Stream::Orders, json));
-    let Some(Ok(Record::Order(content))) = content else {
+    let Some(content) = orders::content(stage, &order.id)? else {
         return Ok(());
     };
     let lines = match match_to_order(&order, &content, entity, shipment) {
@@ -61,11 +57,7 @@ pub(super) fn accept(
                 accepted,
             )?;
         } else {
-            stage.filtered(
-                &route.name,
-                "order_of_another_channel",
-                &entity.id.to_string(),
-            )?;
+            stage.filtered(&route.name, "order_of_another_channel", entity.id.as_ref())?;
         }
     }
     Ok(ENTITY.put(stage.txn, &order.id.clone(), &order)?)
@@ -111,7 +103,7 @@ fn unknown_order(
         );
     }
     for route in routes {
-        stage.filtered(&route.name, "order_not_ours", &entity.id.to_string())?;
+        stage.filtered(&route.name, "order_not_ours", entity.id.as_ref())?;
     }
     Ok(())
 }
@@ -242,17 +234,17 @@ fn enqueue(
     } else {
         Operation::Create
     };
-    let mut row = new_row(stage, entity, &order.id, route, operation, mapped);
+    let mut row = new_row(stage, entity, &order.id, route, operation, &mapped);
     if target.is_none() {
         row.state = State::Waiting {
             on: order.id.clone(),
             since: stage.now,
         };
     }
-    stage.put_event(&row)?;
+    stage.put_event(&mut row)?;
     entity.queued_to.insert(route.to.0.clone());
     accepted.queued += 1;
     let detail = format!("shipment of order {} to {}", order.key, route.to.0);
     stage.note(&thing, "queued", detail.clone(), Some(&route.to.0))?;
-    stage.note(&order.id.to_string(), "shipped", detail, Some(&route.to.0))
+    stage.note(order.id.as_ref(), "shipped", detail, Some(&route.to.0))
 }

@@ -1,7 +1,6 @@
 //! Accepting an owner's stock levels.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
 use super::EngineError;
@@ -14,10 +13,13 @@ use crate::connector::Body;
 use crate::fault::Fault;
 use crate::id::Key;
 use crate::inventory::{Facts, Position};
+use crate::outbox::KeySet;
 use crate::record::{Quantity, Record};
+use crate::store::blocks::Edit;
 
-/// What one unit of stock changes says: location to SKU to position.
-type Told = BTreeMap<String, BTreeMap<Key, Position>>;
+/// What one unit of stock changes says, by location: each SKU once, in ascending order.
+type Told = BTreeMap<String, Levels>;
+type Levels = Vec<(Key, Position)>;
 
 /// Accepts stock levels: positions, absorbed reservations, and what each channel should be told.
 pub(super) fn accept(
@@ -33,27 +35,33 @@ pub(super) fn accept(
         .changes
         .iter()
         .filter(|c| matches!(c.body, Body::Rejected(_)));
-    let rejected = rejected.map(|change| hash(change.id.as_str()));
+    let rejected = rejected.map(|change| Key::from(change.id.shared()));
     let named = told
         .values()
-        .flat_map(|levels| levels.keys().map(|sku| hash(sku.as_str())));
-    let named = named.chain(rejected);
+        .flat_map(|levels| levels.iter().map(|(sku, _)| sku.clone()));
+    let mut named: Vec<Key> = named.chain(rejected).collect();
+    // Of one location and without a rejected row it is in order already.
+    named.sort();
+    named.dedup();
     let stream = (unit.connection.clone(), unit.stream);
-    stage.updates.push(Update::Seen(stream, named.collect()));
-    let mut dirty = BTreeSet::new();
+    stage.updates.push(Update::Seen(stream, named));
+    let mut dirty = Vec::new();
     for (location, levels) in told {
         pools::add_location(stage.txn, &unit.connection, &location)?;
         let changed = store(stage, unit, &location, &levels)?;
         accepted.news += changed.len();
         accepted.duplicates += levels.len() - changed.len();
-        for sku in levels.keys().filter(|sku| stage.index.is_reserved(sku)) {
+        dirty.extend(changed);
+        let skus = levels.iter().map(|(sku, _)| sku);
+        for sku in skus.filter(|sku| stage.index.is_reserved(sku)) {
             if pools::absorb(stage, &unit.connection, sku, unit.read_at)? {
-                dirty.insert(sku.clone());
+                dirty.push(sku.clone());
             }
         }
-        dirty.extend(changed);
     }
-    pools::recompute(stage, &dirty, None)?;
+    dirty.sort_unstable();
+    dirty.dedup();
+    pools::recompute_sorted(stage, &dirty, None)?;
     stage.reading = None;
     Ok(())
 }
@@ -72,12 +80,11 @@ fn collect(
                         let thing = remote_thing(&unit.connection, unit.stream, &change.id);
                         stage.resolve_quarantine(&thing, "read")?;
                     }
-                    let sku = Key::new(level.sku.as_str());
-                    if !told.contains_key(level.location.as_str()) {
-                        told.insert(level.location.clone(), BTreeMap::new());
-                    }
+                    let sku = Key::from(level.sku.shared());
                     if let Some(levels) = told.get_mut(level.location.as_str()) {
-                        levels.insert(sku, position);
+                        levels.push((sku, position));
+                    } else {
+                        told.insert(level.location.clone(), vec![(sku, position)]);
                     }
                 }
                 None => accepted.unknown += 1,
@@ -87,9 +94,8 @@ fn collect(
             Body::Absent => {
                 for location in pools::known_locations(stage.txn, &unit.connection)? {
                     let none = gone(unit);
-                    told.entry(location)
-                        .or_default()
-                        .insert(Key::new(change.id.as_str()), none);
+                    let levels = told.entry(location).or_default();
+                    levels.push((Key::from(change.id.shared()), none));
                 }
             }
             Body::Present(_) => {
@@ -98,6 +104,12 @@ fn collect(
                 reject(stage, unit, change, &fault, accepted)?;
             }
         }
+    }
+    for levels in told.values_mut() {
+        // What was said last counts.
+        levels.reverse();
+        levels.sort_by(|(a, _), (b, _)| a.cmp(b));
+        levels.dedup_by(|(a, _), (b, _)| a == b);
     }
     Ok(told)
 }
@@ -115,29 +127,35 @@ fn store(
     stage: &mut Stage<'_, '_>,
     unit: &Unit,
     location: &str,
-    levels: &BTreeMap<Key, Position>,
+    levels: &[(Key, Position)],
 ) -> Result<Vec<Key>, EngineError> {
-    let blocks = pools::positions(&unit.connection, location);
-    let keys: Vec<&str> = levels.keys().map(Key::as_str).collect();
-    let known = blocks.get_many(stage.txn, &keys)?;
     let mut changed = Vec::new();
-    for ((sku, position), bytes) in levels.iter().zip(known) {
-        let before = bytes.as_deref().and_then(decode_position);
-        let differs = before.is_none_or(|before| {
+    let mut said = Vec::new();
+    let rows = levels
+        .iter()
+        .map(|(sku, position)| (sku.as_str(), (sku, position)));
+    let edit = |_: &str, (sku, position): (&Key, &Position), bytes: Option<&[u8]>| {
+        said.clear();
+        pools::encode_levels(position, &mut said);
+        // Nearly all of a full list is as it was the day before, down to the bytes.
+        if bytes.is_some_and(|bytes| bytes.starts_with(&said)) {
+            return Ok::<_, EngineError>(Edit::Keep);
+        }
+        let before = bytes.and_then(decode_position);
+        let stays = before.is_some_and(|before| {
             let same =
                 (before.on_hand, before.unavailable) == (position.on_hand, position.unavailable);
-            !same && before.read_at <= position.read_at
+            same || before.read_at > position.read_at
         });
-        if differs {
-            changed.push((sku.clone(), encode_position(position)));
+        if stays {
+            return Ok(Edit::Keep);
         }
-    }
-    let mut rows = changed
-        .iter()
-        .map(|(sku, bytes)| (sku.as_str(), Some(bytes.clone())))
-        .peekable();
-    blocks.merge(stage.txn, &mut rows, usize::MAX)?;
-    Ok(changed.into_iter().map(|(sku, _)| sku).collect())
+        changed.push(sku.clone());
+        Ok(Edit::Put(encode_position(position)))
+    };
+    let blocks = pools::positions(&unit.connection, location);
+    blocks.update(stage.txn, &mut rows.peekable(), usize::MAX, edit)?;
+    Ok(changed)
 }
 
 /// What a complete run did not name is gone: zero, under the guard (stories 38, 39 and 48).
@@ -149,14 +167,9 @@ pub(super) fn apply_absence(
     unit: &Unit,
     limit: usize,
 ) -> Result<bool, EngineError> {
-    let seen = stage
-        .index
-        .seen
-        .get(&(unit.connection.clone(), unit.stream));
-    let mut seen = seen.cloned().unwrap_or_default();
-    seen.sort_unstable();
-    seen.dedup();
-    let is_seen = |sku: &str| seen.binary_search(&hash(sku)).is_ok();
+    let stream = (unit.connection.clone(), unit.stream);
+    let none = KeySet::default();
+    let seen = stage.index.seen.get(&stream).unwrap_or(&none);
     let guard = &stage.rules.guard;
     let mut missing = BTreeMap::<String, Vec<Key>>::new();
     let mut facts = Facts {
@@ -165,9 +178,10 @@ pub(super) fn apply_absence(
     };
     for location in pools::known_locations(stage.txn, &unit.connection)? {
         let blocks = pools::positions(&unit.connection, &location);
+        let mut in_order = seen.in_order();
         blocks.visit(stage.txn, Bound::Unbounded, |sku, bytes| {
             let stocked = decode_position(bytes).is_some_and(|p| p.on_hand.is_positive());
-            let named = is_seen(sku);
+            let named = in_order.holds(sku);
             facts.known += u64::from(stocked || named);
             if stocked && !named {
                 facts.to_zero += 1;
@@ -201,7 +215,7 @@ pub(super) fn apply_absence(
         return Ok(false);
     }
     stage.resolve_quarantine(&thing, "guard")?;
-    resolve_gone_rows(stage, &thing, &is_seen)?;
+    resolve_gone_rows(stage, &thing, seen)?;
     zero(stage, unit, missing, limit)
 }
 
@@ -209,12 +223,12 @@ pub(super) fn apply_absence(
 fn resolve_gone_rows(
     stage: &mut Stage<'_, '_>,
     stream: &str,
-    is_seen: &dyn Fn(&str) -> bool,
+    seen: &KeySet,
 ) -> Result<(), EngineError> {
     let is_gone = |thing: &&str| {
         let row = thing.strip_prefix(stream);
         let id = row.and_then(|row| row.strip_prefix('/'));
-        id.is_some_and(|id| !is_seen(id))
+        id.is_some_and(|id| !seen.contains(id))
     };
     let gone = stage.index.quarantined_at("read").filter(is_gone);
     for thing in gone.map(str::to_owned).collect::<Vec<_>>() {
@@ -229,24 +243,16 @@ fn zero(
     missing: BTreeMap<String, Vec<Key>>,
     limit: usize,
 ) -> Result<bool, EngineError> {
-    let mut dirty = BTreeSet::new();
+    let mut dirty = Vec::new();
     let mut more = false;
     for (location, skus) in missing {
         more |= skus.len() > limit;
-        let levels = skus
-            .into_iter()
-            .take(limit)
-            .map(|sku| (sku, gone(unit)))
-            .collect();
+        let levels = skus.into_iter().take(limit).map(|sku| (sku, gone(unit)));
+        let levels: Levels = levels.collect();
         dirty.extend(store(stage, unit, &location, &levels)?);
     }
-    pools::recompute(stage, &dirty, Some("missing in a complete feed"))?;
+    dirty.sort_unstable();
+    dirty.dedup();
+    pools::recompute_sorted(stage, &dirty, Some("missing in a complete feed"))?;
     Ok(more)
-}
-
-/// A key of a run in 8 bytes. Never stored: it means something in this process only.
-fn hash(sku: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    sku.hash(&mut hasher);
-    hasher.finish()
 }

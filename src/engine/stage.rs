@@ -1,6 +1,6 @@
 //! One unit of work: what is staged in the transaction, and what the index learns once it is committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::EngineError;
 use super::index::{Index, Update};
+use super::payloads::Payloads;
 use super::rules::{EngineLimits, Rules};
 use super::tables::{
-    COUNTS, Counts, ENTITY, EVENT, Entry, JOURNAL, LINK, LinkTo, QUARANTINE, Quarantined,
-    RESERVATION, Subject,
+    COUNTS, Counts, ENTITY, EVENT, Entries, Entry, Fact, INTENT, JOURNAL, LINK, LinkTo, META,
+    QUARANTINE, Quarantined, RESERVATION, Subject,
 };
 use crate::fault::Fault;
 use crate::id::{ConnectionName, EntityId, Key, RemoteId, RouteName, uuid_at};
@@ -25,20 +26,46 @@ use crate::store::Txn;
 pub const QUARANTINE_FULL: &str = "quarantine_full";
 /// After so long it is tried again whether there is room.
 const FULL_RETRY: Duration = Duration::from_secs(10);
+/// How many entries of one thing stand in a row at most.
+const ENTRIES_PER_ROW: usize = 100;
 
 /// Where new numbers and randomness come from. Seeded, so that a simulation repeats exactly.
 #[derive(Debug)]
 pub(super) struct Numbers {
     next: u64,
+    /// From this one on they must be taken from the store first.
+    until: u64,
     random: fastrand::Rng,
 }
 
+/// How many numbers are taken from the store at a time.
+const NUMBERS_AT_ONCE: u64 = 1 << 20;
+/// The name of the fact up to which numbers were taken.
+const NUMBERS: &str = "numbers";
+
 impl Numbers {
-    pub(super) fn new(first: u64, seed: u64) -> Self {
-        Self {
+    /// Goes on where the last process stopped taking them.
+    pub(super) fn open(txn: &mut Txn<'_>, seed: u64) -> Result<Self, EngineError> {
+        let taken = META.get(txn, &NUMBERS.to_owned())?;
+        let first = taken.and_then(|fact| fact.value.as_u64()).unwrap_or(0);
+        let mut numbers = Self {
             next: first,
+            until: first,
             random: fastrand::Rng::with_seed(seed),
+        };
+        numbers.take_more(txn)?;
+        Ok(numbers)
+    }
+
+    /// Takes more of them from the store where they come to an end; those that were given out beyond it
+    /// become durable in the same commit.
+    pub(super) fn take_more(&mut self, txn: &mut Txn<'_>) -> Result<(), EngineError> {
+        if self.next < self.until {
+            return Ok(());
         }
+        self.until = self.next + NUMBERS_AT_ONCE;
+        let value = Value::from(self.until);
+        Ok(META.put(txn, &NUMBERS.to_owned(), &Fact { value })?)
     }
 
     /// The next number; never given twice, not even after a restart.
@@ -49,7 +76,10 @@ impl Numbers {
 
     /// A new id with the given prefix.
     pub(super) fn id(&mut self, prefix: &str, now: Timestamp) -> String {
-        format!("{prefix}_{}", uuid_at(now, self.random.u128(..)).simple())
+        let id = uuid_at(now, self.random.u128(..)).simple();
+        let mut buffer = uuid::Uuid::encode_buffer();
+        // Without the formatting machinery: each level of stock that is told has one.
+        [prefix, "_", id.encode_lower(&mut buffer)].concat()
     }
 
     pub(super) fn random(&mut self) -> u32 {
@@ -79,12 +109,18 @@ pub(super) struct Stage<'a, 's> {
     pub updates: Vec<Update>,
     /// Items that were withdrawn in this unit, or are on sale again; the index learns it afterwards.
     pub withdrawn: BTreeMap<Key, Option<ConnectionName>>,
+    /// SKUs that were reserved in this unit; the index learns it afterwards.
+    pub reserved: BTreeSet<Key>,
     /// The owner whose levels are being accepted, and when it confirmed them.
     pub reading: Option<(ConnectionName, Timestamp)>,
+    /// Payloads to be kept.
+    pub payloads: Payloads,
     counts: BTreeMap<RouteName, Counts>,
     /// How many rows the quarantine may still get, where this work can wait; no matter how many when
     /// absent.
     room: Option<usize>,
+    /// What is to be noted of each thing, with the number of its first entry.
+    notes: BTreeMap<String, (u64, Vec<Entry>)>,
 }
 
 impl<'a, 's> Stage<'a, 's> {
@@ -103,8 +139,11 @@ impl<'a, 's> Stage<'a, 's> {
             numbers,
             updates: Vec::new(),
             withdrawn: BTreeMap::new(),
+            reserved: BTreeSet::new(),
             reading: None,
+            payloads: Payloads::default(),
             counts: BTreeMap::new(),
+            notes: BTreeMap::new(),
             room: None,
         }
     }
@@ -139,10 +178,24 @@ impl<'a, 's> Stage<'a, 's> {
         &self.rules.limits
     }
 
-    /// Writes what was counted and hands over what the index learns.
+    /// Writes what was counted, noted and kept, and hands over what the index learns.
     pub(super) fn finish(mut self) -> Result<Vec<Update>, EngineError> {
         for (route, counts) in std::mem::take(&mut self.counts) {
             COUNTS.put(self.txn, &route, &counts)?;
+        }
+        for (thing, (number, mut entries)) in std::mem::take(&mut self.notes) {
+            let mut number = number;
+            while !entries.is_empty() {
+                let rest = entries.split_off(entries.len().min(ENTRIES_PER_ROW));
+                let key = (thing.clone(), self.now, number);
+                JOURNAL.put(self.txn, &key, &Entries(entries))?;
+                entries = rest;
+                number = self.numbers.next();
+            }
+        }
+        self.payloads.write(self.txn)?;
+        for number in self.index.ended_intents(&self.updates) {
+            INTENT.delete(self.txn, &number);
         }
         Ok(self.updates)
     }
@@ -191,13 +244,31 @@ impl<'a, 's> Stage<'a, 's> {
             before: None,
             after: None,
         };
-        self.journal(thing, &entry)
+        self.journal(thing, entry)
     }
 
     /// Writes a journal entry with before and after.
-    pub(super) fn journal(&mut self, thing: &str, entry: &Entry) -> Result<(), EngineError> {
-        let key = (thing.to_owned(), self.now, self.numbers.next());
-        Ok(JOURNAL.put(self.txn, &key, entry)?)
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "passed on like every other write, often as the last of several"
+    )]
+    pub(super) fn journal(&mut self, thing: &str, entry: Entry) -> Result<(), EngineError> {
+        if let Some((_, entries)) = self.notes.get_mut(thing) {
+            entries.push(entry);
+        } else {
+            let first = (self.numbers.next(), vec![entry]);
+            self.notes.insert(thing.to_owned(), first);
+        }
+        Ok(())
+    }
+
+    /// An outbox row as it stands: one with an intent is being sent.
+    pub(super) fn event(&self, seq: u64) -> Result<Option<OutboxRow>, EngineError> {
+        let mut row = EVENT.get(self.txn, &seq)?;
+        if let Some(row) = &mut row {
+            self.index.show_intent(row);
+        }
+        Ok(row)
     }
 
     /// Whether any order takes anything from anywhere.
@@ -244,7 +315,8 @@ impl<'a, 's> Stage<'a, 's> {
     }
 
     /// Writes an outbox row and tells the index.
-    pub(super) fn put_event(&mut self, row: &OutboxRow) -> Result<(), EngineError> {
+    pub(super) fn put_event(&mut self, row: &mut OutboxRow) -> Result<(), EngineError> {
+        row.written = self.numbers.next();
         EVENT.put(self.txn, &row.seq, row)?;
         let mut entry = QueueEntry::of(row);
         if self.mode(&row.route) == Mode::Observe {
@@ -266,6 +338,11 @@ impl<'a, 's> Stage<'a, 's> {
             Some(now) => now.as_ref(),
             None => self.index.withdrawn.get(sku),
         }
+    }
+
+    /// Whether any order may take this SKU.
+    pub(super) fn may_be_reserved(&self, sku: &Key) -> bool {
+        self.index.is_reserved(sku) || self.reserved.contains(sku)
     }
 
     /// Whether a route writes; one that is not configured any more does not.

@@ -12,9 +12,9 @@ use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RemoteId, RouteName};
 use crate::inventory::Reservation;
 use crate::ledger::Entity;
 use crate::outbox::OutboxRow;
-use crate::record::Stream;
+use crate::record::{Stream, Written};
 use crate::store::codec::Versioned;
-use crate::store::table::{self, CheckRow, Table, TableInfo};
+use crate::store::table::{self, CheckRow, Packed, Table, TableInfo};
 
 /// `(name) -> fact`.
 pub(super) const META: Table<String, Fact> = Table::new(table::META);
@@ -35,8 +35,13 @@ pub(super) const OPEN: Table<(ConnectionName, Stream, RemoteId), Open> = Table::
 pub(super) const WITHDRAWN: Table<Key, Withdrawn> = Table::new(table::WITHDRAWN);
 /// `(sink, group) -> its id there`.
 pub(super) const GROUP: Table<(ConnectionName, Key), GroupAt> = Table::new(table::GROUP);
-/// `(sequence) -> delivery`.
+/// `(entity) -> record`.
+pub(super) const RECORD: Table<EntityId, Written> = Table::new(table::RECORD);
+/// `(sequence) -> delivery`. Read it with [`Stage::event`](super::stage::Stage::event), which knows whether
+/// it is being sent.
 pub(super) const EVENT: Table<u64, OutboxRow> = Table::new(table::EVENT);
+/// `(number) -> deliveries that are being sent`.
+pub(super) const INTENT: Table<u64, Intent> = Table::new(table::INTENT);
 /// `(connection, stream, key) -> attempt`.
 pub(super) const ATTEMPT: Table<(ConnectionName, Stream, Key), CellAttempt> =
     Table::new(table::ATTEMPT);
@@ -45,14 +50,10 @@ pub(super) const RESERVATION: Table<(Key, EntityId, String), ReservationRow> =
     Table::new(table::RESERVATION);
 /// `(number) -> quarantined thing`.
 pub(super) const QUARANTINE: Table<u64, Quarantined> = Table::new(table::QUARANTINE);
-/// `(thing, moment, number) -> entry`.
-pub(super) const JOURNAL: Table<(String, Timestamp, u64), Entry> = Table::new(table::JOURNAL);
-/// `(connection, stream, remote id) -> note`; the payload itself stands packed beside it.
-pub(super) const PAYLOAD_NOTE: Table<(ConnectionName, Stream, RemoteId), PayloadNote> =
-    Table::new(table::PAYLOAD_NOTE);
-/// `(moment, connection, stream, remote id) -> nothing`.
-pub(super) const EXPIRY: Table<(Timestamp, ConnectionName, Stream, RemoteId), Nothing> =
-    Table::new(table::EXPIRY);
+/// `(thing, moment, number) -> entries`: what one unit of work did with it.
+pub(super) const JOURNAL: Table<(String, Timestamp, u64), Entries> = Table::new(table::JOURNAL);
+/// `(when they must be gone, number) -> payloads`.
+pub(super) const PAYLOADS: Packed = Packed(table::PAYLOADS);
 /// `(route) -> totals`.
 pub(super) const COUNTS: Table<RouteName, Counts> = Table::new(table::COUNTS);
 
@@ -68,13 +69,13 @@ pub fn row_checks() -> Vec<(TableInfo, CheckRow)> {
         (*OPEN.info(), OPEN.check_row()),
         (*WITHDRAWN.info(), WITHDRAWN.check_row()),
         (*GROUP.info(), GROUP.check_row()),
+        (*RECORD.info(), RECORD.check_row()),
         (*EVENT.info(), EVENT.check_row()),
+        (*INTENT.info(), INTENT.check_row()),
         (*ATTEMPT.info(), ATTEMPT.check_row()),
         (*RESERVATION.info(), RESERVATION.check_row()),
         (*QUARANTINE.info(), QUARANTINE.check_row()),
         (*JOURNAL.info(), JOURNAL.check_row()),
-        (*PAYLOAD_NOTE.info(), PAYLOAD_NOTE.check_row()),
-        (*EXPIRY.info(), EXPIRY.check_row()),
         (*COUNTS.info(), COUNTS.check_row()),
     ]
 }
@@ -287,13 +288,19 @@ pub struct Entry {
     pub after: Option<String>,
 }
 
-/// What is known of a kept payload.
+/// What one unit of work did with one thing, in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct PayloadNote {
-    /// Whether it holds personal data.
-    pub personal: bool,
-    /// When it must be gone.
-    pub expires_at: Timestamp,
+#[serde(transparent)]
+pub(super) struct Entries(pub Vec<Entry>);
+
+/// Deliveries that were claimed together: each is being sent, or nobody knows what became of it, until it
+/// is written under a greater number or removed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Intent {
+    /// Their places in the queue.
+    pub events: Vec<u64>,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// How many changes of one route ended in which state.
@@ -339,7 +346,8 @@ versioned! {
     ReservationRow "reservation" 1,
     CellAttempt "attempt" 1,
     Quarantined "quarantined thing" 1,
-    Entry "journal entry" 1,
-    PayloadNote "payload note" 1,
+    Entries "journal entry" 1,
+    Intent "intent" 1,
+    Written "record" 1,
     Counts "totals" 1,
 }

@@ -38,6 +38,7 @@ mod prepare;
 mod print;
 #[cfg(test)]
 mod props;
+mod reads;
 mod syntax;
 mod template;
 #[cfg(test)]
@@ -47,6 +48,7 @@ mod value;
 
 pub use fail::{EvalError, Reason};
 pub use functions::functions_markdown;
+pub use reads::Reads;
 pub use template::Template;
 pub use types::{Scope, Type};
 pub use value::{Value, decimal};

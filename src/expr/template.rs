@@ -112,6 +112,22 @@ impl Template {
         }
     }
 
+    /// The expressions in it.
+    pub(super) fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Value(program) => Some(program),
+        })
+    }
+
+    /// The expression, if it is nothing but one.
+    pub(super) fn only_program(&self) -> Option<&Program> {
+        match self.parts.as_slice() {
+            [Part::Value(program)] => Some(program),
+            _ => None,
+        }
+    }
+
     /// What type its value has, as far as that is known at load.
     pub fn result_type(&self) -> Type {
         match self.parts.as_slice() {

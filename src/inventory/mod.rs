@@ -3,14 +3,14 @@
 //! The owners of a pool's stock give snapshots. A [`Position`] is the last snapshot of one SKU at one
 //! location; a [`Reservation`] is what an order line still takes from the pool and no snapshot knows
 //! yet. [`derive()`] puts both together with a channel's [`PublishRule`] and keeps every input, so that
-//! `crossdock explain stock` can say why a number is what it is. Pure: no I/O, time is an argument.
+//! `crossdock explain stock` can say why a number is what it is. Where a number alone is asked for, of many
+//! SKUs at a time, a [`Tally`] adds up the same without keeping it. Pure: no I/O, time is an argument.
 
 mod guard;
 mod publish;
 mod reservation;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -20,7 +20,6 @@ pub use guard::{Facts, Guard, Held, PRICE_JUMP, PriceGuard};
 pub use publish::PublishRule;
 pub use reservation::{Issue, Reservation};
 
-use crate::clock::since;
 use crate::id::ConnectionName;
 use crate::record::{Quantity, StockLevel};
 
@@ -68,26 +67,6 @@ pub struct Member {
     pub stale: bool,
 }
 
-impl Member {
-    /// A snapshot, judged by its age. The age counts from when the *stream* was last read as a whole
-    /// (`confirmed_at`): a delta read that does not name a SKU confirms its old value.
-    pub fn new(
-        connection: ConnectionName,
-        location: Arc<str>,
-        position: Position,
-        confirmed_at: Timestamp,
-        (now, freshness): (Timestamp, Duration),
-    ) -> Self {
-        let stale = since(confirmed_at, now) > freshness;
-        Self {
-            connection,
-            location,
-            position,
-            stale,
-        }
-    }
-}
-
 /// A number for a channel and everything it was made from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Derivation {
@@ -111,16 +90,81 @@ pub struct Derivation {
     pub withdrawn: bool,
 }
 
-impl Derivation {
-    /// The same for an item that is off sale at its owner.
-    #[must_use]
-    pub fn withdrawn(self) -> Self {
-        Self {
-            published: Some(Decimal::ZERO),
-            to_write: Some(self.own_open),
-            only_decrease: false,
-            withdrawn: true,
-            ..self
+/// What a number is made from, added up. The one place where it is computed, for a channel as for an
+/// explanation: [`derive()`] keeps beside it what it was made from.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// On hand less unavailable, of all owners that told.
+    there: Decimal,
+    /// What order lines still take.
+    held: Decimal,
+    own_open: Decimal,
+    /// Some owner told of the SKU.
+    is_known: bool,
+    is_stale: bool,
+}
+
+/// What a [`Tally`] comes to. The fields are those of [`Derivation`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbers {
+    /// Sum of the members less reservations; `None` when no owner knows the SKU.
+    pub available: Option<Decimal>,
+    /// What the channel's rule makes of it.
+    pub published: Option<Decimal>,
+    /// The channel's own open quantities.
+    pub own_open: Decimal,
+    /// What is to be written to the channel.
+    pub to_write: Option<Decimal>,
+    /// The channel may be told less, never more.
+    pub only_decrease: bool,
+    /// The item is off sale at its owner.
+    pub withdrawn: bool,
+}
+
+impl Tally {
+    /// Adds an owner's part.
+    pub fn member(&mut self, position: &Position, is_stale: bool) {
+        self.there += position.on_hand.0;
+        if !position.unavailable.0.is_zero() {
+            self.there -= position.unavailable.0;
+        }
+        self.is_known = true;
+        self.is_stale |= is_stale;
+    }
+
+    /// Takes off what an order line takes. `own_channel`: see [`derive()`].
+    pub fn reservation(&mut self, taken: &Reservation, own_channel: Option<&ConnectionName>) {
+        self.held += taken.outstanding().0;
+        if Some(&taken.channel) == own_channel {
+            self.own_open += taken.open_at_channel().0;
+        }
+    }
+
+    /// Whether any owner told of the SKU.
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    /// What the channel's rule makes of it. An item that is off sale at its owner is told to be sold
+    /// out, whatever there is.
+    pub fn number(&self, rule: &PublishRule, withdrawn: bool) -> Numbers {
+        let available = self.is_known.then(|| self.there - self.held);
+        let only_decrease = self.is_stale && !withdrawn;
+        let published = match available {
+            _ if withdrawn => Some(Decimal::ZERO),
+            Some(available) => Some(match rule.floor {
+                Some(floor) if only_decrease => rule.number(available).min(floor),
+                _ => rule.number(available),
+            }),
+            None => None,
+        };
+        Numbers {
+            available,
+            published,
+            own_open: self.own_open,
+            to_write: published.map(|published| published + self.own_open),
+            only_decrease,
+            withdrawn,
         }
     }
 }
@@ -128,7 +172,7 @@ impl Derivation {
 /// Puts snapshots, reservations and the channel's rule together.
 ///
 /// `own_channel` names the channel when it shows allocations apart: its own open quantities are added to
-/// what is written, since it subtracts them itself.
+/// what is written, since it subtracts them itself. `withdrawn`: the item is off sale at its owner.
 ///
 /// A stale owner does not make the number unknown altogether: orders that came in since must still
 /// lower it. So the number is computed from the last known values and may then only fall
@@ -138,35 +182,25 @@ pub fn derive(
     reservations: Vec<Reservation>,
     rule: &PublishRule,
     own_channel: Option<&ConnectionName>,
+    withdrawn: bool,
 ) -> Derivation {
-    let only_decrease = members.iter().any(|member| member.stale);
-    let held: Decimal = reservations.iter().map(|taken| taken.outstanding().0).sum();
-    let available = (!members.is_empty()).then(|| {
-        let there: Decimal = members
-            .iter()
-            .map(|m| m.position.on_hand.0 - m.position.unavailable.0)
-            .sum();
-        there - held
-    });
-    let own_open: Decimal = reservations
-        .iter()
-        .filter(|taken| Some(&taken.channel) == own_channel)
-        .map(|taken| taken.open_at_channel().0)
-        .sum();
-    let published = available.map(|available| match rule.floor {
-        Some(floor) if only_decrease => rule.number(available).min(floor),
-        _ => rule.number(available),
-    });
-    let to_write = published.map(|published| published + own_open);
+    let mut tally = Tally::default();
+    for member in &members {
+        tally.member(&member.position, member.stale);
+    }
+    for taken in &reservations {
+        tally.reservation(taken, own_channel);
+    }
+    let numbers = tally.number(rule, withdrawn);
     Derivation {
         members,
         reservations,
-        available,
-        published,
-        own_open,
-        to_write,
-        only_decrease,
-        withdrawn: false,
+        available: numbers.available,
+        published: numbers.published,
+        own_open: numbers.own_open,
+        to_write: numbers.to_write,
+        only_decrease: numbers.only_decrease,
+        withdrawn: numbers.withdrawn,
     }
 }
 

@@ -37,17 +37,27 @@ impl Default for PublishRule {
 impl PublishRule {
     /// The number, in the channel's packs. Whole packs only: half a box cannot be sold.
     pub fn number(&self, available: Decimal) -> Decimal {
+        let rest = available - self.buffer;
+        // Dividing decimals is slow, and most rules divide by nothing: there are millions of SKUs.
+        let by_one = self.pack == Decimal::ONE || self.pack <= Decimal::ZERO;
+        let share = if by_one && self.percent == Decimal::ONE_HUNDRED {
+            rest
+        } else {
+            self.share(rest)
+        };
+        let number = share.floor().max(self.min);
+        self.max.map_or(number, |max| number.min(max))
+    }
+
+    fn share(&self, rest: Decimal) -> Decimal {
         let pack = if self.pack > Decimal::ZERO {
             self.pack
         } else {
             Decimal::ONE
         };
-        let share = (available - self.buffer)
-            .checked_mul(self.percent)
+        rest.checked_mul(self.percent)
             .and_then(|part| part.checked_div(Decimal::ONE_HUNDRED))
             .and_then(|part| part.checked_div(pack))
-            .unwrap_or(Decimal::ZERO);
-        let number = share.floor().max(self.min);
-        self.max.map_or(number, |max| number.min(max))
+            .unwrap_or(Decimal::ZERO)
     }
 }

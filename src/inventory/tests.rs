@@ -1,5 +1,7 @@
 //! The arithmetic of stock, story by story.
 
+use std::time::Duration;
+
 use super::*;
 use crate::connector::StockBasis;
 use crate::record::{Presence, Sku};
@@ -76,8 +78,14 @@ fn an_order_on_one_channel_lowers_every_channel() {
     let north = "north".into();
     let south = "south".into();
     let rule = PublishRule::default();
-    let told_north = derive(vec![member(10, false)], orders.clone(), &rule, Some(&north));
-    let told_south = derive(vec![member(10, false)], orders, &rule, Some(&south));
+    let told_north = derive(
+        vec![member(10, false)],
+        orders.clone(),
+        &rule,
+        Some(&north),
+        false,
+    );
+    let told_south = derive(vec![member(10, false)], orders, &rule, Some(&south), false);
     assert_eq!(told_south.to_write, Some(n(8)));
     // North allocates its own two apart: told 10, it shows 8.
     assert_eq!(
@@ -97,6 +105,7 @@ fn shipping_never_counts_twice() {
             vec![order.clone()],
             &rule,
             None,
+            false,
         )
         .published
     };
@@ -170,7 +179,7 @@ fn an_owner_that_shows_free_stock_absorbs_at_confirmation() {
 /// Story 38: unknown is not zero.
 #[test]
 fn a_sku_that_no_owner_knows_is_not_published() {
-    let derived = derive(vec![], vec![], &PublishRule::default(), None);
+    let derived = derive(vec![], vec![], &PublishRule::default(), None, false);
     assert_eq!((derived.available, derived.to_write), (None, None));
     let level = StockLevel {
         on_hand: Presence::Null,
@@ -185,7 +194,7 @@ fn a_stale_owner_may_only_lower_the_number() {
         floor: Some(n(1)),
         ..PublishRule::default()
     };
-    let derived = derive(vec![member(10, true)], vec![], &rule, None);
+    let derived = derive(vec![member(10, true)], vec![], &rule, None, false);
     assert!(derived.only_decrease);
     assert_eq!(derived.published, Some(n(1)));
 }

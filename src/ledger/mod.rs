@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::connector::{LineLink, Version};
 use crate::id::{ConnectionName, EntityId, Key, RemoteId};
@@ -48,6 +47,18 @@ pub struct Seen {
     /// It was gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub absent: bool,
+    /// Where its payload is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Kept>,
+}
+
+/// Where a payload as it came is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Until when.
+    pub until: Timestamp,
+    /// Under which number.
+    pub number: u64,
 }
 
 /// One thing, the same on every connection.
@@ -63,9 +74,6 @@ pub struct Entity {
     pub origin: ConnectionName,
     /// Where it exists.
     pub links: BTreeMap<ConnectionName, Link>,
-    /// The last content from its origin, as a record's JSON form; kept while something may need it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<Value>,
     /// To which connections it was queued: each is told of its creation once.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub queued_to: BTreeSet<ConnectionName>,
@@ -197,6 +205,7 @@ mod tests {
                 version: version(at),
                 at: now,
                 absent: false,
+                payload: None,
             }),
             delivered: delivered.map(print),
             lines: vec![],
@@ -213,7 +222,6 @@ mod tests {
             key: "17".into(),
             origin: NORTH.into(),
             links,
-            record: None,
             queued_to: BTreeSet::new(),
             shipped: BTreeMap::new(),
             cancelled: false,

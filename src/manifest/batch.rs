@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use super::fault::Intent;
 use super::limits::Limits;
+use super::reply::Reply;
 use super::request::{Call, Request};
 use super::run::{Purpose, Run, cannot_compute};
 use super::scope::Compiler;
@@ -17,8 +18,8 @@ use super::step::{
 };
 use super::text::Tree;
 use super::tree::Node;
-use super::wire::Wire;
-use crate::expr::Type;
+use super::wire::{Failure, Wire};
+use crate::expr::{Reads, Type};
 use crate::fault::{Class, Fault};
 use crate::transport::http::Lane;
 
@@ -50,6 +51,10 @@ pub struct Batch {
 #[derive(Debug)]
 pub(super) struct CompiledBatch {
     pub(super) max: usize,
+    /// What must be known of a `delivery`.
+    pub(super) reads: Reads,
+    /// The rows are only handed on in the request's body.
+    hands_on: bool,
     steps: Vec<CompiledStep>,
     checks: Vec<CompiledCheck>,
     row: Node,
@@ -81,8 +86,10 @@ impl Batch {
         let one = scope.clone().root("delivery", Type::Dyn);
         let rows = scope.root("rows", Type::Dyn);
         let done = one.clone().root("row", Type::Dyn).root("reply", Type::Dyn);
-        CompiledBatch {
+        let mut batch = CompiledBatch {
             max: self.max.max(1),
+            reads: Reads::whole(),
+            hands_on: false,
             steps,
             checks: self
                 .check
@@ -99,7 +106,34 @@ impl Batch {
                 .map(|check| compile_check(check, compiler, &done, &format!("{path}.refused")))
                 .collect(),
             confirm: compiler.tree(&self.confirm, &done, &format!("{path}.confirm")),
+        };
+        batch.hands_on = batch.only_hands_rows_on();
+        if !self.names_batch(compiler, limits) {
+            batch.reads = batch.reads_of_one();
         }
+        batch
+    }
+
+    /// Whether anything is said of the list of deliveries as a whole: then all of them must be known.
+    /// It is not, if everything has a meaning where there is no such name.
+    fn names_batch(&self, compiler: &Compiler, limits: &Limits) -> bool {
+        if !self.step.is_empty() {
+            return true;
+        }
+        let mut dry = compiler.dry();
+        let one = dry.scope(&["steps", "delivery"]);
+        let rows = dry.scope(&["steps", "rows"]);
+        let done = dry.scope(&["steps", "delivery", "row", "reply"]);
+        for check in &self.check {
+            compile_check(check, &mut dry, &one, "");
+        }
+        dry.tree(&self.row, &one, "");
+        self.request.compile(&mut dry, limits, &rows, "");
+        for check in &self.refused {
+            compile_check(check, &mut dry, &done, "");
+        }
+        dry.tree(&self.confirm, &done, "");
+        !dry.findings.0.is_empty()
     }
 }
 
@@ -107,6 +141,26 @@ impl Batch {
 type Done = Result<Json, Fault>;
 
 impl CompiledBatch {
+    /// What is read of single deliveries.
+    fn reads_of_one(&self) -> Reads {
+        let mut reads = Reads::default();
+        for check in self.checks.iter().chain(&self.refused) {
+            check.reads("delivery", &mut reads);
+        }
+        self.row.reads("delivery", &mut reads);
+        self.confirm.reads("delivery", &mut reads);
+        reads
+    }
+
+    /// Whether rows are put into the request's body and read nowhere.
+    fn only_hands_rows_on(&self) -> bool {
+        let mut read = Reads::default();
+        for check in &self.refused {
+            check.reads("row", &mut read);
+        }
+        !read.any() && !self.confirm.names("row") && self.call.only_hands_on("rows")
+    }
+
     /// Carries out deliveries, given as documents; one result for each, in the same order.
     pub(super) async fn run(&self, wire: &Wire, lane: Lane, mut batch: Vec<Json>) -> Vec<Done> {
         let mut done = Vec::with_capacity(batch.len());
@@ -138,30 +192,25 @@ impl CompiledBatch {
         }
         // Halves that still have to be sent, the first one last.
         let mut parts = vec![rows];
-        while let Some(part) = parts.pop() {
+        while let Some(mut part) = parts.pop() {
             if part.is_empty() {
                 continue;
             }
-            let (places, part): (Vec<usize>, Vec<Json>) = part.into_iter().unzip();
-            let rows = Json::Array(part);
-            let names = [base.as_slice(), &[("rows", &rows)]].concat();
-            match wire.call(&self.call, &names, lane, Intent::Write).await {
+            match self.send(wire, lane, &base, &part).await {
                 Ok(reply) => {
                     let names = [base.as_slice(), &[("reply", &reply.document)]].concat();
-                    let settled = self.settle(wire, &names, (&all, &rows), &places).await;
-                    for (n, outcome) in places.into_iter().zip(settled) {
+                    let settled = self.settle(wire, &names, &all, &part).await;
+                    for ((n, _), outcome) in part.into_iter().zip(settled) {
                         done[n] = Some(outcome);
                     }
                 }
-                Err(failure) if failure.fault.class == Class::Reject && places.len() > 1 => {
-                    let mut first: Vec<(usize, Json)> =
-                        places.into_iter().zip(into_list(rows)).collect();
-                    let second = first.split_off(first.len() / 2);
+                Err(failure) if failure.fault.class == Class::Reject && part.len() > 1 => {
+                    let second = part.split_off(part.len() / 2);
                     parts.push(second);
-                    parts.push(first);
+                    parts.push(part);
                 }
                 Err(failure) => {
-                    for n in places {
+                    for (n, _) in part {
                         done[n] = Some(Err(failure.fault.clone()));
                     }
                 }
@@ -172,8 +221,39 @@ impl CompiledBatch {
             .collect()
     }
 
+    /// Sends some rows in one request.
+    async fn send(
+        &self,
+        wire: &Wire,
+        lane: Lane,
+        base: &[(&str, &Json)],
+        part: &[(usize, Row)],
+    ) -> Result<Reply, Failure> {
+        if self.hands_on {
+            let texts = part.iter().map(|(_, row)| match row {
+                Row::Written(text) => text.as_slice(),
+                Row::Document(_) => b"null",
+            });
+            let texts: Vec<&[u8]> = texts.collect();
+            let rows = [b"[", texts.join(b",".as_slice()).as_slice(), b"]"].concat();
+            let written = Some(("rows", rows.as_slice()));
+            return wire
+                .call_with(&self.call, (base, written), lane, Intent::Write)
+                .await;
+        }
+        let rows = part.iter().map(|(_, row)| row.document().clone());
+        let rows = Json::Array(rows.collect());
+        let names = [base, &[("rows", &rows)]].concat();
+        wire.call(&self.call, &names, lane, Intent::Write).await
+    }
+
     /// What the request carries of each delivery, or why it carries nothing of it.
-    async fn rows(&self, wire: &Wire, base: &[(&str, &Json)], all: &Json) -> Vec<Done> {
+    async fn rows(
+        &self,
+        wire: &Wire,
+        base: &[(&str, &Json)],
+        all: &Json,
+    ) -> Vec<Result<Row, Fault>> {
         let rows = wire.with_frame(base, |frame| {
             let rows = list(all).iter().map(|delivery| {
                 let roots = [("delivery", delivery)];
@@ -183,7 +263,12 @@ impl CompiledBatch {
                         return Err(fault);
                     }
                 }
-                self.row.json(&frame).map_err(|it| cannot_compute(&it))
+                let row = if self.hands_on {
+                    self.row.bytes(&frame).map(Row::Written)
+                } else {
+                    self.row.json(&frame).map(Row::Document)
+                };
+                row.map_err(|it| cannot_compute(&it))
             });
             Ok(rows.collect())
         });
@@ -195,13 +280,13 @@ impl CompiledBatch {
         &self,
         wire: &Wire,
         base: &[(&str, &Json)],
-        (all, rows): (&Json, &Json),
-        places: &[usize],
+        all: &Json,
+        part: &[(usize, Row)],
     ) -> Vec<Done> {
         let unexpected = |trouble| super::run::unexpected(&trouble).after_sending();
         let settled = wire.with_frame(base, |frame| {
-            let settled = places.iter().zip(list(rows)).map(|(n, row)| {
-                let roots = [("delivery", &list(all)[*n]), ("row", row)];
+            let settled = part.iter().map(|(n, row)| {
+                let roots = [("delivery", &list(all)[*n]), ("row", row.document())];
                 let frame = frame.with(&roots);
                 for check in &self.refused {
                     if let Some(fault) = check.failed(&frame).map_err(unexpected)? {
@@ -216,15 +301,24 @@ impl CompiledBatch {
     }
 }
 
-fn list(json: &Json) -> &[Json] {
-    json.as_array().map_or(&[], Vec::as_slice)
+/// What a request carries of one delivery.
+enum Row {
+    Document(Json),
+    /// Its JSON text, where nobody reads it here.
+    Written(Vec<u8>),
 }
 
-fn into_list(json: Json) -> Vec<Json> {
-    match json {
-        Json::Array(items) => items,
-        _ => Vec::new(),
+impl Row {
+    fn document(&self) -> &Json {
+        match self {
+            Self::Document(json) => json,
+            Self::Written(_) => &Json::Null,
+        }
     }
+}
+
+fn list(json: &Json) -> &[Json] {
+    json.as_array().map_or(&[], Vec::as_slice)
 }
 
 fn forgotten() -> Fault {

@@ -19,6 +19,7 @@ use serde_json::Value as Json;
 
 mod auth;
 mod batch;
+mod body;
 mod compiled;
 pub mod cursor;
 mod fault;
@@ -71,11 +72,29 @@ pub fn schema() -> Json {
 /// # Errors
 /// Everything that is wrong with it, each with its place.
 pub fn load(path: impl Into<PathBuf>, text: &str) -> Result<ManifestConnector, Diagnostics> {
+    load_by(&schema(), path.into(), text)
+}
+
+/// Reads several manifests, each with its path for messages; to make the schema costs more than to read one.
+///
+/// # Errors
+/// Everything that is wrong with the first bad one.
+pub fn load_all<'t>(
+    manifests: impl IntoIterator<Item = (PathBuf, &'t str)>,
+) -> Result<Vec<ManifestConnector>, Diagnostics> {
+    let schema = schema();
+    let manifests = manifests.into_iter();
+    manifests
+        .map(|(path, text)| load_by(&schema, path, text))
+        .collect()
+}
+
+fn load_by(schema: &Json, path: PathBuf, text: &str) -> Result<ManifestConnector, Diagnostics> {
     let source = Arc::new(SourceText {
-        path: path.into(),
+        path,
         text: text.to_owned(),
     });
-    let manifest: Manifest = load::load(&source, &schema())?;
+    let manifest: Manifest = load::load(&source, schema)?;
     let compiled = manifest.compile(&source)?;
     Ok(ManifestConnector {
         compiled: Arc::new(compiled),

@@ -358,7 +358,7 @@ impl Mapper {
         };
         match super::tree::elements(list, &frame) {
             Ok(parts) => {
-                for part in &parts {
+                for part in parts.iter() {
                     let roots = [(name.as_str(), part)];
                     changes.push(self.change(&frame.with(&roots), &raw));
                 }

@@ -15,7 +15,7 @@ use super::scope::{Compiler, Frame, Trouble};
 use super::tagged::{Tagged, Unwrap};
 use super::text::{Name, Text, Tree};
 use super::tree::Node;
-use crate::expr::{Scope, Template, Type};
+use crate::expr::{Reads, Scope, Template, Type};
 use crate::fault::Fault;
 use crate::transport::http::{HeaderValue, HttpRequest, Lane};
 
@@ -184,6 +184,23 @@ impl Request {
 }
 
 impl Call {
+    /// Whether all that is done with the name `root` is to hand it on in the body.
+    pub(super) fn only_hands_on(&self, root: &str) -> bool {
+        let mut read = Reads::default();
+        if let Some(path) = &self.path {
+            path.reads(root, &mut read);
+        }
+        let mut nodes = self.query.iter().chain(&self.headers);
+        // Rules about the reply may name anything.
+        let elsewhere = read.any() || !self.rules.is_empty();
+        let elsewhere = elsewhere || nodes.any(|(_, node)| node.names(root));
+        !elsewhere
+            && self
+                .body
+                .as_ref()
+                .is_none_or(|body| body.only_hands_on(root))
+    }
+
     /// The request that this call is for the values in `frame`.
     pub(super) fn build(
         &self,

@@ -156,7 +156,7 @@ impl<'a> Run<'a> {
             Action::ForEach { list, name, steps } => {
                 let items = self
                     .wire
-                    .with_frame(names, |frame| elements(list, frame))
+                    .with_frame(names, |frame| Ok(elements(list, frame)?.into_owned()))
                     .await;
                 let items = items.map_err(|trouble| cannot_compute(&trouble))?;
                 self.foreach(&items, name, steps, names, &full_name).await?
@@ -408,8 +408,8 @@ impl CompiledCheck {
         let Some((list, name)) = &self.each else {
             return self.failed_once(frame);
         };
-        for item in elements(list, frame)? {
-            let roots = [(name.as_str(), &item)];
+        for item in elements(list, frame)?.iter() {
+            let roots = [(name.as_str(), item)];
             if let Some(fault) = self.failed_once(&frame.with(&roots))? {
                 return Ok(Some(fault));
             }

@@ -34,6 +34,14 @@ impl Compiler {
         }
     }
 
+    /// Another one that knows the same names, for finding out what something means without noting it.
+    pub(super) fn dry(&self) -> Self {
+        Self {
+            everywhere: self.everywhere.clone(),
+            ..Self::new(Arc::clone(&self.source))
+        }
+    }
+
     /// The names known everywhere, and these.
     pub(super) fn scope(&self, roots: &[&str]) -> Scope {
         let base = self.everywhere.clone();
@@ -130,7 +138,11 @@ pub(super) struct Frame<'a> {
     roots: &'a [(&'a str, &'a Json)],
     outer: Option<&'a Frame<'a>>,
     tables: Option<&'a Tables>,
+    written: Option<Written<'a>>,
 }
+
+/// A name and its value as JSON text: it can be handed on in a body, and nothing else.
+pub(super) type Written<'a> = (&'a str, &'a [u8]);
 
 impl<'a> Frame<'a> {
     /// The outermost frame.
@@ -139,6 +151,7 @@ impl<'a> Frame<'a> {
             roots,
             outer: None,
             tables: Some(tables),
+            written: None,
         }
     }
 
@@ -148,6 +161,27 @@ impl<'a> Frame<'a> {
             roots,
             outer: Some(self),
             tables: None,
+            written: None,
+        }
+    }
+
+    /// The same, with a name whose value is only handed on.
+    pub(super) fn with_written(
+        &'a self,
+        roots: &'a [(&'a str, &'a Json)],
+        written: Option<Written<'a>>,
+    ) -> Frame<'a> {
+        Frame {
+            written,
+            ..self.with(roots)
+        }
+    }
+
+    /// The JSON text that a name stands for, if it is only handed on.
+    pub(super) fn written(&self, name: &str) -> Option<&'a [u8]> {
+        match self.written {
+            Some((known, text)) if known == name => Some(text),
+            _ => self.outer.and_then(|outer| outer.written(name)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::batch::CompiledBatch;
 use super::run::{Purpose, Resume, Run, unexpected};
@@ -12,6 +12,7 @@ use super::source::lane_of;
 use super::wire::Wire;
 use super::write::{CompiledPlan, Way, Writing};
 use crate::connector::{Confirmation, Delivery, LineLink, Operation, Outcome, Progress, Sink};
+use crate::expr::Reads;
 use crate::fault::Fault;
 use crate::id::RemoteId;
 use crate::record::{Record, Stream};
@@ -40,22 +41,41 @@ impl ManifestSink {
 
     /// What expressions see of a delivery.
     fn document(&self, delivery: &Delivery) -> Result<Json, Fault> {
-        let mut record = delivery.record.to_json();
-        for length in &self.writing()?.lengths {
-            length.apply(&mut record)?;
+        self.part_of_document(delivery, &Reads::whole())
+    }
+
+    /// The same without what nobody reads: a batch has thousands of them.
+    fn part_of_document(&self, delivery: &Delivery, reads: &Reads) -> Result<Json, Fault> {
+        let id = |id: &Option<RemoteId>| id.as_ref().map_or(Json::Null, |id| id.as_str().into());
+        let mut document = Map::new();
+        let mut add = |name: &str, value: &dyn Fn() -> Json| {
+            if reads.takes(name) {
+                document.insert(name.to_owned(), value());
+            }
+        };
+        add("reference", &|| delivery.reference.as_str().into());
+        add("key", &|| delivery.key.as_str().into());
+        add("operation", &|| operation_name(delivery.operation).into());
+        add("target", &|| id(&delivery.target));
+        add("group", &|| id(&delivery.group));
+        add("attempts", &|| delivery.attempts.into());
+        add("idempotency_key", &|| delivery.id.as_str().into());
+        add("origin", &|| delivery.origin.as_str().into());
+        add("captured", &|| json!(delivery.captured));
+        // Its texts are measured, whoever reads them.
+        let lengths = &self.writing()?.lengths;
+        if reads.takes("record") || !lengths.is_empty() {
+            let brief = match (&delivery.record, reads.parts_of("record")) {
+                (Record::Stock(level), Some(parts)) if lengths.is_empty() => level.brief(parts),
+                _ => None,
+            };
+            let mut record = brief.unwrap_or_else(|| delivery.record.to_json());
+            for length in lengths {
+                length.apply(&mut record)?;
+            }
+            document.insert("record".to_owned(), record);
         }
-        Ok(json!({
-            "reference": delivery.reference,
-            "key": delivery.key.as_str(),
-            "operation": operation_name(delivery.operation),
-            "target": delivery.target.as_ref().map(RemoteId::as_str),
-            "group": delivery.group.as_ref().map(RemoteId::as_str),
-            "attempts": delivery.attempts,
-            "idempotency_key": delivery.id.as_str(),
-            "origin": delivery.origin,
-            "captured": delivery.captured,
-            "record": record,
-        }))
+        Ok(document.into())
     }
 
     async fn one(&self, delivery: &Delivery, progress: &dyn Progress) -> Outcome {
@@ -125,7 +145,7 @@ impl ManifestSink {
         let mut good = Vec::with_capacity(deliveries.len());
         let mut bad = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
-            match self.document(delivery) {
+            match self.part_of_document(delivery, &batch.reads) {
                 Ok(document) => {
                     good.push(document);
                     bad.push(Ok(()));

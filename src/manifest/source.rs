@@ -37,9 +37,16 @@ pub(super) struct ManifestSource {
 
 /// Rows with everything that mapping them needs.
 struct Rows {
-    list: Vec<Json>,
+    /// A list.
+    list: Json,
     reply: Reply,
     results: Json,
+}
+
+impl Rows {
+    fn list(&self) -> &[Json] {
+        self.list.as_array().map_or(&[], Vec::as_slice)
+    }
 }
 
 impl ManifestSource {
@@ -81,17 +88,20 @@ impl ManifestSource {
         let with_reply = [here.as_slice(), &[("reply", &reply.document)]].concat();
         let rows = self
             .wire
-            .with_frame(&with_reply, |frame| elements(records, frame))
+            .with_frame(&with_reply, |frame| {
+                Ok(elements(records, frame)?.into_owned())
+            })
             .await;
         let rows = rows.map_err(|trouble| unexpected(&trouble.within("records")))?;
+        let is_empty = rows.is_empty();
         if rows.len() > MAX_ROWS {
             let message = format!("a page of more than {MAX_ROWS} rows");
             return Err(Fault::bug("page_too_large", message));
         }
+        let rows = Json::Array(rows);
         let mut results = before;
-        if !reading.then.is_empty() && !rows.is_empty() {
-            let rows_json = Json::Array(rows.clone());
-            let here = [names, &[("steps", &results), ("rows", &rows_json)]].concat();
+        if !reading.then.is_empty() && !is_empty {
+            let here = [names, &[("steps", &results), ("rows", &rows)]].concat();
             let more = self.steps_after(&reading.then, &here).await?;
             if let Json::Object(known) = &mut results {
                 known.extend(more);
@@ -123,8 +133,9 @@ impl ManifestSource {
     ) -> Result<Vec<Change>, Fault> {
         let roots = [names, &[("steps", &rows.results)]].concat();
         let changes = self.wire.with_frame(&roots, |frame| {
-            let mut changes = Vec::with_capacity(rows.list.len());
-            for row in &rows.list {
+            let list = rows.list();
+            let mut changes = Vec::with_capacity(list.len());
+            for row in list {
                 reading.mapper.changes(row, frame, &mut changes);
             }
             Ok(changes)
@@ -139,18 +150,18 @@ impl ManifestSource {
         rows: &Rows,
         names: &[(&str, &Json)],
     ) -> Result<PageFacts, Fault> {
-        let rows_json = Json::Array(rows.list.clone());
         let reply = &rows.reply.document;
         let roots = [
             names,
             &[
                 ("steps", &rows.results),
                 ("reply", reply),
-                ("rows", &rows_json),
+                ("rows", &rows.list),
             ],
         ]
         .concat();
-        let full = rows.list.len() >= reading.page_size as usize;
+        let list = rows.list();
+        let full = list.len() >= reading.page_size as usize;
         let found = self.wire.with_frame(&roots, |frame| {
             let token = reading
                 .token
@@ -163,8 +174,8 @@ impl ManifestSource {
                 (None, Some(_)) => token.is_some(),
                 (None, None) => full,
             };
-            let mut values = Vec::with_capacity(rows.list.len());
-            for row in &rows.list {
+            let mut values = Vec::with_capacity(list.len());
+            for row in list {
                 let roots = [("item", row)];
                 values.push(match &reading.value {
                     Some(program) => value_of(program, &frame.with(&roots))?,
@@ -178,7 +189,7 @@ impl ManifestSource {
             .map_err(|trouble| unexpected(&trouble.within("cursor")))?;
         Ok(PageFacts {
             values,
-            fingerprint: Fingerprint::of_json(&rows_json),
+            fingerprint: Fingerprint::of_json(&rows.list),
             more,
             token,
             server_time: rows.reply.server_time,

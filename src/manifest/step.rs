@@ -20,7 +20,7 @@ use super::request::{Call, Request};
 use super::scope::Compiler;
 use super::text::{Expr, Name, Text, Tree};
 use super::tree::Node;
-use crate::expr::{Program, Scope, Template, Type};
+use crate::expr::{Program, Reads, Scope, Template, Type};
 
 /// How deep `foreach` may be nested.
 const MAX_DEPTH: usize = 3;
@@ -213,6 +213,17 @@ pub(super) struct CompiledCheck {
     pub(super) class: CheckClass,
     pub(super) code: String,
     pub(super) message: Template,
+}
+
+impl CompiledCheck {
+    /// Adds what it reads of the name `root`.
+    pub(super) fn reads(&self, root: &str, reads: &mut Reads) {
+        if let Some((list, _)) = &self.each {
+            list.reads(root, reads);
+        }
+        self.condition.reads(root, reads);
+        self.message.reads(root, reads);
+    }
 }
 
 /// What steps may do where they stand.

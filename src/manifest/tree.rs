@@ -1,5 +1,7 @@
 //! Documents with computed parts, compiled ([`Node`]) and evaluated.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value as Json, json};
 
 use super::scope::{Compiler, Frame, Trouble};
@@ -35,13 +37,13 @@ pub(super) enum Node {
 /// `{ each = "list", as = "line", index = "n", when = "…", key = "…", flat = …, value = … }`
 #[derive(Debug, Clone)]
 pub(super) struct Each {
-    list: Program,
+    pub(super) list: Program,
     name: String,
     index: Option<String>,
-    condition: Option<Program>,
-    key: Option<Template>,
+    pub(super) condition: Option<Program>,
+    pub(super) key: Option<Template>,
     flat: bool,
-    value: Node,
+    pub(super) value: Node,
 }
 
 const DIRECTIVES: [(&str, &[&str]); 5] = [
@@ -362,19 +364,6 @@ impl Node {
         }
     }
 
-    /// The document as the bytes of a body. What is only passed on (`"{rows}"`) is not copied first.
-    pub(super) fn bytes(&self, frame: &Frame<'_>) -> Result<Vec<u8>, Trouble> {
-        let written = match self {
-            Self::Text(template) => match template.eval(frame) {
-                Ok(Value::Json(json)) => serde_json::to_vec(json),
-                Ok(value) => serde_json::to_vec(&value.into_json()),
-                Err(error) => return Err(Trouble::new(&error)),
-            },
-            node => serde_json::to_vec(&node.json(frame)?),
-        };
-        written.map_err(|error| Trouble::told(error.to_string()))
-    }
-
     /// The document, or null when the whole of it is left out.
     pub(super) fn json(&self, frame: &Frame<'_>) -> Result<Json, Trouble> {
         self.eval(frame).map(Option::unwrap_or_default)
@@ -425,13 +414,16 @@ impl Each {
 }
 
 /// The elements of a list that an expression gives, or `{ key, value }` for each of a map; bounded.
-pub(super) fn elements(list: &Program, frame: &Frame<'_>) -> Result<Vec<Json>, Trouble> {
+pub(super) fn elements<'a>(
+    list: &'a Program,
+    frame: &'a Frame<'a>,
+) -> Result<Cow<'a, [Json]>, Trouble> {
     let value = list.eval(frame).map_err(|error| Trouble::new(&error))?;
     let kind = value.kind();
     let entry = |(key, value)| json!({ "key": key, "value": value });
-    let items: Vec<Json> = match value {
+    let items: Cow<'a, [Json]> = match value {
         Value::List(items) => items.into_iter().map(Value::into_json).collect(),
-        Value::Json(Json::Array(items)) => items.clone(),
+        Value::Json(Json::Array(items)) => Cow::Borrowed(items),
         Value::Json(Json::Object(fields)) => fields.iter().map(entry).collect(),
         Value::Map(fields) => {
             let fields = fields.into_iter();

@@ -12,7 +12,7 @@ use super::compiled::Compiled;
 use super::fault::{Intent, classify};
 use super::reply::Reply;
 use super::request::{Call, cannot_build};
-use super::scope::{Frame, Trouble};
+use super::scope::{Frame, Trouble, Written};
 use super::settings::Values;
 use super::tree::Node;
 use crate::connector::Context;
@@ -78,6 +78,17 @@ impl Wire {
         lane: Lane,
         intent: Intent,
     ) -> Result<Reply, Failure> {
+        self.call_with(call, (names, None), lane, intent).await
+    }
+
+    /// The same, with a name whose value the body only hands on.
+    pub(super) async fn call_with(
+        &self,
+        call: &Call,
+        names: (&[(&str, &Json)], Option<Written<'_>>),
+        lane: Lane,
+        intent: Intent,
+    ) -> Result<Reply, Failure> {
         let mut refused = None;
         loop {
             let session = self.session(refused).await?;
@@ -102,14 +113,14 @@ impl Wire {
     async fn once(
         &self,
         call: &Call,
-        names: &[(&str, &Json)],
+        (names, written): (&[(&str, &Json)], Option<Written<'_>>),
         lane: Lane,
         intent: Intent,
         session: Option<&Json>,
     ) -> Result<Reply, Failure> {
         let outer = self.roots(session);
         let outer = Frame::new(&outer, &self.manifest.tables);
-        let frame = outer.with(names);
+        let frame = outer.with_written(names, written);
         let base = &self.manifest.base;
         let mut request = call
             .build(base, &frame, lane)

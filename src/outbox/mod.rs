@@ -6,20 +6,21 @@
 
 mod backoff;
 mod differences;
+mod keys;
 mod queue;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub use backoff::Backoff;
-pub use differences::{Differences, Waiting};
+pub use differences::{Difference, Differences, Waiting, When};
+pub use keys::{InOrder, KeySet};
 pub use queue::{Entry, Queue};
 
 use crate::connector::{Captured, Operation, Token};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RouteName};
-use crate::record::{Lane, Stream};
+use crate::record::{Lane, Stream, Written};
 
 /// What a delivery waits for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,6 +83,9 @@ pub struct OutboxRow {
     pub id: DeliveryId,
     /// Its place in the queue.
     pub seq: u64,
+    /// The number under which it was written last: an intent with a smaller one is over.
+    #[serde(default)]
+    pub written: u64,
     /// To which connection.
     pub sink: ConnectionName,
     /// To which stream there.
@@ -102,8 +106,8 @@ pub struct OutboxRow {
     pub origin: ConnectionName,
     /// Our reference, which a create carries.
     pub reference: String,
-    /// The mapped record in its JSON form.
-    pub record: Value,
+    /// The mapped record.
+    pub record: Written,
     /// What it waits for.
     pub state: State,
     /// What its steps captured.

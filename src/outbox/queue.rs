@@ -71,7 +71,7 @@ fn on_the_way(row: &OutboxRow) -> Vec<(Key, Decimal)> {
     if !unanswered || row.stream != Stream::Shipments || row.operation != Operation::Create {
         return Vec::new();
     }
-    match Record::from_json(row.stream, row.record.clone()) {
+    match row.record.read(row.stream) {
         Ok(Record::Shipment(shipment)) => shipment
             .lines
             .iter()

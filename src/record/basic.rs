@@ -82,6 +82,9 @@ impl Sku {
     /// # Errors
     /// `Reject` when it is empty, too long or contains a control character.
     pub fn new(text: &str) -> Result<Self, Fault> {
+        if Self::is_plain(text) {
+            return Ok(Self(Arc::from(text)));
+        }
         let text = text.trim();
         let normal: Cow<'_, str> = if text.is_ascii() {
             Cow::Borrowed(text)
@@ -107,9 +110,32 @@ impl Sku {
         Ok(Self(Arc::from(normal)))
     }
 
+    /// The same for a text that is shared already; nearly always it is fit as it is.
+    ///
+    /// # Errors
+    /// As [`Sku::new`].
+    pub fn from_shared(text: Arc<str>) -> Result<Self, Fault> {
+        if Self::is_plain(&text) {
+            Ok(Self(text))
+        } else {
+            Self::new(&text)
+        }
+    }
+
+    /// Whether a text is a SKU as it is, without a closer look: nearly all are.
+    fn is_plain(text: &str) -> bool {
+        (1..=Self::MAX_CHARS).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text, shared.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 }
 

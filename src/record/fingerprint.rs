@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use super::canonical;
+
 /// The first 16 bytes of BLAKE3 over the canonical JSON (keys sorted, absent fields left out).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 16]);
@@ -15,6 +17,15 @@ impl Fingerprint {
         let mut short = [0; 16];
         short.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
         Self(short)
+    }
+
+    /// Of anything whose JSON form has keys that are texts, without making that form.
+    pub(super) fn of<T: Serialize + ?Sized>(value: &T) -> Self {
+        match canonical::bytes(value) {
+            Ok(bytes) => Self::of_bytes(&bytes),
+            // No record is like that; one that were would still differ from every other.
+            Err(refused) => Self::of_bytes(refused.to_string().as_bytes()),
+        }
     }
 
     /// Of a document, whatever the order of its keys and however its decimals are written.

@@ -9,6 +9,7 @@
 //! and one with a *value*; see [`Presence`]. Money and quantities are exact decimals, never floats.
 
 mod basic;
+mod canonical;
 mod customer;
 mod decimal;
 mod fingerprint;
@@ -21,11 +22,12 @@ mod purchase;
 mod returns;
 mod shipment;
 mod stock;
+mod written;
 
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 pub use basic::{Address, AddressKind, ExtRef, Percent, Presence, Quantity, Sku, gtin14};
@@ -49,6 +51,7 @@ pub use shipment::{Carrier, Parcel, Shipment, ShipmentLine, TrackingEvent, Track
 pub use stock::{
     Location, LocationKind, Price, Promotion, StockLevel, Transfer, TransferLine, Unavailable,
 };
+pub use written::Written;
 
 use crate::fault::Fault;
 
@@ -273,6 +276,11 @@ impl Record {
         each_record!(self, inner => serde_json::to_value(inner)).unwrap_or(Value::Null)
     }
 
+    /// The JSON form as text.
+    fn to_raw(&self) -> Box<serde_json::value::RawValue> {
+        each_record!(self, inner => serde_json::value::to_raw_value(inner)).unwrap_or_default()
+    }
+
     /// How long its JSON form is, in bytes; without making it.
     pub fn json_bytes(&self) -> u64 {
         struct Counter(u64);
@@ -309,22 +317,57 @@ impl Record {
     /// # Errors
     /// As [`Record::from_json`].
     pub fn read(stream: Stream, json: &Value) -> Result<Self, Fault> {
-        let record = match stream {
-            Stream::Items => Self::Item(parse(stream, json)?),
-            Stream::Prices => Self::Price(parse(stream, json)?),
-            Stream::Stock => Self::Stock(parse(stream, json)?),
-            Stream::Orders => Self::Order(parse(stream, json)?),
-            Stream::Shipments => Self::Shipment(parse(stream, json)?),
-            Stream::Returns => Self::Return(parse(stream, json)?),
-            Stream::Refunds => Self::Refund(parse(stream, json)?),
-            Stream::Customers => Self::Customer(parse(stream, json)?),
-            Stream::Promotions => Self::Promotion(parse(stream, json)?),
-            Stream::PurchaseOrders => Self::PurchaseOrder(parse(stream, json)?),
-            Stream::Receipts => Self::Receipt(parse(stream, json)?),
-            Stream::Invoices => Self::Invoice(parse(stream, json)?),
+        // Keeping track of the path costs as much as reading; it is only needed when something is wrong.
+        let Ok(record) = Self::parse(stream, json) else {
+            return Err(Self::fault(stream, json));
         };
         record.check()?;
         Ok(record)
+    }
+
+    /// As [`Record::from_json`], of its text.
+    ///
+    /// # Errors
+    /// As [`Record::from_json`].
+    pub fn read_text(stream: Stream, text: &str) -> Result<Self, Fault> {
+        let mut reader = serde_json::Deserializer::from_str(text);
+        match Self::parse(stream, &mut reader) {
+            Ok(record) => record.check().map(|()| record),
+            // Of a document the place of what is wrong can be told.
+            Err(_) => Self::read(stream, &serde_json::from_str(text).unwrap_or_default()),
+        }
+    }
+
+    fn parse<'de, D: Deserializer<'de>>(stream: Stream, from: D) -> Result<Self, D::Error> {
+        Ok(match stream {
+            Stream::Items => Self::Item(Deserialize::deserialize(from)?),
+            Stream::Prices => Self::Price(Deserialize::deserialize(from)?),
+            Stream::Stock => Self::Stock(Deserialize::deserialize(from)?),
+            Stream::Orders => Self::Order(Deserialize::deserialize(from)?),
+            Stream::Shipments => Self::Shipment(Deserialize::deserialize(from)?),
+            Stream::Returns => Self::Return(Deserialize::deserialize(from)?),
+            Stream::Refunds => Self::Refund(Deserialize::deserialize(from)?),
+            Stream::Customers => Self::Customer(Deserialize::deserialize(from)?),
+            Stream::Promotions => Self::Promotion(Deserialize::deserialize(from)?),
+            Stream::PurchaseOrders => Self::PurchaseOrder(Deserialize::deserialize(from)?),
+            Stream::Receipts => Self::Receipt(Deserialize::deserialize(from)?),
+            Stream::Invoices => Self::Invoice(Deserialize::deserialize(from)?),
+        })
+    }
+
+    /// What is wrong with a document, and where.
+    fn fault(stream: Stream, json: &Value) -> Fault {
+        let mut track = serde_path_to_error::Track::new();
+        let tracked = serde_path_to_error::Deserializer::new(json, &mut track);
+        let reason = match Self::parse(stream, tracked) {
+            Ok(_) => String::new(),
+            Err(error) => without_values(&error.to_string()),
+        };
+        let path = track.path().to_string();
+        Fault::reject(
+            "bad_record",
+            format!("{}: field `{path}`: {reason}", stream.noun()),
+        )
     }
 
     /// What a type cannot say: an order has lines, quantities are positive, totals add up.
@@ -344,7 +387,7 @@ impl Record {
 
     /// What the record says, in 16 bytes: equal content, equal fingerprint.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of_json(&self.to_json())
+        each_record!(self, inner => Fingerprint::of(inner))
     }
 
     /// The SKU it is about, for streams keyed by one.
@@ -356,21 +399,6 @@ impl Record {
             _ => None,
         }
     }
-}
-
-fn parse<T: serde::de::DeserializeOwned>(stream: Stream, json: &Value) -> Result<T, Fault> {
-    // Keeping track of the path costs as much as reading; it is only needed when something is wrong.
-    if let Ok(record) = T::deserialize(json) {
-        return Ok(record);
-    }
-    serde_path_to_error::deserialize(json).map_err(|error| {
-        let path = error.path().to_string();
-        let reason = without_values(&error.into_inner().to_string());
-        Fault::reject(
-            "bad_record",
-            format!("{}: field `{path}`: {reason}", stream.noun()),
-        )
-    })
 }
 
 /// Serde quotes the offending value (`invalid type: string "Ann"`); a value may be personal data.

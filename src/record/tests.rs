@@ -196,3 +196,51 @@ fn trade_item_numbers_are_checked() {
     assert_eq!(gtin14("4006381333932"), None);
     assert_eq!(gtin14("12345"), None);
 }
+
+/// Made while the record is serialised, and the same as that of its document.
+#[test]
+fn a_fingerprint_needs_no_document() {
+    let mut json = order("19.90", "EUR");
+    json["lines"][0]["personalisation"] = json!({"z": "1", "a": "2"});
+    let record = Record::from_json(Stream::Orders, json).unwrap();
+    let document = Fingerprint::of_json(&record.to_json());
+    assert_eq!(record.fingerprint(), document);
+    let (one, two) = (json!([[1], 2]), json!([[1, 2]]));
+    assert_ne!(Fingerprint::of_json(&one), Fingerprint::of_json(&two));
+}
+
+#[test]
+fn a_written_record_reads_like_its_document() {
+    let json = order("19.90", "EUR");
+    let record = Record::from_json(Stream::Orders, json.clone()).unwrap();
+    let written = Written::of_record(&record);
+    assert_eq!(written.read(Stream::Orders).unwrap(), record);
+    assert_eq!(written.value(), record.to_json());
+    let mut bad = json;
+    bad["lines"][0]["quantity"] = json!("Ann");
+    let of_text = Written::of(&bad).read(Stream::Orders).unwrap_err();
+    let of_document = Record::from_json(Stream::Orders, bad).unwrap_err();
+    assert_eq!(of_text, of_document);
+    assert!(of_text.message.contains("lines[0].quantity"), "{of_text}");
+}
+
+/// Exact however they come: as text, as a number in a text, as a number in a document.
+#[test]
+fn decimals_are_read_from_any_form() {
+    for (written, expect) in [
+        ("\"12.30\"", "12.3"),
+        ("12.30", "12.3"),
+        ("7.0", "7"),
+        ("4.5042", "4.5042"),
+        ("-3", "-3"),
+        ("1e3", "1000"),
+        ("18446744073709551616", "18446744073709551616"),
+    ] {
+        let text = format!(r#"{{"sku":"A","on_hand":{written}}}"#);
+        let of_text = Record::read_text(Stream::Stock, &text).unwrap();
+        let of_document = serde_json::from_str(&text).unwrap();
+        let of_document = Record::from_json(Stream::Stock, of_document).unwrap();
+        assert_eq!(of_text, of_document, "{written}");
+        assert_eq!(of_text.to_json()["on_hand"], expect, "{written}");
+    }
+}

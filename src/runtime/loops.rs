@@ -22,6 +22,8 @@ use crate::topology::Plan;
 
 /// How long a dispatcher sleeps when nothing is due and nobody wakes it.
 const IDLE: Duration = Duration::from_secs(30);
+/// How soon a dispatcher looks again for what is due and could not be claimed.
+const OVERDUE: Duration = Duration::from_millis(200);
 /// How many requests of one stream of one sink are under way at a time.
 const CONCURRENCY: usize = 8;
 /// How often a loop that must rest says that it is alive.
@@ -176,6 +178,7 @@ async fn read_loop(poller: Poller, mut round: Round) {
     let stream = poller.stream;
     while !round.pass(|gate| gate.why_not_read(stream)).await {
         let (vitals, place) = (round.vitals.clone(), round.place.clone());
+        let begun = poller.clock.monotonic();
         vitals.beat(&place, Duration::ZERO);
         let on_page = || vitals.beat(&place, Duration::ZERO);
         // A page is accepted as a whole or not at all: dropping a run between awaits loses nothing.
@@ -196,7 +199,8 @@ async fn read_loop(poller: Poller, mut round: Round) {
                 };
                 telemetry::read(&poller.connection, poller.stream, &told);
                 if run.drained {
-                    poller.schedule.every
+                    let took = poller.clock.monotonic().saturating_sub(begun);
+                    pause_after(poller.schedule.every, took)
                 } else {
                     Duration::ZERO
                 }
@@ -222,6 +226,12 @@ async fn read_loop(poller: Poller, mut round: Round) {
         }
     }
     round.vitals.end(&round.place);
+}
+
+/// Between two runs of which the second is to begin `every` after the first began, which took so long. A
+/// source that takes longer than that to answer is still left alone for a moment.
+fn pause_after(every: Duration, took: Duration) -> Duration {
+    every.saturating_sub(took).max(every / 10)
 }
 
 /// Refused credentials stop deliveries too; the care loop resumes them when the probe passes.
@@ -290,7 +300,24 @@ async fn wait_for_due(dispatcher: &Dispatcher, clock: &dyn Clock) -> Duration {
         .await
         .ok()
         .flatten();
-    // What is due and was not claimed waits for something else: its connection is paused.
-    due.map_or(IDLE, |due| crate::clock::since(clock.now(), due))
-        .clamp(Duration::from_millis(200), IDLE)
+    let wait = due.map_or(IDLE, |due| crate::clock::since(clock.now(), due));
+    match wait {
+        // What is due and was not claimed waits for something else: its connection is paused.
+        Duration::ZERO => OVERDUE,
+        wait => wait.min(IDLE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_begin_at_their_interval_and_never_without_a_pause() {
+        let pause = |took| pause_after(Duration::from_millis(250), Duration::from_millis(took));
+        assert_eq!(pause(0), Duration::from_millis(250));
+        assert_eq!(pause(40), Duration::from_millis(210));
+        assert_eq!(pause(249), Duration::from_millis(25));
+        assert_eq!(pause(9000), Duration::from_millis(25));
+    }
 }

@@ -430,7 +430,7 @@ mod tests {
 
     use super::*;
     use crate::store::memory::MemoryStore;
-    use crate::store::table::{CELL, META, PAYLOAD};
+    use crate::store::table::{CELL, META, PAYLOADS};
     use crate::store::{Blocks, Txn};
 
     const AT: &str = "2026-11-22T00:00:00Z";
@@ -454,7 +454,7 @@ mod tests {
         blocks.put(&mut txn, "SKU-1", b"12").unwrap();
         blocks.put(&mut txn, "SKU-2", b"0").unwrap();
         let payload = codec::pack(b"payload").unwrap();
-        txn.put([&[PAYLOAD.prefix], b"p".as_slice()].concat(), payload);
+        txn.put([&[PAYLOADS.prefix], b"p".as_slice()].concat(), payload);
         let batch = txn.into_batch();
         store.commit(batch).unwrap();
         store
@@ -565,7 +565,7 @@ mod tests {
         let mut batch = WriteBatch::new();
         batch.put([META.prefix, b'x'], b"\x01{".as_slice());
         batch.put([CELL.prefix, b'x'], b"\x01".as_slice());
-        batch.put([PAYLOAD.prefix, b'x'], b"\x02".as_slice());
+        batch.put([PAYLOADS.prefix, b'x'], b"\x02".as_slice());
         batch.put([0xFE, b'x'], b"".as_slice());
         store.commit(batch).unwrap();
         let reject: CheckRow = |row| Err(StoreError::corrupt_row(describe(&row.key), "as asked"));

@@ -27,6 +27,10 @@ use uuid::Uuid;
 use super::disk::{Engine, damaged, guarded};
 use super::{KeyRange, Row, StoreError, WriteBatch, dir};
 
+/// How often sled looks for room to reuse. Its default of half a second has it sync a file in which nothing
+/// changed twice a second; what is committed is synced by the commit.
+const TIDYING_MS: u64 = 2000;
+
 /// How often and how long opening and closing wait for the lock of a database that was just dropped.
 const LOCK_TRIES: u32 = 500;
 const LOCK_WAIT: Duration = Duration::from_millis(10);
@@ -85,7 +89,10 @@ impl Sled {
     }
 
     fn open_any(path: &Path, cache: u64) -> Result<Self, StoreError> {
-        let config = sled::Config::new().path(path).cache_capacity(cache);
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(cache)
+            .flush_every_ms(Some(TIDYING_MS));
         let mut tries = 0;
         let db = loop {
             let opened = guarded(path, "opening", || {

@@ -42,7 +42,9 @@ pub const TABLES: &[TableInfo] = &[
     OPEN,
     WITHDRAWN,
     GROUP,
+    RECORD,
     EVENT,
+    INTENT,
     CELL,
     ATTEMPT,
     POSITION,
@@ -50,10 +52,8 @@ pub const TABLES: &[TableInfo] = &[
     PRICE,
     QUARANTINE,
     JOURNAL,
-    PAYLOAD,
-    EXPIRY,
+    PAYLOADS,
     COUNTS,
-    PAYLOAD_NOTE,
 ];
 
 const fn rows(prefix: u8, name: &'static str, doc: &'static str) -> TableInfo {
@@ -85,7 +85,7 @@ pub const CHECKPOINT: TableInfo = rows(
 /// Things to be fetched by id: accepted webhooks, retries of what could not be understood.
 pub const HINT: TableInfo = rows(0x03, "hint", "(connection, stream, remote id) -> why");
 /// What is known of each thing.
-pub const ENTITY: TableInfo = rows(0x10, "entity", "(entity) -> links, seen, delivered, record");
+pub const ENTITY: TableInfo = rows(0x10, "entity", "(entity) -> links, seen, delivered");
 /// Remote id to entity.
 pub const LINK: TableInfo = rows(0x11, "link", "(connection, stream, remote id) -> entity");
 /// Natural key to entity.
@@ -100,8 +100,12 @@ pub const OPEN: TableInfo = rows(
 pub const WITHDRAWN: TableInfo = rows(0x14, "withdrawn", "(SKU) -> by whom, since when");
 /// The group of a thing over there: the product of a variant.
 pub const GROUP: TableInfo = rows(0x15, "group", "(sink, group) -> its id there");
+/// What the origin of an order said last of it.
+pub const RECORD: TableInfo = rows(0x16, "record", "(entity) -> the record as it is written");
 /// The event queue.
 pub const EVENT: TableInfo = rows(0x20, "event", "(sequence) -> delivery");
+/// Deliveries that are about to be sent: one row for all that were claimed together.
+pub const INTENT: TableInfo = rows(0x21, "intent", "(number) -> deliveries, since when");
 /// State streams: desired and published value of each key.
 pub const CELL: TableInfo = blocks(
     0x30,
@@ -127,29 +131,16 @@ pub const PRICE: TableInfo = blocks(0x42, "price", "(connection, first key) -> p
 /// What cannot succeed as it is.
 pub const QUARANTINE: TableInfo = rows(0x51, "quarantine", "(number) -> what, why, where");
 /// What happened to each thing and why.
-pub const JOURNAL: TableInfo = rows(0x60, "journal", "(thing, moment, number) -> entry");
-/// Raw payloads.
-pub const PAYLOAD: TableInfo = TableInfo {
+pub const JOURNAL: TableInfo = rows(0x60, "journal", "(thing, moment, number) -> entries");
+/// Raw payloads of neighbouring changes, packed together.
+pub const PAYLOADS: TableInfo = TableInfo {
     prefix: 0x70,
     name: "payload",
     shape: Shape::Packed,
-    doc: "(connection, stream, remote id) -> packed payload",
+    doc: "(when they must be gone, number) -> packed payloads with their names",
 };
-/// Of each payload: whether it is personal, and when it must be gone.
-pub const PAYLOAD_NOTE: TableInfo = rows(
-    0x73,
-    "payload_note",
-    "(connection, stream, remote id) -> note",
-);
-/// When payloads must be gone.
-pub const EXPIRY: TableInfo = rows(
-    0x71,
-    "expiry",
-    "(moment, connection, stream, remote id) -> nothing",
-);
 /// How many changes of each route ended in which state.
 pub const COUNTS: TableInfo = rows(0x72, "counts", "(route) -> totals");
-
 /// The table whose prefix `key` begins with.
 pub fn table_of(key: &[u8]) -> Option<&'static TableInfo> {
     let prefix = key.first()?;
@@ -164,11 +155,22 @@ pub fn describe(key: &[u8]) -> String {
     }
 }
 
-/// The key of a payload.
-pub fn payload_key(key: &impl EncodeKey) -> Vec<u8> {
-    let mut bytes = vec![PAYLOAD.prefix];
-    key.encode(&mut bytes);
-    bytes
+/// The keys of a packed table.
+#[derive(Debug, Clone, Copy)]
+pub struct Packed(pub TableInfo);
+
+impl Packed {
+    /// The key of a row.
+    pub fn key(&self, key: &impl EncodeKey) -> Vec<u8> {
+        let mut bytes = vec![self.0.prefix];
+        key.encode(&mut bytes);
+        bytes
+    }
+
+    /// The keys before the parts in `prefix`.
+    pub fn before(&self, prefix: &impl EncodeKey) -> KeyRange {
+        KeyRange::prefix(vec![self.0.prefix]).before(&self.key(prefix))
+    }
 }
 
 /// Decodes one row and throws it away: what a check of a store asks of each table.
@@ -250,6 +252,13 @@ impl<K: DecodeKey, V: Versioned> Table<K, V> {
     /// The keys that begin with the parts in `prefix`, a tuple of the first parts of `K`.
     pub fn under(&self, prefix: &impl EncodeKey) -> KeyRange {
         KeyRange::prefix(self.key_bytes(prefix))
+    }
+
+    /// The keys from `first` to `last`, both of them too.
+    pub fn between(&self, first: &K, last: &K) -> KeyRange {
+        let mut end = self.key_bytes(last);
+        end.push(0);
+        KeyRange::between(self.key_bytes(first), end)
     }
 
     /// The part of `range` behind `key`: the next page of a scan.

@@ -301,3 +301,68 @@ async fn one_bad_line_does_not_sink_its_batch() {
         .count();
     assert_eq!(delivered, 6);
 }
+
+/// Whatever a manifest reads of its deliveries and rows, the request carries the same.
+#[tokio::test]
+async fn rows_are_the_same_however_they_are_handed_on() {
+    let row = r#"{ sku = "{delivery.record.sku}", n = { expr = "number(delivery.record.on_hand)" }, key = "{delivery.key}" }"#;
+    let variants = [
+        // Handed on as they are, alone or deeper in the body.
+        (row, r#""{rows}""#, "{}"),
+        (row, r#"{ q = "set", rows = "{rows}" }"#, "{}"),
+        // Read on the way.
+        (row, r#"{ rows = { expr = "rows" } }"#, "{}"),
+        (
+            row,
+            r#"{ rows = { each = "rows", as = "it", value = "{it}" } }"#,
+            "{}",
+        ),
+        (row, r#""{rows}""#, r#"{ remote_id = "{row.sku}" }"#),
+        // Deliveries read as a whole, or by way of the batch.
+        (
+            row,
+            r#""{rows}""#,
+            r#"{ remote_id = "{batch[0].record.sku}" }"#,
+        ),
+        (
+            r#"{ let = { d = "{delivery}" }, value = { sku = "{d.record.sku}", n = { expr = "number(d.record.on_hand)" }, key = "{d.key}" } }"#,
+            r#""{rows}""#,
+            "{}",
+        ),
+    ];
+    for (row, body, confirm) in variants {
+        let manifest = format!(
+            "[stream.stock]\nevidence = \"sandbox\"\n[stream.stock.write.batch]\nmax = 9\n\
+             row = {row}\nrequest = {{ path = \"/stock\", body = {body} }}\nconfirm = {confirm}\n"
+        );
+        let toy = Toy::new(|_, _| Ok((200, json!({}))));
+        let connection = toy.open(&manifest);
+        let batch: Vec<Delivery> = ["A\"1", "\u{fc}"]
+            .map(|sku| {
+                let record = json!({ "sku": sku, "on_hand": "7.50", "incoming": "3" });
+                let record = Record::from_json(Stream::Stock, record).unwrap();
+                let operation = Operation::Update;
+                Delivery {
+                    operation,
+                    record,
+                    ..delivery()
+                }
+            })
+            .into();
+        let sink = &connection.sinks[&Stream::Stock];
+        let outcomes = sink.deliver(&batch, &StepLog::default()).await;
+        let all_delivered = outcomes
+            .iter()
+            .all(|it| matches!(it, Outcome::Delivered(_)));
+        assert!(all_delivered, "{manifest}: {outcomes:?}");
+        let asked = toy.asked.lock().unwrap();
+        let [(_, sent)] = asked.as_slice() else {
+            panic!("{manifest}: {asked:?}")
+        };
+        let rows = sent.get("rows").unwrap_or(sent);
+        let number: Json = serde_json::from_str("7.5").unwrap();
+        let row = |sku: &str| json!({ "sku": sku, "n": number, "key": delivery().key.as_str() });
+        let expect = json!([row("A\"1"), row("\u{fc}")]);
+        assert_eq!(*rows, expect, "{manifest}");
+    }
+}

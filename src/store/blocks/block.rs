@@ -136,6 +136,13 @@ impl<'a> Entries<'a> {
     }
 
     fn varint(&mut self) -> Result<usize, BadBlock> {
+        // Nearly all numbers in a block are below 128.
+        if let Some((&byte, rest)) = self.rest.split_first()
+            && byte < 0x80
+        {
+            self.rest = rest;
+            return Ok(usize::from(byte));
+        }
         let mut number = 0u64;
         for shift in [0, 7, 14, 21, 28] {
             let (byte, rest) = self

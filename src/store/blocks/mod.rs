@@ -97,18 +97,33 @@ impl Blocks {
         keys: &[K],
     ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         let mut values = Vec::with_capacity(keys.len());
+        self.look(txn, keys, |_, value| values.push(value.map(<[u8]>::to_vec)))?;
+        Ok(values)
+    }
+
+    /// Shows the value under each of `keys`, in their order and with its place among them; decodes
+    /// each block once and copies nothing.
+    ///
+    /// # Panics
+    ///
+    /// When `keys` are not strictly ascending: a defect of ours.
+    pub fn look<K: AsRef<str>>(
+        &self,
+        txn: &Txn<'_>,
+        keys: &[K],
+        mut show: impl FnMut(usize, Option<&[u8]>),
+    ) -> Result<(), StoreError> {
         let mut cursor = Cursor::new(self);
-        let mut keys = keys.iter().map(AsRef::as_ref).peekable();
+        let mut keys = keys.iter().map(AsRef::as_ref).enumerate().peekable();
         let mut previous: Option<&str> = None;
-        while let Some(key) = keys.peek() {
+        while let Some((_, key)) = keys.peek() {
             cursor.seek(txn, key)?;
             let row = cursor.pop(txn)?;
             let upper = cursor.peek_first_key(txn)?;
+            let inside = |key: &str| upper.as_deref().is_none_or(|upper| key < upper);
             let mut entries = row.as_ref().map_or(Ok(Entries::none()), open)?;
             let mut standing = advance(&mut entries, row.as_ref())?;
-            while let Some(key) =
-                keys.next_if(|key| upper.as_deref().is_none_or(|upper| **key < *upper))
-            {
+            while let Some((n, key)) = keys.next_if(|(_, key)| inside(key)) {
                 assert!(
                     previous.is_none_or(|previous| previous < key),
                     "keys must ascend: {key:?}"
@@ -118,10 +133,10 @@ impl Blocks {
                     standing = advance(&mut entries, row.as_ref())?;
                 }
                 let found = standing && entries.key() == key.as_bytes();
-                values.push(found.then(|| entries.value().to_vec()));
+                show(n, found.then(|| entries.value()));
             }
         }
-        Ok(values)
+        Ok(())
     }
 
     /// Shows every entry from `from` on to `show`, in order, until it breaks off.
