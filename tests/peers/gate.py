@@ -5,7 +5,7 @@
     if kill.wait(60):                               # dead now; what is in its store can be asked
         daemon.start()
 
-A call is recognised by a piece of its text (path and body), or by a function of that text. Until
+A call is recognised by a piece of its text (method, path and body), or by a function of it. Until
 `kill_at` names one, everything passes; a peer that is away looks like a connection that was cut.
 """
 
@@ -146,7 +146,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _pass_through(self):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        text = f"{self.path} {body.decode(errors='replace')}"
+        text = f"{self.command} {self.path} {body.decode(errors='replace')}"
         kill, when = self.gate.take(text)
         if when == BEFORE:
             return self._die(kill)
