@@ -28,7 +28,8 @@ class Shop:
 
     software = "medusa"
     orders_page = Call(
-        "orders page", lambda text: text.startswith("GET /admin/orders?") and "updated_at%5B" in text
+        "orders page",
+        lambda text: text.startswith("GET /admin/orders?") and "updated_at%5B" in text,
     )
     fulfil = _sent("fulfilment", "/admin/orders/[^/ ]+/fulfillments")
     ship = _sent("shipment", "/admin/orders/[^/ ]+/fulfillments/[^/ ]+/shipments")
@@ -156,7 +157,9 @@ class Shop:
 
     def _shipping_option(self, cart, wanted):
         offered = self._store.get("/store/shipping-options", cart_id=cart)["shipping_options"]
-        offered = {option["type"]["code"]: option["id"] for option in offered}
+        # One whose price has conditions that the cart does not meet is listed without an amount.
+        priced = [option for option in offered if option.get("amount") is not None]
+        offered = {option["type"]["code"]: option["id"] for option in priced}
         return offered.get(wanted, offered["flat"])
 
 
