@@ -493,9 +493,9 @@ def items(capture):
     ]
     capture.record("items_update", _one("items", changed, "update", made["id"]), exchanges)
 
-    plain = _variant(capture, "CD-003")
+    plain = _variant(capture, "CD-021")
     path, plain = f"/products/{plain['product_id']}", plain["id"]
-    gone = {"sku": "CD-003", "name": "Workshop tool 3", "status": "archived"}
+    gone = {"sku": "CD-021", "name": "Workshop tool 21", "status": "archived"}
     mark = {"metadata": {"crossdock_status": "archived"}}
     exchanges = [
         capture.get("/product-variants", fields="id,product_id", id__in=[plain]),
