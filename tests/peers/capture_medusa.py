@@ -38,6 +38,7 @@ CHANGED = re.compile(r"^change (\S+) instead of")
 UNKNOWN, NO_PRINT = "?", "0" * 32  # to be filled in
 PAYMENTS = "id,display_id,created_at,*payment_collections.payments"
 MAX_BLANKS = 200
+WIDTH = 120
 HEADERS = ("content-type", "date", "retry-after")
 
 
@@ -162,8 +163,20 @@ def _is_plain(check, which):
     return law in ("decodes", "writes", "settings") or (law == "D1" and name in plain)
 
 
-def _pretty(case):
-    return json.dumps(case, ensure_ascii=False, indent=1, default=str) + "\n"
+def _pretty(value, indent=""):
+    """JSON with what fits into a line on one line."""
+    line = json.dumps(value, ensure_ascii=False, default=str)
+    inner = indent + " "
+    if len(indent) + len(line) <= WIDTH or not isinstance(value, (dict, list)):
+        return line + ("" if indent else "\n")
+    if isinstance(value, list):
+        return (
+            f"[\n{inner}"
+            + f",\n{inner}".join(_pretty(one, inner) for one in value)
+            + f"\n{indent}]"
+        )
+    pairs = (f"{json.dumps(key)}: {_pretty(one, inner)}" for key, one in value.items())
+    return f"{{\n{inner}" + f",\n{inner}".join(pairs) + f"\n{indent}}}" + ("" if indent else "\n")
 
 
 # --- the cases -----------------------------------------------------------------------------------
@@ -347,7 +360,9 @@ def _inventory_item(capture, sku):
 def shipments(capture):
     """One order in two parcels."""
     code = capture.shop.place(shopper.STORIES[2])
-    rows = capture.api.get("/admin/orders", limit=5, order="-created_at", fields="id,display_id,*items")
+    rows = capture.api.get(
+        "/admin/orders", limit=5, order="-created_at", fields="id,display_id,*items"
+    )
     order = next(row for row in rows["orders"] if str(row["display_id"]) == code)
     lines = {line["variant_sku"]: line["id"] for line in order["items"]}
     numbers = ("00340434161094021501", "00340434161094021502")
