@@ -1,7 +1,7 @@
 """What a webstore should sell, by the ERP's own word, and every way in which it does not."""
 
 import collections
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP
 
 import clerk
 from shops import CENT, Item

@@ -28,7 +28,7 @@ SHOPS = settings.SHOPS
 LISTEN = settings.run_port(7)
 GATES = {name: settings.run_port(21 + n) for n, name in enumerate(SHOPS)}
 SETTLE_SECS, HIT_SECS, STOP_SECS = 150, 60, 30
-TWICE = "CD-005"
+TWICE, GONE = "CD-005", ("CD-016", "TEE-XL")  # has two copies; archived in the end
 
 FAST = "stream.items.poll_secs = 2\nstream.prices.poll_secs = 2\nstream.stock.poll_secs = 2\n"
 QUICK = "limits = { requests_per_second = 60.0, burst = 60, concurrency = 4 }\n"
@@ -131,6 +131,7 @@ def run(program, folder, arguments):
         yield from at_random(shops, arguments.seed, kills)
         yield from jumps(shops)
         yield from waits(shops)
+        yield from withdrawn(shops)
         yield from nothing_twice(shops, begun)
     finally:
         shops.daemon.kill()
@@ -276,6 +277,19 @@ def waits(shops):
     )
     clerk.price_item(shops.erp, "LATE-1", "12.0000")
     yield "with a price it is created by itself, and its stock arrives after it", not shops.settle()
+
+
+def withdrawn(shops):
+    """A whole product, and one variant of a product whose others are sold: asked as a customer."""
+    clerk.archive_item(shops.erp, "CD-016")
+    settled = not shops.settle()
+    each = shops.each.values()
+    bought = [f"{one.name} {sku}" for one in each for sku in GONE if one.can_buy(sku)]
+    siblings = all(one.can_buy("TEE-L") for one in each)
+    if bought or not siblings:
+        print(f"        bought: {bought}, siblings: {siblings}", flush=True)
+    text = f"no customer gets {' or '.join(GONE)} into a basket, a sibling still can be bought"
+    yield text, settled and siblings and not bought
 
 
 def nothing_twice(shops, begun):
