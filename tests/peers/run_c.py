@@ -32,7 +32,11 @@ TWICE, GONE = "CD-005", ("CD-016", "TEE-XL")  # has two copies; archived in the 
 
 FAST = "stream.items.poll_secs = 2\nstream.prices.poll_secs = 2\nstream.stock.poll_secs = 2\n"
 QUICK = "limits = { requests_per_second = 60.0, burst = 60, concurrency = 4 }\n"
+# A shop may be away for a minute and more; what waits for it then need not wait as long again.
 OWNED = """\
+[limits]
+retry_max_secs = 5
+
 [owner]
 items = "erp"
 prices = "erp"
