@@ -70,7 +70,7 @@ def run(program, folder, arguments):
         yield from world.begin()
         yield from one_order(world)
         yield from files(world)
-        yield from deaths(world)
+        yield from deaths(world, arguments.seed)
         yield from at_random(world, arguments)
         yield from at_the_end(world)
     finally:
@@ -406,16 +406,19 @@ def metric(name):
 # --- deaths --------------------------------------------------------------------------------------
 
 
-def deaths(world):
-    """At each call of a shop that writes: before it, after its effect, after its answer."""
-    orders = []
+def deaths(world, seed):
+    """At each call of a shop that writes: before it, after its effect, after its answer.
+
+    The shops take turns; an even seed gives each the deaths that an odd one gives the other.
+    """
+    orders, shops = [], SHOPS if seed % 2 else SHOPS[::-1]
     for n, (call, when) in enumerate(COUNT_DEATHS):
-        shop, other = SHOPS[n % 2], SHOPS[1 - n % 2]
+        shop, other = shops[n % 2], shops[1 - n % 2]
         kill, called = plan(world, shop, call, when)
         orders.append(world.place(other, ("CD-009", 1), ("CD-010", 2)))
         yield died(world, shop, called, kill)
     for n in range(len(COUNT_DEATHS), len(PARCEL_DEATHS)):
-        orders.append(world.place(SHOPS[1 - n % 2], ("CD-009", 2), ("CD-010", 1)))
+        orders.append(world.place(shops[1 - n % 2], ("CD-009", 2), ("CD-010", 1)))
     yield "each number is right after that", world.becomes_right()
     since = time.monotonic()
     for order, (call, when) in zip(orders, PARCEL_DEATHS, strict=True):
