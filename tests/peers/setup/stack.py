@@ -162,7 +162,8 @@ def _medusa_up():
     if not (schema.is_current() and postgres.exists(settings.MEDUSA_SCHEMA)):
         _create_medusa_schema()
         schema.renew()
-    if not (seed.is_current() and postgres.exists(settings.MEDUSA_SEED)):
+    kept = settings.MEDUSA_KEYS.exists() and postgres.exists(settings.MEDUSA_SEED)
+    if not (seed.is_current() and kept):
         _stop_medusa()
         _seed_medusa()
         seed.renew()
