@@ -253,14 +253,16 @@ def _parcel(fulfilment, skus):
 
 
 def _item(variant):
-    prices = [price for price in variant["prices"] if price["currency_code"] == CURRENCY]
+    # A variant is there before its prices and its inventory.
+    prices = variant.get("prices") or []
+    prices = [price for price in prices if price["currency_code"] == CURRENCY]
     archived = (variant["metadata"] or {}).get("crossdock_status") == "archived"
     return Item(
         name=variant["title"],
         group=variant["product"]["title"],
         options=sorted(
             (option["option"]["title"].lower(), option["value"].lower())
-            for option in variant["options"]
+            for option in variant.get("options") or []
             if option["option"]["title"] != PLAIN_OPTION
         ),
         price=prices[0]["amount"] if len(prices) == 1 else prices,
@@ -274,8 +276,8 @@ def _stock(variant):
     """(stocked, reserved) over all locations."""
     levels = [
         level
-        for item in variant["inventory_items"]
-        for level in item["inventory"]["location_levels"]
+        for item in variant.get("inventory_items") or []
+        for level in item["inventory"]["location_levels"] or []
     ]
     return (
         int(sum(level["stocked_quantity"] for level in levels)),
