@@ -39,12 +39,14 @@ use settings::{Raw, Settings};
 use source::{Feed, FeedSource};
 
 use crate::connector::{
-    Capabilities, Configured, Connection, Connector, Context, Evidence, Spec, StreamSpec,
+    Capabilities, Configured, Connection, Connector, Context, Evidence, Files, Onward, Spec,
+    StreamSpec,
 };
 use crate::diagnostic::Diagnostics;
 use crate::fault::Fault;
+use crate::format::sniff::sniff;
 use crate::record::Stream;
-use crate::transport::dir::{Completeness, DropFolder, SpoolName};
+use crate::transport::dir::{Completeness, DropFolder};
 
 /// How often a folder is looked at when the configuration does not say.
 const POLL: Duration = Duration::from_secs(10);
@@ -74,6 +76,7 @@ impl FeedConnector {
             max_batch: 1,
             poll: POLL,
             fresh_for: Some(FRESH_FOR),
+            onward: Onward::Whole,
             settle_lag: Duration::ZERO,
             reread_open: false,
         };
@@ -104,6 +107,10 @@ impl Connector for FeedConnector {
     fn configure(&self, settings: &toml::Table) -> Result<Box<dyn Configured>, Diagnostics> {
         Ok(Box::new(ConfiguredFeed(Settings::read(settings)?)))
     }
+
+    fn files(&self) -> Option<&dyn Files> {
+        Some(self)
+    }
 }
 
 #[derive(Debug)]
@@ -133,11 +140,17 @@ impl Configured for ConfiguredFeed {
     }
 }
 
-/// Lets a held file pass its guards once: `crossdock release`. `name` is its name in `held/`, or what
-/// the supplier called it.
-///
-/// # Errors
-/// `Reject` when there is no such file, or more than one.
-pub fn release(root: &std::path::Path, name: &str) -> Result<SpoolName, Fault> {
-    DropFolder::new(root, ".", "*", Completeness::Renamed).release(name)
+impl Files for FeedConnector {
+    fn propose(&self, beginning: &[u8]) -> String {
+        sniff(beginning).to_toml()
+    }
+
+    fn release(&self, settings: &toml::Table, file: &str) -> Result<String, Fault> {
+        let Some(root) = settings.get("path").and_then(toml::Value::as_str) else {
+            return Err(Fault::config("no_path", "the connection has no `path`"));
+        };
+        let root = std::path::Path::new(root);
+        let folder = DropFolder::new(root, ".", "*", Completeness::Renamed);
+        folder.release(file).map(|name| name.to_string())
+    }
 }

@@ -127,6 +127,7 @@ fn open(settings: &str, clock: &ManualClock) -> Connection {
         http: Arc::new(Replay::new(Vec::new(), Order::Any, Arc::clone(&clock))),
         files: crate::connector::FileLimits::default(),
         clock,
+        windows: BTreeMap::new(),
     };
     let configured = FeedConnector::new().configure(&table).unwrap();
     configured.open(context).unwrap()
@@ -148,6 +149,14 @@ fn note(run: &mut Run, change: &Change) {
         Body::Rejected(fault) => run.rejected.push(format!("{id}!{}", fault.code)),
         other => panic!("{other:?}"),
     }
+}
+
+fn release(bench: &Bench, file: &str) -> Result<String, Fault> {
+    let settings = bench.settings.parse().unwrap();
+    FeedConnector::new()
+        .files()
+        .unwrap()
+        .release(&settings, file)
 }
 
 /// `n` articles, the first `zeros` of them without stock.
@@ -232,7 +241,7 @@ async fn story_47_an_article_number_is_text() {
     // Six of eleven bad rows hold the file.
     assert_eq!(run.unwrap_err().code, "feed_held");
     let name = bench.names("held").remove(0);
-    release(bench.dir.path(), &name).unwrap();
+    release(&bench, &name).unwrap();
     let run = bench.run(Stream::Stock).await.unwrap();
     assert_eq!(
         run.told,
@@ -247,6 +256,38 @@ async fn story_47_an_article_number_is_text() {
     let replies = bench.replies();
     assert!(replies.contains("8,sku,'=1+1,formula_in_sku,"), "{replies}");
     assert!(replies.contains("format the column as text"), "{replies}");
+}
+
+/// A spreadsheet's formula in a number is no number: its row is refused and told, the others count.
+#[tokio::test]
+async fn a_formula_is_no_quantity() {
+    let mut bench = Bench::new(STOCK);
+    let text = list(40, 0) + "A,=1+1\nB,\"=HYPERLINK(1)\"\nC,+2\nD,3\n";
+    let run = bench.stock(text).await.unwrap();
+    assert!(run.told.contains(&"D=3".to_owned()));
+    let refused: Vec<&str> = run.rejected.iter().map(|it| &it[..1]).collect();
+    assert_eq!(refused[..2], ["A", "B"], "{:?}", run.rejected);
+    bench.run(Stream::Stock).await.unwrap();
+    let replies = bench.replies();
+    assert!(
+        replies.contains("'=1+1"),
+        "no formula in an answer: {replies}"
+    );
+}
+
+/// Story 39: a list without its column of stock says nothing about stock. It is not an empty list, and the
+/// next good one is read.
+#[tokio::test]
+async fn story_39_a_list_without_its_stock_column_zeroes_nothing() {
+    let mut bench = Bench::new(STOCK);
+    bench.stock(list(40, 0)).await.unwrap();
+    bench.run(Stream::Stock).await.unwrap();
+    let without = list(40, 0).replace("sku,qty", "sku,name");
+    let fault = bench.stock(without).await.unwrap_err();
+    assert_eq!(fault.class, Class::Reject, "{fault}");
+    assert!(fault.message.contains("qty"), "{fault}");
+    let run = bench.stock(list(41, 0)).await.unwrap();
+    assert_eq!((run.told.len(), run.complete), (41, true));
 }
 
 #[tokio::test]
@@ -310,7 +351,7 @@ async fn a_feed_that_shrinks_or_zeroes_is_held_and_released_once() {
     assert!(bench.stock(list(990, 100)).await.unwrap().complete);
     // A person lets the last one pass, and the guards compare with it from then on.
     let name = bench.names("held").remove(1);
-    release(bench.dir.path(), &name).unwrap();
+    release(&bench, &name).unwrap();
     assert_eq!(bench.run(Stream::Stock).await.unwrap().told.len(), 1000);
     assert!(bench.stock(list(1000, 905)).await.unwrap().complete);
 }

@@ -32,7 +32,8 @@ enum Command {
     ///
     /// Plays the fixtures and then throttles, fails, cuts, and garbles each request in turn; the laws of
     /// sources (S1-S9) and sinks (D1-D6) must hold each time. No network is used: `crossdock check
-    /// --online` asks the real system. Ends with 1 when a promise is not kept.
+    /// --online` asks the real system. Ends with 1 when a promise is not kept, and with 6 when there are
+    /// no fixtures: then nothing is shown.
     Test {
         /// Its name
         name: String,
@@ -313,14 +314,7 @@ fn test(
     shell: &mut Shell<'_>,
 ) -> io::Result<Exit> {
     if !folder.is_dir() {
-        let name = &connector.spec().name;
-        writeln!(
-            shell.err,
-            "crossdock: there are no fixtures of `{name}` in {}; --fixtures names another folder, \
-             `crossdock check --online` asks the real system",
-            folder.display()
-        )?;
-        return Ok(Exit::Failed);
+        return nothing_shown(&connector.spec().name, folder, global, shell);
     }
     let fixtures = match Fixtures::load(folder) {
         Ok(fixtures) => fixtures,
@@ -329,6 +323,9 @@ fn test(
             return Ok(Exit::Failed);
         }
     };
+    if fixtures.cases.is_empty() {
+        return nothing_shown(&connector.spec().name, folder, global, shell);
+    }
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -344,6 +341,25 @@ fn test(
     } else {
         Exit::Findings
     })
+}
+
+/// No case, no claim.
+fn nothing_shown(
+    name: &str,
+    folder: &std::path::Path,
+    global: &Global,
+    shell: &mut Shell<'_>,
+) -> io::Result<Exit> {
+    if global.json {
+        show_json(&report_json(&Report::default()), shell)?;
+    }
+    writeln!(
+        shell.err,
+        "crossdock: {name}: 0 fixtures in {}: nothing is shown; --fixtures names another folder, \
+         `crossdock check --online` asks the real system",
+        folder.display()
+    )?;
+    Ok(Exit::Failed)
 }
 
 fn report_json(report: &Report) -> Value {

@@ -74,9 +74,16 @@ enum QuarantineCommand {
 
 /// Tell why a thing is as it is
 #[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_precedence_over_arg = true,
+    arg_required_else_help = true
+)]
 pub(super) struct Explain {
     #[command(subcommand)]
-    command: ExplainCommand,
+    command: Option<ExplainCommand>,
+    /// What a finding of `crossdock check` means, by its code: X0203
+    code: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,6 +149,18 @@ pub(super) fn status(_: &Status, global: &Global, shell: &mut Shell<'_>) -> io::
             &["connection", "stream", "read up to", "last accepted"],
             streams,
         )?;
+        table(
+            shell,
+            &[
+                "connection",
+                "stream",
+                "swept",
+                "things",
+                "found",
+                "found in all",
+            ],
+            sweeps(value),
+        )?;
         let queue = rows(
             &value["queue"],
             &["sink", "stream", "state", "count", "oldest"],
@@ -151,8 +170,15 @@ pub(super) fn status(_: &Status, global: &Global, shell: &mut Shell<'_>) -> io::
             &["to", "stream", "state", "waiting", "oldest"],
             queue,
         )?;
-        let differences = rows(&value["differences"], &["sink", "stream", "count"]);
-        table(shell, &["to", "stream", "not told yet"], differences)?;
+        let differences = rows(
+            &value["differences"],
+            &["sink", "stream", "count", "unlisted"],
+        );
+        table(
+            shell,
+            &["to", "stream", "not told yet", "not listed there"],
+            differences,
+        )?;
         let waiting = rows(&value["waiting"], &["sink", "stream", "count", "oldest"]);
         table(
             shell,
@@ -178,6 +204,25 @@ pub(super) fn status(_: &Status, global: &Global, shell: &mut Shell<'_>) -> io::
         writeln!(shell.out, "in quarantine: {}", text(&value["quarantined"]))?;
         Ok(Exit::Ok)
     })
+}
+
+/// The streams that are read once more as a whole.
+fn sweeps(value: &Value) -> Vec<Vec<String>> {
+    let streams = value["streams"].as_array().into_iter().flatten();
+    let swept = streams.filter(|stream| stream["swept"].is_object());
+    swept
+        .map(|stream| {
+            let swept = &stream["swept"];
+            let when = match (&swept["at"], &swept["begun_at"]) {
+                (_, Value::Null) => "not yet".to_owned(),
+                (Value::Null, _) => text(&swept["over_at"]),
+                (_, begun) => format!("since {}", text(begun)),
+            };
+            let mut row = vec![text(&stream["connection"]), text(&stream["stream"]), when];
+            row.extend(["read", "found", "found_in_all"].map(|name| text(&swept[name])));
+            row
+        })
+        .collect()
 }
 
 /// What somebody should look at, and what became of the last reload.
@@ -424,11 +469,15 @@ pub(super) fn explain(
     global: &Global,
     shell: &mut Shell<'_>,
 ) -> io::Result<Exit> {
+    let Some(about) = &command.command else {
+        let code = command.code.as_deref().unwrap_or_default();
+        return explain::code(code, global, shell);
+    };
     let life = |stream, name: &String| Request::Explain {
         stream,
         name: name.clone(),
     };
-    let request = match &command.command {
+    let request = match about {
         ExplainCommand::Order { name } => life(Stream::Orders, name),
         ExplainCommand::Shipment { name } => life(Stream::Shipments, name),
         ExplainCommand::Item { name } => life(Stream::Items, name),

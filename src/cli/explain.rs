@@ -1,11 +1,45 @@
-//! `explain price`, and what all explanations of a value end with.
+//! `explain price`, what all explanations of a value end with, and the pages about findings.
 
 use std::io;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::show::text;
-use super::{Exit, Shell};
+use super::{Exit, Global, Shell};
+
+/// What each finding means: a section each, whose heading is its code and title.
+const PAGES: &str = include_str!("../docs/codes.md");
+
+/// The page about a finding.
+pub(super) fn code(code: &str, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    let wanted = code.to_uppercase();
+    let Some((title, text)) = page(&wanted) else {
+        writeln!(
+            shell.err,
+            "crossdock: there is nothing to explain about `{code}`: name a code of `crossdock check` such as X0203, \
+             or an order, shipment, item, price or stock (`crossdock explain --help`)"
+        )?;
+        return Ok(Exit::Usage);
+    };
+    if global.json {
+        let page = json!({ "code": wanted, "title": title, "text": text });
+        writeln!(shell.out, "{page:#}")?;
+    } else {
+        writeln!(shell.out, "{wanted}: {title}\n\n{text}")?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// Title and text of a page.
+fn page(code: &str) -> Option<(&'static str, &'static str)> {
+    let section = PAGES
+        .split("\n## ")
+        .skip(1)
+        .find(|it| it.starts_with(code))?;
+    let (heading, text) = section.split_once('\n')?;
+    let title = heading.strip_prefix(code)?.strip_prefix(' ')?;
+    Some((title, text.trim()))
+}
 
 pub(super) fn price(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
     for reason in value.as_array().into_iter().flatten() {

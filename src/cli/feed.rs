@@ -8,8 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::{Exit, Global, Shell};
 use crate::config::{self, Credentials};
-use crate::connectors::feed;
-use crate::format::sniff::sniff;
+use crate::connector::Files;
 
 /// How much of a file is looked at.
 const LOOK_BYTES: u64 = 1 << 20;
@@ -41,9 +40,14 @@ pub(super) struct Release {
 
 pub(super) fn feed(command: &Feed, shell: &mut Shell<'_>) -> io::Result<Exit> {
     let FeedCommand::Sniff { file } = &command.command;
+    let registry = shell.registry;
+    let Some(files) = registry.iter().find_map(|known| known.files()) else {
+        writeln!(shell.err, "crossdock: no connector reads files")?;
+        return Ok(Exit::Failed);
+    };
     match beginning(file) {
         Ok(bytes) => {
-            write!(shell.out, "{}", sniff(&bytes).to_toml())?;
+            write!(shell.out, "{}", files.propose(&bytes))?;
             Ok(Exit::Ok)
         }
         Err(error) => {
@@ -73,19 +77,20 @@ pub(super) fn release(
             return Ok(Exit::Config);
         }
     };
-    let name = command.connection.as_str().into();
-    let settings = loaded.config.connection.get(&name);
-    let settings = settings.filter(|settings| settings.connector == "feed");
-    let root = settings.and_then(|settings| settings.settings.0.get("path")?.as_str());
-    let Some(root) = root else {
-        let name = &command.connection;
+    let name = &command.connection;
+    let Some(settings) = loaded.config.connection.get(&name.as_str().into()) else {
+        writeln!(shell.err, "crossdock: there is no connection `{name}`")?;
+        return Ok(Exit::Failed);
+    };
+    let Some(files) = files_of(&settings.connector, shell) else {
+        let connector = &settings.connector;
         writeln!(
             shell.err,
-            "crossdock: `{name}` is no connection of the connector `feed`"
+            "crossdock: `{name}` is a connection of `{connector}`, which reads no files"
         )?;
         return Ok(Exit::Failed);
     };
-    match feed::release(Path::new(root), &command.file) {
+    match files.release(&settings.settings.0, &command.file) {
         Ok(released) => {
             writeln!(shell.out, "released: {released}")?;
             Ok(Exit::Ok)
@@ -95,4 +100,10 @@ pub(super) fn release(
             Ok(Exit::Failed)
         }
     }
+}
+
+fn files_of<'a>(connector: &str, shell: &Shell<'a>) -> Option<&'a dyn Files> {
+    let registry = shell.registry;
+    let known = registry.iter().find(|known| known.spec().name == connector);
+    known.and_then(|known| known.files())
 }

@@ -12,6 +12,7 @@ mod desk;
 mod explain;
 mod feed;
 mod log;
+mod manual;
 mod run;
 mod show;
 mod store;
@@ -133,6 +134,8 @@ enum Command {
     Release(feed::Release),
     Config(config::Config),
     Store(store::Store),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 /// Runs the command line of this process.
@@ -180,6 +183,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Command::Release(command) => feed::release(command, &cli.global, shell),
         Command::Config(command) => config::run(command, &cli.global, shell),
         Command::Store(command) => store::run(command, &cli.global, shell),
+        Command::Completions(command) => manual::completions(command, shell),
+        Command::Man(command) => manual::man(command, shell),
     };
     done.and_then(|exit| shell.out.flush().map(|()| exit))
         .unwrap_or_else(|error| {
@@ -187,7 +192,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
             if error.kind() == io::ErrorKind::BrokenPipe {
                 return Exit::Ok;
             }
-            let _ = writeln!(shell.err, "crossdock: cannot write the output: {error}");
+            // What has words of its own is no matter of the output.
+            let what = match error.get_ref() {
+                Some(own) => own.to_string(),
+                None => format!("cannot write the output: {error}"),
+            };
+            let _ = writeln!(shell.err, "crossdock: {what}");
             Exit::Failed
         })
 }

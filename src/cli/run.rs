@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, Global, Shell, log};
@@ -61,6 +62,14 @@ pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::
     let exit = tokio.block_on(async {
         // Before anything is begun: nobody who sends a signal early may end us by it.
         let signals = Signals::new()?;
+        // Before anything is read: a daemon that nobody can look after does not begin.
+        let pages = match web::bind(plan.server.listen).await {
+            Ok(pages) => pages,
+            Err(why) => {
+                writeln!(shell.err, "crossdock: {why}")?;
+                return Ok(Exit::Failed);
+            }
+        };
         match Runtime::start(Arc::new(plan), opened, &clock, fastrand::u64(..)) {
             Ok(runtime) => {
                 let daemon = Daemon {
@@ -72,7 +81,7 @@ pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::
                     metrics,
                 };
                 daemon
-                    .serve(runtime, signals, &store, command.until_quiet)
+                    .serve(runtime, (signals, pages), &store, command.until_quiet)
                     .await
             }
             Err(error) => {
@@ -153,14 +162,14 @@ impl Daemon<'_, '_> {
     async fn serve(
         &self,
         mut runtime: Runtime,
-        mut signals: Signals,
+        (mut signals, pages): (Signals, TcpListener),
         store: &Path,
         until_quiet: Option<u64>,
     ) -> io::Result<Exit> {
         let live = runtime.live();
         let socket = socket_path(&live.plan, store);
         serve_admin(&runtime, &socket)?;
-        serve_pages(&runtime, &live.plan, self.metrics.clone()).await?;
+        serve_pages(&runtime, &live.plan, pages, self.metrics.clone());
         runtime.beside(notify::feed(
             Arc::clone(&self.manager),
             runtime.vitals.clone(),
@@ -314,7 +323,12 @@ pub(super) fn serve_admin(runtime: &Runtime, socket: &Path) -> io::Result<()> {
     }
     let live = runtime.live();
     let limits = &live.plan.limits;
-    let listener = admin::bind(socket)?;
+    let listener = admin::bind(socket).map_err(|error| {
+        let path = socket.display();
+        let message =
+            format!("cannot make the socket for commands, {path} (server.admin_socket): {error}");
+        io::Error::new(error.kind(), message)
+    })?;
     runtime.beside(admin::listen(
         listener,
         runtime.engine.clone(),
@@ -327,14 +341,7 @@ pub(super) fn serve_admin(runtime: &Runtime, socket: &Path) -> io::Result<()> {
     Ok(())
 }
 
-async fn serve_pages(runtime: &Runtime, plan: &Plan, metrics: PrometheusHandle) -> io::Result<()> {
-    let listen = plan.server.listen;
-    let listener = tokio::net::TcpListener::bind(listen)
-        .await
-        .map_err(|error| {
-            let message = format!("cannot listen on {listen} (server.listen): {error}");
-            io::Error::new(error.kind(), message)
-        })?;
+fn serve_pages(runtime: &Runtime, plan: &Plan, listener: TcpListener, metrics: PrometheusHandle) {
     let pages = web::Pages {
         vitals: runtime.vitals.clone(),
         engine: runtime.engine.clone(),
@@ -346,7 +353,6 @@ async fn serve_pages(runtime: &Runtime, plan: &Plan, metrics: PrometheusHandle) 
             tracing::error!(%error, "the pages are not served any more");
         }
     });
-    Ok(())
 }
 
 fn recorder() -> io::Result<PrometheusHandle> {

@@ -10,11 +10,11 @@ use super::{Exit, Global, Shell};
 use crate::clock::Clock;
 use crate::engine::row_checks;
 use crate::id::uuid_at;
-use crate::runtime::{SystemClock, open_store, store_path};
+use crate::runtime::{SystemClock, engine_kind, store_path};
 use crate::store::dir::Birth;
-use crate::store::portable;
+use crate::store::{DiskStore, Store as _, portable};
 
-/// The state: export, import, check. The daemon must not run
+/// The state: export, import, check, compact. The daemon must not run
 #[derive(Debug, Args)]
 pub(super) struct Store {
     #[command(subcommand)]
@@ -35,6 +35,8 @@ enum StoreCommand {
     },
     /// Read every row and say what is damaged
     Check,
+    /// Give the room of what was overwritten and removed back to the disk
+    Compact,
 }
 
 pub(super) fn run(command: &Store, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
@@ -55,15 +57,19 @@ pub(super) fn run(command: &Store, global: &Global, shell: &mut Shell<'_>) -> io
                 .write(true)
                 .create_new(true)
                 .open(file)?;
-            open_store(&plan, &folder, &clock)
-                .and_then(|store| {
-                    portable::export(store.as_ref(), &mut io::BufWriter::new(out), at)
-                })
+            // Whatever engine it is of: this is how one changes it.
+            DiskStore::open_existing(&folder)
+                .and_then(|store| portable::export(&store, &mut io::BufWriter::new(out), at))
                 .map(|moved| (moved.rows, "written to", file.clone()))
         }
         StoreCommand::Import { file } => {
-            portable::import(file, &folder, birth).map(|moved| (moved.rows, "read into", folder))
+            let kind = engine_kind(&plan).unwrap_or_default();
+            portable::import(file, kind, &folder, birth)
+                .map(|moved| (moved.rows, "read into", folder))
         }
+        StoreCommand::Compact => DiskStore::open_existing(&folder)
+            .and_then(|mut store| store.compact())
+            .map(|done| (done.map_or(0, |done| done.rows), "kept in", folder)),
         StoreCommand::Check => match portable::check_dir(&folder, &row_checks()) {
             Ok(checked) => {
                 if global.json {

@@ -225,11 +225,13 @@ pub struct StreamSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.05, max = 604_800.0))]
     pub poll_secs: Option<f64>,
-    /// How far back each read looks again; at least the settle lag.
+    /// How far before its last moment each read begins; at least the settle lag. Only where a stream is
+    /// read by time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 2_592_000))]
     pub overlap_secs: Option<u64>,
-    /// How long the system takes until it shows everything of a moment.
+    /// How long the system takes until it shows everything of a moment. Only where a stream is read by
+    /// time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 86_400))]
     pub settle_lag_secs: Option<u64>,
@@ -238,7 +240,9 @@ pub struct StreamSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub freshness_secs: Option<u64>,
-    /// The time between two sweeps over everything, which find what no timestamp told.
+    /// The time between two sweeps: everything (of orders: from `start_from` on) is read once more, slowly
+    /// and beside the normal reading, for what no timestamp told. Never when absent. Not where each read
+    /// reads everything anyway.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 60))]
     pub sweep_secs: Option<u64>,

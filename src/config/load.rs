@@ -290,7 +290,10 @@ fn fill_in(
             continue;
         };
         let path = ["connection", name.as_str(), "http", "ca_file"];
-        match read_ca(&base.join(file), around) {
+        let file = base.join(file);
+        let read = read_ca(&file, around);
+        http.ca_file = Some(file);
+        match read {
             Ok(pem) => http.ca_pem = Some(pem),
             Err(message) => findings.push(document.error(codes::NO_FILE, &path, message)),
         }

@@ -51,9 +51,11 @@ impl Default for StoreSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StoreEngine {
-    /// An embedded database in a folder.
+    /// An embedded database in a folder, sled.
     #[default]
     Sled,
+    /// Another one, redb: one file, which takes less room.
+    Redb,
     /// Memory. Everything is forgotten at exit: for trying things out.
     Memory,
 }

@@ -160,7 +160,9 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
     let finding = Diagnostic::error(codes::UNREADABLE, "", message);
     match error.kind() {
         io::ErrorKind::NotFound => {
-            finding.help("name the file or folder with --config; config.example.toml is a start")
+            let help = "name the file or folder with --config; config.example.toml is a start, and \
+                        `crossdock demo` shows all of it at work without any configuration";
+            finding.help(help)
         }
         _ => finding,
     }

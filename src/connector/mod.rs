@@ -31,8 +31,10 @@ mod delivery;
 mod page;
 mod spec;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -41,9 +43,9 @@ pub use delivery::{
     Captured, Confirmation, Delivery, LineLink, Operation, Outcome, Progress, StepLog, Token,
 };
 pub use page::{Body, Change, Page, Raw, Version};
-pub use spec::{Capabilities, Evidence, Quota, Spec, StockBasis, StockWrite, StreamSpec};
+pub use spec::{Capabilities, Evidence, Onward, Quota, Spec, StockBasis, StockWrite, StreamSpec};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::diagnostic::Diagnostics;
 use crate::fault::Fault;
 use crate::id::RemoteId;
@@ -60,6 +62,24 @@ pub trait Connector: Send + Sync + Debug {
     /// # Errors
     /// All findings at once; paths are relative to the connection's table.
     fn configure(&self, settings: &toml::Table) -> Result<Box<dyn Configured>, Diagnostics>;
+
+    /// What people do by hand with its files; nothing when it reads none.
+    fn files(&self) -> Option<&dyn Files> {
+        None
+    }
+}
+
+/// What people do by hand with the files of a kind of system.
+pub trait Files: Send + Sync + Debug {
+    /// Settings for files that begin like this one, as TOML with remarks.
+    fn propose(&self, beginning: &[u8]) -> String;
+
+    /// Lets a held file of a connection with these settings pass its guards once. `file` is its name where
+    /// it is held, or what the supplier called it. What it is called now.
+    ///
+    /// # Errors
+    /// `Reject` when there is no such file, or more than one; `Config` when the settings name no folder.
+    fn release(&self, settings: &toml::Table, file: &str) -> Result<String, Fault>;
 }
 
 /// Checked settings of one connection, not yet in use.
@@ -82,6 +102,19 @@ pub struct Context {
     pub http: Arc<dyn HttpClient>,
     /// How large a file may be.
     pub files: FileLimits,
+    /// How far back each stream is read; where one is absent, as the connector itself says.
+    pub windows: BTreeMap<Stream, Window>,
+}
+
+/// How far back a stream that is read by moments is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Window {
+    /// How long the other side needs until it shows everything of a moment.
+    pub settle_lag: Duration,
+    /// How far before its cursor a run begins.
+    pub overlap: Duration,
+    /// Where a sweep begins; at the very beginning when absent.
+    pub start_from: Option<Timestamp>,
 }
 
 /// How large a file may be, whoever made it.
@@ -113,9 +146,9 @@ impl Default for FileLimits {
 #[derive(Debug, Default)]
 pub struct Connection {
     /// By stream.
-    pub sources: std::collections::BTreeMap<Stream, Arc<dyn Source>>,
+    pub sources: BTreeMap<Stream, Arc<dyn Source>>,
     /// By stream.
-    pub sinks: std::collections::BTreeMap<Stream, Arc<dyn Sink>>,
+    pub sinks: BTreeMap<Stream, Arc<dyn Sink>>,
     /// Answers `check --online`: can we log in, and who are we there?
     pub probe: Option<Arc<dyn Probe>>,
 }
@@ -130,13 +163,15 @@ pub trait Probe: Send + Sync + Debug {
 /// Reads one stream of one connection. The framework loops, sleeps and retries; a source does not.
 #[async_trait]
 pub trait Source: Send + Sync + Debug {
-    /// What changed after the cursor; from the beginning (or the connection's `start_from`) without one.
+    /// What changed after the cursor; from the beginning without one.
     async fn pull(&self, after: Option<&Cursor>) -> Result<Page, Fault>;
 
     /// The present state of things named by id: webhook hints, open orders, read-back.
     async fn fetch(&self, ids: &[RemoteId]) -> Result<Vec<Change>, Fault>;
 
-    /// All there is, page by page, for finding what no timestamp told.
+    /// All there is (from [`Window::start_from`] on), page by page, for finding what no timestamp told.
+    /// Its cursors are its own: they move no checkpoint. Only asked where a run does not read everything
+    /// anyway ([`Onward`]).
     async fn sweep(&self, after: Option<&Cursor>) -> Result<Page, Fault> {
         self.pull(after).await
     }
@@ -174,7 +209,8 @@ pub trait Sink: Send + Sync + Debug {
 
     /// Looks for what an earlier try of this delivery may have left at the other side.
     ///
-    /// `Ok(None)` means: certainly nothing there.
+    /// A cancel without a target asks whether anything, done or half-way, carries its reference, so that
+    /// it can be called off. `Ok(None)` means: certainly nothing there.
     async fn find(&self, delivery: &Delivery) -> Result<Option<Confirmation>, Fault>;
 }
 

@@ -48,6 +48,21 @@ pub enum Evidence {
     Real,
 }
 
+/// How a stream is read on from where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Onward {
+    /// It is not: each run reads everything.
+    #[default]
+    Whole,
+    /// By a number that only grows.
+    Number,
+    /// By a moment that each row carries.
+    Moment {
+        /// How far before the last one a run begins.
+        overlap: Duration,
+    },
+}
+
 /// Declared facts of one stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StreamSpec {
@@ -64,6 +79,8 @@ pub struct StreamSpec {
     /// How old what was read may be when the configuration does not say; the framework's own default
     /// when absent.
     pub fresh_for: Option<Duration>,
+    /// How it is read on from where it was.
+    pub onward: Onward,
     /// How long the vendor needs until a moment is complete (law S5).
     pub settle_lag: Duration,
     /// Things that are not closed are read again by id, because the vendor's timestamp lies.

@@ -78,6 +78,7 @@ pub struct Accepted {
 /// Accepts one unit.
 pub(super) fn accept(stage: &mut Stage<'_, '_>, unit: &Unit) -> Result<Accepted, EngineError> {
     let mut accepted = Accepted::default();
+    stage.bound_quarantine();
     // What is read now need not be fetched any more, unless reading it shows otherwise.
     for change in &unit.changes {
         HINT.delete(

@@ -402,6 +402,28 @@ impl GuardRun {
     }
 }
 
+/// Notes what stands between a cell and its sink, or that nothing does any more.
+pub(super) fn put_attempt(
+    stage: &mut Stage<'_, '_>,
+    target: &Target,
+    key: &Key,
+    (before, after): (Option<&CellAttempt>, Option<&CellAttempt>),
+) -> Result<(), EngineError> {
+    let place = (target.0.clone(), target.1, key.clone());
+    let unlisted =
+        |attempt: Option<&CellAttempt>| i64::from(attempt.is_some_and(|it| it.not_listed));
+    let more = unlisted(after) - unlisted(before);
+    if more != 0 {
+        let update = Update::Unlisted(target.clone(), more);
+        stage.updates.push(update);
+    }
+    match after {
+        Some(attempt) => ATTEMPT.put(stage.txn, &place, attempt)?,
+        None => ATTEMPT.delete(stage.txn, &place),
+    }
+    Ok(())
+}
+
 /// Holds a value that the guard does not let pass; what was told stays.
 fn hold(
     stage: &mut Stage<'_, '_>,
@@ -419,13 +441,15 @@ fn hold(
         stage.end_quarantine(other);
     }
     let attempt = CellAttempt {
-        uncertain: before.and_then(|attempt| attempt.uncertain),
+        uncertain: before
+            .as_ref()
+            .and_then(|attempt| attempt.uncertain.clone()),
         quarantine: Some(number),
         held: true,
         fault: Some(fault.clone()),
         ..CellAttempt::new(stage.now)
     };
-    ATTEMPT.put(stage.txn, &place, &attempt)?;
+    put_attempt(stage, target, key, (before.as_ref(), Some(&attempt)))?;
     let held = Update::Held(target.clone(), key.clone(), true);
     stage.updates.push(held);
     stage.updates.push(Update::Cell(
@@ -493,7 +517,7 @@ fn refresh_pending(
         stage.updates.push(released);
     }
     if !cell.is_pending() && !uncertain {
-        ATTEMPT.delete(stage.txn, &place);
+        put_attempt(stage, target, key, (attempt.as_ref(), None))?;
         let told = Update::Cell(target.clone(), key.clone(), None);
         stage.updates.push(told);
         return Ok(());
@@ -504,7 +528,7 @@ fn refresh_pending(
         _ => Some(stage.now),
     };
     if quarantined.is_some() {
-        ATTEMPT.delete(stage.txn, &place);
+        put_attempt(stage, target, key, (attempt.as_ref(), None))?;
     }
     let in_flight = (target.clone(), key.clone());
     if stage.index.in_flight.contains(&in_flight) {
@@ -554,7 +578,7 @@ fn forget_attempt(stage: &mut Stage<'_, '_>, feed: &Feed, key: &Key) -> Result<(
         if let Some(number) = attempt.quarantine {
             stage.end_quarantine(number);
         }
-        ATTEMPT.delete(stage.txn, &place);
+        put_attempt(stage, target, key, (Some(&attempt), None))?;
         if attempt.held {
             let released = Update::Held(target.clone(), key.clone(), false);
             stage.updates.push(released);

@@ -12,7 +12,7 @@ use super::index::{Update, unread_items};
 use super::items::ItemPlace;
 use super::stage::Stage;
 use super::tables::{ATTEMPT, CHECKPOINT, ENTITY, EVENT, GROUP, GroupAt, META};
-use super::{items, pools, prices};
+use super::{items, orders, pools, prices};
 use crate::connector::{Captured, Delivery, Operation, StockBasis, Token};
 use crate::id::{ConnectionName, DeliveryId, EntityId, Key};
 use crate::outbox::{OutboxRow, State};
@@ -101,9 +101,16 @@ fn claim_event(
             return Ok(None); // a moment later, when the number has arrived
         }
     }
+    // A create that was never tried is not linked yet: its thing need not be read.
+    let entity = match (row.operation, row.attempts) {
+        (Operation::Create, 0) => None,
+        _ => ENTITY.get(stage.txn, &row.entity)?,
+    };
+    let target = entity.and_then(|entity| entity.remote_id(&row.sink).cloned());
     let action = match &row.state {
         State::Submitted { token, .. } => Action::Check(token.clone()),
         _ if items::is_withdrawn_create(&row) => Action::FindOnly,
+        _ if orders::is_unlinked_cancel(&row, target.as_ref()) => Action::FindOnly,
         State::InFlight { .. } | State::Uncertain { .. } => Action::FindFirst,
         _ if row.operation == Operation::Create && may_exist(stage, &row) => Action::FindFirst,
         _ => Action::Send,
@@ -114,11 +121,6 @@ fn claim_event(
     if !matches!(action, Action::Check(_)) {
         row.state = State::InFlight { since: stage.now };
     }
-    // A create that was never tried is not linked yet: its thing need not be read.
-    let entity = match (row.operation, row.attempts) {
-        (Operation::Create, 0) => None,
-        _ => ENTITY.get(stage.txn, &row.entity)?,
-    };
     let group = match &row.group {
         Some(group) => GROUP.get(stage.txn, &(row.sink.clone(), group.clone()))?,
         None => None,
@@ -131,7 +133,7 @@ fn claim_event(
         record,
         reference: row.reference.clone(),
         origin: row.origin.to_string(),
-        target: entity.and_then(|entity| entity.remote_id(&row.sink).cloned()),
+        target,
         group: group.map(|GroupAt(id)| id),
         captured: row.captured.clone(),
         attempts: row.attempts,
@@ -206,16 +208,13 @@ fn name_order(stage: &mut Stage<'_, '_>, row: &mut OutboxRow) -> Result<bool, En
     Ok(false)
 }
 
-/// How far a vendor's clock may be ahead of ours when it says that something happened before we started.
-const CLOCK_MARGIN: std::time::Duration = std::time::Duration::from_secs(15 * 60);
-
 /// Whether the thing may be over there although this store never sent it: it is older than this process,
 /// so an earlier one may have sent it from a store that was lost or is newer than a restored backup.
 fn may_exist(stage: &Stage<'_, '_>, row: &OutboxRow) -> bool {
     let happened = ["placed_at", "shipped_at"]
         .iter()
         .find_map(|field| row.record.get(field)?.as_str()?.parse::<Timestamp>().ok());
-    happened.is_none_or(|at| at <= crate::clock::later(stage.index.opened_at, CLOCK_MARGIN))
+    happened.is_none_or(|at| stage.index.is_older_than_us(at))
 }
 
 fn claim_cells(

@@ -18,6 +18,8 @@ use crate::store::Txn;
 
 /// How many rows are read at a time when an index is rebuilt.
 const SCAN: usize = 1000;
+/// How far a vendor's clock may be ahead of ours when it says that something happened before we started.
+const CLOCK_MARGIN: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
 /// What the index learns from a committed unit of work.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub(super) enum Update {
     Waits((ConnectionName, Stream), Key, Lane, (EntityId, Timestamp)),
     /// A thing exists over there, or need not be waited for any more.
     Wake(ConnectionName, EntityId, Timestamp),
+    /// A channel does not have the SKU of one more cell (1), or of one less (-1).
+    Unlisted((ConnectionName, Stream), i64),
     /// The guard holds a cell, or no longer.
     Held((ConnectionName, Stream), Key, bool),
     /// A cell was told for the first time.
@@ -75,6 +79,8 @@ pub(super) struct Index {
     pub withdrawn: BTreeMap<Key, ConnectionName>,
     /// How many keys of each target were ever told.
     told: BTreeMap<(ConnectionName, Stream), u64>,
+    /// Of how many cells that differ the channel does not have the SKU.
+    unlisted: BTreeMap<(ConnectionName, Stream), i64>,
     /// Those that the guard holds.
     held: BTreeMap<(ConnectionName, Stream), BTreeSet<Key>>,
     /// Those of them of which nobody knows what stands there once they are written.
@@ -88,6 +94,17 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// Of how many keys of this target that differ the channel does not have the SKU.
+    pub(super) fn unlisted(&self, target: &(ConnectionName, Stream)) -> usize {
+        let count = self.unlisted.get(target).copied().unwrap_or(0);
+        usize::try_from(count).unwrap_or(0)
+    }
+
+    /// Whether an earlier life of the daemon may have known what happened then.
+    pub(super) fn is_older_than_us(&self, happened: Timestamp) -> bool {
+        happened <= crate::clock::later(self.opened_at, CLOCK_MARGIN)
+    }
+
     /// Reads what an index needs from the store.
     pub(super) fn rebuild(
         txn: &Txn<'_>,
@@ -103,6 +120,7 @@ impl Index {
             in_flight: BTreeSet::new(),
             withdrawn: BTreeMap::new(),
             told: BTreeMap::new(),
+            unlisted: BTreeMap::new(),
             held: BTreeMap::new(),
             shaken: BTreeSet::new(),
             doubtful: BTreeSet::new(),
@@ -213,6 +231,9 @@ impl Index {
             if attempt.as_ref().is_some_and(|attempt| attempt.held) {
                 self.apply(Update::Held(target.clone(), key.clone(), true));
             }
+            if attempt.as_ref().is_some_and(|attempt| attempt.not_listed) {
+                self.apply(Update::Unlisted(target.clone(), 1));
+            }
             let due = match (mode, attempt) {
                 (Mode::Observe, _) => None,
                 (Mode::Apply, None) => Some(now),
@@ -256,6 +277,7 @@ impl Index {
             Update::Event(seq, None) => self.forget(seq),
             Update::Waits(target, key, lane, on) => self.cells.wait(&target, &key, lane, on),
             Update::Wake(sink, on, now) => self.wake(&sink, &on, now),
+            Update::Unlisted(target, more) => *self.unlisted.entry(target).or_default() += more,
             Update::Held(target, key, true) => {
                 self.held.entry(target).or_default().insert(key);
             }

@@ -11,6 +11,7 @@
 //! pools.rs      from snapshots and reservations to what a channel should be told of stock
 //! cell.rs       what a channel should be told of stock and prices, and what it was told
 //! care.rs       how much waits; removing what is too old
+//! sweep.rs      where the slow reading of everything stands
 //! ```
 //!
 //! Several units of work share one commit (group commit): each is staged on its own, one that fails is
@@ -37,10 +38,12 @@ mod settle;
 mod shipments;
 mod snapshots;
 mod stage;
+mod sweep;
 mod tables;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -54,6 +57,8 @@ pub use query::{
 };
 pub use rules::{EngineLimits, Facts, Mapped, Pool, PoolMember, Publish, RecordMapping, Rules};
 pub use service::{Handle, Service};
+pub use stage::QUARANTINE_FULL;
+pub use sweep::{SweepTurn, Swept};
 pub use tables::{Checkpoint, Counts, Entry, Quarantined, Subject, row_checks};
 
 use crate::clock::{Clock, Timestamp};
@@ -379,6 +384,19 @@ requests! {
     /// Notes that a source refused what it was given as a whole, such as a file: a person must look.
     fn stopped_reading(connection: ConnectionName, stream: Stream, fault: Fault) -> () =
         |stage| accept::stopped(stage, &connection, stream, &fault);
+    /// What the sweep of a stream is to do now, with so long between two.
+    fn sweep_turn(connection: ConnectionName, stream: Stream, every: Duration) -> SweepTurn =
+        |stage| sweep::turn(stage, &connection, stream, every);
+    /// Notes that a page of a sweep was accepted: where it goes on, how much was read and was news.
+    fn swept(
+        connection: ConnectionName,
+        stream: Stream,
+        next: Option<Cursor>,
+        counted: (usize, usize),
+    ) -> () = |stage| sweep::swept(stage, &connection, stream, next.clone(), counted);
+    /// Notes that a sweep cannot go on.
+    fn sweep_given_up(connection: ConnectionName, stream: Stream, fault: Fault) -> () =
+        |stage| sweep::give_up(stage, &connection, stream, &fault);
     /// Removes payloads whose time is over; whether more are left.
     fn expire_payloads() -> bool = |stage| accept::expire_payloads(stage, CARE_ROWS);
     /// Looks at the next rows of the journal and removes those whose time is over; where to go on.

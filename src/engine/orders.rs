@@ -5,8 +5,8 @@ use super::accept::{Accepted, Unit};
 use super::items;
 use super::pools;
 use super::rules::Mapped;
-use super::stage::{NewQuarantine, Stage, map_by};
-use super::tables::{EVENT, OPEN, Open, RESERVATION, Subject};
+use super::stage::{NewQuarantine, Stage, deliver_to, map_by};
+use super::tables::{ENTITY, EVENT, OPEN, Open, RESERVATION, Subject};
 use crate::connector::{Captured, Operation};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RemoteId};
@@ -15,6 +15,9 @@ use crate::ledger::Entity;
 use crate::outbox::{OutboxRow, State};
 use crate::record::{CancellationState, Line, Order, Quantity, Record, Stream};
 use crate::router::Route;
+
+/// The rule by which an order is left alone that was called off before it was carried anywhere.
+const BEFORE_IMPORT: &str = "cancelled_before_import";
 
 /// Accepts new content of an order from its origin.
 pub(super) fn accept(
@@ -71,9 +74,12 @@ fn accept_for_route(
     let cancelled = order.axes.cancellation == CancellationState::Cancelled;
     let queued = entity.queued_to.contains(&route.to.0);
     match (queued, cancelled) {
-        (false, true) => stage.filtered(&route.name, "cancelled_before_import", &thing),
+        (false, true) if !entity.cancelled && stage.index.is_older_than_us(order.placed_at) => {
+            look_for(stage, entity, (record, json), route, accepted)
+        }
+        (false, true) => stage.filtered(&route.name, BEFORE_IMPORT, &thing),
         (true, true) if entity.cancelled => stage.filtered(&route.name, "already_carried", &thing),
-        (true, true) => cancel(stage, entity, record, route, accepted),
+        (true, true) => cancel(stage, entity, (record, order, json), route, accepted),
         (true, false) => stage.filtered(&route.name, "already_carried", &thing),
         (false, false) => {
             let content = (record, json);
@@ -91,12 +97,15 @@ fn accept_for_route(
 fn cancel(
     stage: &mut Stage<'_, '_>,
     entity: &mut Entity,
-    record: &Record,
+    (record, order, json): (&Record, &Order, &serde_json::Value),
     route: &Route,
     accepted: &mut Accepted,
 ) -> Result<(), EngineError> {
     if let Some(row) = untouched_create(stage, entity, &route.to.0)? {
         stage.remove_event(row.seq);
+        if stage.index.is_older_than_us(order.placed_at) {
+            return look_for(stage, entity, (record, json), route, accepted);
+        }
         entity.queued_to.remove(&route.to.0);
         return stage.filtered(
             &route.name,
@@ -108,6 +117,52 @@ fn cancel(
         accepted.queued += 1;
     }
     Ok(())
+}
+
+/// An earlier life may have begun to write an order that this one never sends: whatever carries our
+/// reference there is called off, and nothing is created ([`looked_for`]).
+fn look_for(
+    stage: &mut Stage<'_, '_>,
+    entity: &mut Entity,
+    content: (&Record, &serde_json::Value),
+    route: &Route,
+    accepted: &mut Accepted,
+) -> Result<(), EngineError> {
+    if enqueue_json(stage, entity, content, route, Operation::Cancel)? {
+        accepted.queued += 1;
+    }
+    Ok(())
+}
+
+/// Whether a row calls off an order of which nobody knows whether it is there.
+pub(super) fn is_unlinked_cancel(row: &OutboxRow, target: Option<&RemoteId>) -> bool {
+    row.stream == Stream::Orders && row.operation == Operation::Cancel && target.is_none()
+}
+
+/// An order that was to be called off, and that nobody knew there, was looked for. What was found is
+/// linked by now and is called off next.
+pub(super) fn looked_for(
+    stage: &mut Stage<'_, '_>,
+    row: &OutboxRow,
+    entity: &mut Entity,
+    found: bool,
+) -> Result<(), EngineError> {
+    let sink = &row.sink;
+    if found {
+        ENTITY.put(stage.txn, &entity.id.clone(), entity)?;
+        let mut cancel = row.clone();
+        cancel.state = State::Pending { due: stage.now };
+        cancel.captured.clear();
+        stage.put_event(&cancel)?;
+        let detail = format!("on {sink} by our reference; it is called off");
+        return stage.note(entity.id.as_str(), "found", detail, Some(sink));
+    }
+    stage.remove_event(row.seq);
+    entity.queued_to.remove(sink);
+    ENTITY.put(stage.txn, &entity.id.clone(), entity)?;
+    stage.resolve_quarantine(entity.id.as_str(), &deliver_to(sink))?;
+    stage.filtered(&row.route, BEFORE_IMPORT, entity.id.as_str())?;
+    release_cancelled(stage, entity)
 }
 
 /// The create of this thing for this sink, if nothing of it was ever sent.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::EngineError;
 use super::cell::{self, Cell, Figure};
 use super::stage::{Stage, mode_of};
+use super::sweep::{self, Swept};
 use super::tables::{
     ATTEMPT, BY_KEY, CHECKPOINT, COUNTS, Counts, ENTITY, EVENT, Entry, HINT, JOURNAL, META, OPEN,
 };
@@ -57,6 +58,9 @@ pub struct StreamStatus {
     pub accepted_at: Timestamp,
     /// When it was last read to its end.
     pub drained_at: Option<Timestamp>,
+    /// How far it was swept, where it is to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swept: Option<Swept>,
 }
 
 /// Deliveries of one sink in one state.
@@ -81,8 +85,10 @@ pub struct DifferenceStatus {
     pub sink: String,
     /// Its stream.
     pub stream: Stream,
-    /// How many.
+    /// How many are to be told.
     pub count: usize,
+    /// How many more the channel does not have.
+    pub unlisted: usize,
 }
 
 /// What waits for things that do not exist at a sink yet.
@@ -160,9 +166,10 @@ pub struct StockReason {
 /// Tells how it stands. Reads the whole queue: for people, not for loops.
 pub(super) fn status(stage: &Stage<'_, '_>) -> Result<Status, EngineError> {
     let checkpoints = CHECKPOINT.scan(stage.txn, &CHECKPOINT.all(), 10_000)?;
-    let streams = checkpoints
-        .into_iter()
-        .map(|((connection, stream), row)| StreamStatus {
+    let mut streams = Vec::with_capacity(checkpoints.len());
+    for ((connection, stream), row) in checkpoints {
+        streams.push(StreamStatus {
+            swept: sweep::state(stage, &connection, stream)?,
             connection: connection.to_string(),
             stream,
             cursor: match row.as_of {
@@ -173,23 +180,24 @@ pub(super) fn status(stage: &Stage<'_, '_>) -> Result<Status, EngineError> {
             accepted_at: row.accepted_at,
             drained_at: row.drained_at,
         });
+    }
     let counts = COUNTS.scan(stage.txn, &COUNTS.all(), 10_000)?;
     let routes = counts.into_iter().map(|(route, counts)| {
         let applies = mode_of(stage.rules, &route) == Mode::Apply;
         (route.to_string(), RouteStatus { applies, counts })
     });
-    let differences = stage
-        .index
-        .cells
-        .targets()
-        .map(|((sink, stream), count)| DifferenceStatus {
-            sink: sink.to_string(),
-            stream: *stream,
-            count,
-        });
+    let differences = stage.index.cells.targets().map(|(target, count)| {
+        let unlisted = stage.index.unlisted(target).min(count);
+        DifferenceStatus {
+            sink: target.0.to_string(),
+            stream: target.1,
+            count: count - unlisted,
+            unlisted,
+        }
+    });
     Ok(Status {
         now: stage.now,
-        streams: streams.collect(),
+        streams,
         queue: queue(stage)?,
         differences: differences.collect(),
         waiting: waiting(stage),

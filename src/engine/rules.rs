@@ -121,6 +121,8 @@ pub struct EngineLimits {
     pub max_payload_bytes: usize,
     /// How long until a SKU that a channel does not have is offered again.
     pub not_listed_retry: Duration,
+    /// So many rows of the quarantine are too many: what would need another one is not accepted.
+    pub quarantine_rows: usize,
     /// How long the journal is kept.
     pub journal_ttl: Duration,
     /// How many rows a group commit stages before it is committed.
@@ -136,6 +138,7 @@ impl Default for EngineLimits {
             personal_payload_ttl: Duration::from_secs(14 * 24 * 3600),
             max_payload_bytes: 256 * 1024,
             not_listed_retry: Duration::from_secs(3600),
+            quarantine_rows: 100_000,
             journal_ttl: Duration::from_secs(90 * 24 * 3600),
             commit_rows: 500,
         }

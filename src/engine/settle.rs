@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::EngineError;
 use super::cell::{self, Cell, Feed, Figure, Target};
-use super::claim::{Claimed, Dependence, Place};
+use super::claim::{Action, Claimed, Dependence, Place};
 use super::index::Update;
 use super::items::{self, ItemPlace};
-use super::orders::{change_reservations, release_cancelled};
+use super::orders::{self, change_reservations, release_cancelled};
 use super::policy::{Consequence, Next, consequence};
 use super::stage::{NewQuarantine, Stage, deliver_to};
 use super::tables::{
@@ -25,6 +25,9 @@ use crate::ledger::{Entity, Link};
 use crate::outbox::{OutboxRow, State};
 use crate::record::{Nature, Record, Stream};
 
+/// How much more rarely the numbers of what is off sale are offered to a channel that does not have it.
+const WITHDRAWN_RARELY: u32 = 24;
+
 /// Settles a batch of one target.
 pub(super) fn settle(
     stage: &mut Stage<'_, '_>,
@@ -34,7 +37,10 @@ pub(super) fn settle(
     let mut cells = Vec::new();
     for (claimed, outcome) in results {
         match claimed.place {
-            Place::Event(seq) => settle_event(stage, seq, outcome)?,
+            Place::Event(seq) => {
+                let looked = claimed.action == Action::FindOnly;
+                settle_event(stage, seq, looked, outcome)?;
+            }
             Place::Cell => cells.push((claimed, outcome)),
         }
     }
@@ -57,12 +63,17 @@ pub(super) fn progress(
     Ok(EVENT.put(stage.txn, &seq, &row)?)
 }
 
-fn settle_event(stage: &mut Stage<'_, '_>, seq: u64, outcome: Outcome) -> Result<(), EngineError> {
+fn settle_event(
+    stage: &mut Stage<'_, '_>,
+    seq: u64,
+    looked: bool,
+    outcome: Outcome,
+) -> Result<(), EngineError> {
     let Some(mut row) = EVENT.get(stage.txn, &seq)? else {
         return Ok(());
     };
     match outcome {
-        Outcome::Delivered(confirmation) => delivered(stage, &row, &confirmation),
+        Outcome::Delivered(confirmation) => delivered(stage, &row, looked, &confirmation),
         Outcome::Submitted { token, check_after } => {
             let due = later(stage.now, check_after);
             row.state = State::Submitted { token, due };
@@ -81,6 +92,7 @@ fn settle_event(stage: &mut Stage<'_, '_>, seq: u64, outcome: Outcome) -> Result
 fn delivered(
     stage: &mut Stage<'_, '_>,
     row: &OutboxRow,
+    looked: bool,
     confirmation: &Confirmation,
 ) -> Result<(), EngineError> {
     let Some(mut entity) = ENTITY.get(stage.txn, &row.entity)? else {
@@ -92,6 +104,9 @@ fn delivered(
     }
     if items::is_withdrawn_create(row) && !confirmation.existed {
         return items::not_there(stage, row, &mut entity);
+    }
+    if looked && row.operation == Operation::Cancel {
+        return orders::looked_for(stage, row, &mut entity, confirmation.existed);
     }
     ENTITY.put(stage.txn, &entity.id.clone(), &entity)?;
     if confirmation.existed && adopts(row) {
@@ -420,7 +435,9 @@ fn settle_cell(
         }
         Outcome::Failed(fault) => fault,
     };
-    let mut attempt = before.unwrap_or_else(|| CellAttempt::new(stage.now));
+    let mut attempt = before
+        .clone()
+        .unwrap_or_else(|| CellAttempt::new(stage.now));
     if fault.effect == Effect::Unknown {
         attempt.uncertain = sent(claimed).map(Figure::encode);
     }
@@ -431,7 +448,7 @@ fn settle_cell(
         attempt.due = fail_cell(stage, feed, claimed, &mut attempt, fault)?;
         attempt.fault = Some(fault.clone());
     }
-    ATTEMPT.put(stage.txn, &place, &attempt)?;
+    cell::put_attempt(stage, target, key, (before.as_ref(), Some(&attempt)))?;
     stage.updates.push(Update::Cell(
         target.clone(),
         key.clone(),
@@ -457,6 +474,10 @@ fn not_listed(
         ItemPlace::There { since: linked } if later(linked, pause) > stage.now => {
             attempt.attempts += 1;
             Ok(backed_off(stage, attempt))
+        }
+        // What is off sale and is not there is rarely looked for; an item that comes back wakes it.
+        _ if stage.withdrawn_by(&Key::new(sku)).is_some() => {
+            Ok(later(stage.now, pause * WITHDRAWN_RARELY))
         }
         _ => Ok(later(stage.now, pause)),
     }

@@ -1,6 +1,7 @@
 //! One unit of work: what is staged in the transaction, and what the index learns once it is committed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -19,6 +20,11 @@ use crate::outbox::{Entry as QueueEntry, OutboxRow};
 use crate::record::Stream;
 use crate::router::Mode;
 use crate::store::Txn;
+
+/// The code of a change that stays at its source because the quarantine is full.
+pub const QUARANTINE_FULL: &str = "quarantine_full";
+/// After so long it is tried again whether there is room.
+const FULL_RETRY: Duration = Duration::from_secs(10);
 
 /// Where new numbers and randomness come from. Seeded, so that a simulation repeats exactly.
 #[derive(Debug)]
@@ -76,6 +82,9 @@ pub(super) struct Stage<'a, 's> {
     /// The owner whose levels are being accepted, and when it confirmed them.
     pub reading: Option<(ConnectionName, Timestamp)>,
     counts: BTreeMap<RouteName, Counts>,
+    /// How many rows the quarantine may still get, where this work can wait; no matter how many when
+    /// absent.
+    room: Option<usize>,
 }
 
 impl<'a, 's> Stage<'a, 's> {
@@ -96,6 +105,33 @@ impl<'a, 's> Stage<'a, 's> {
             withdrawn: BTreeMap::new(),
             reading: None,
             counts: BTreeMap::new(),
+            room: None,
+        }
+    }
+
+    /// What comes in now stays at its source when the quarantine is full and needs another row.
+    pub(super) fn bound_quarantine(&mut self) {
+        let most = self.limits().quarantine_rows;
+        self.room = Some(most.saturating_sub(self.index.quarantine_len()));
+    }
+
+    fn take_room(&mut self) -> Result<(), Fault> {
+        match &mut self.room {
+            Some(0) => {
+                let message = "something here must go into quarantine, which is full \
+                               (limits.quarantine_max_rows): nothing more of this stream is read; \
+                               `crossdock quarantine list` shows what to mend or dismiss";
+                let fault = Fault::retry(QUARANTINE_FULL, message);
+                Err(Fault {
+                    retry_after: Some(FULL_RETRY),
+                    ..fault
+                })
+            }
+            Some(room) => {
+                *room -= 1;
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
@@ -266,6 +302,7 @@ impl<'a, 's> Stage<'a, 's> {
             row.attempts = row.attempts.max(before.attempts + 1);
             number
         } else {
+            self.take_room()?;
             if let Some(route) = row.route.clone() {
                 self.count(&route, |counts| counts.quarantined += 1)?;
             }

@@ -2,7 +2,10 @@
 //!
 //! One [`Poller`] reads one stream of one connection: first what is to be fetched by id, then page after
 //! page until the source is drained. Each page is accepted in bounded units; the cursor moves with the
-//! last unit of a page, so a crash in between reads the page again and finds duplicates.
+//! unit of a page, so a crash in between reads the page again and finds duplicates. Where it is asked for,
+//! `sweep.rs` reads everything once more, slowly, for what no timestamp told.
+
+mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +34,16 @@ struct When {
     as_of: Option<Timestamp>,
 }
 
+impl When {
+    fn of(read_at: Timestamp, took: Duration, as_of: Option<Timestamp>) -> Self {
+        Self {
+            read_at,
+            read_until: later(read_at, took + CLOCK_STEP),
+            as_of,
+        }
+    }
+}
+
 /// When and how far one stream is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
@@ -46,6 +59,8 @@ pub struct Schedule {
     pub max_record_bytes: u64,
     /// Things that are not settled and at most this old are read again by id; none when absent.
     pub reread_open: Option<Duration>,
+    /// Between two sweeps; none when absent.
+    pub sweep: Option<Duration>,
 }
 
 /// What one run read.
@@ -108,6 +123,9 @@ impl Poller {
             self.accept_page(page, took, &mut run).await?;
             on_page();
         }
+        if run.drained {
+            self.sweep(on_page).await?;
+        }
         Ok(run)
     }
 
@@ -141,17 +159,9 @@ impl Poller {
             as_of,
             complete,
         } = page;
-        let when = When {
-            read_at,
-            read_until: later(read_at, took + CLOCK_STEP),
-            as_of,
-        };
+        let when = When::of(read_at, took, as_of);
         run.changes += changes.len();
-        let most = match self.stream {
-            Stream::Stock | Stream::Prices => UNIT_LEVELS,
-            _ => UNIT_CHANGES,
-        };
-        let unit_size = most.min(self.schedule.unit_changes).max(1);
+        let unit_size = self.unit_size();
         while changes.len() > unit_size {
             let rest = changes.split_off(unit_size);
             self.accept(std::mem::replace(&mut changes, rest), when, None, run)
@@ -164,6 +174,14 @@ impl Poller {
         }
         self.accept(changes, when, Some(Reached { cursor, more }), run)
             .await
+    }
+
+    fn unit_size(&self) -> usize {
+        let most = match self.stream {
+            Stream::Stock | Stream::Prices => UNIT_LEVELS,
+            _ => UNIT_CHANGES,
+        };
+        most.min(self.schedule.unit_changes).max(1)
     }
 
     async fn accept(

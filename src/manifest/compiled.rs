@@ -17,7 +17,7 @@ use super::scope::{Compiler, Tables};
 use super::settings::{self, Settings};
 use super::text::{Name, Text};
 use super::write::{Write, Writing};
-use crate::connector::{Capabilities, Evidence, Spec, StockBasis, StockWrite, StreamSpec};
+use crate::connector::{Capabilities, Evidence, Onward, Spec, StockBasis, StockWrite, StreamSpec};
 use crate::diagnostic::{Diagnostics, SourceText, did_you_mean};
 use crate::expr::{Template, Type};
 use crate::record::Stream;
@@ -246,6 +246,7 @@ fn stream_spec(part: &StreamPart, read: Option<&Reading>, write: Option<&Writing
         max_batch: batch.map_or(1, |batch| batch.max),
         poll: read.map_or(Duration::ZERO, |read| read.poll),
         fresh_for: None,
+        onward: read.map_or(Onward::Whole, |read| read.rules.kind.onward()),
         settle_lag: read.map_or(Duration::ZERO, |read| read.settle_lag),
         reread_open: read.is_some_and(|read| read.reread_open),
     }

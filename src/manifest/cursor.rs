@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 
 use super::text::Expr;
 use crate::clock::earlier;
-use crate::connector::Cursor;
+use crate::connector::{Cursor, Onward, Window};
 use crate::fault::Fault;
 use crate::record::Fingerprint;
 
@@ -109,6 +109,35 @@ pub(super) enum Kind {
     Full,
 }
 
+impl Kind {
+    pub(super) fn onward(self) -> Onward {
+        match self {
+            Self::Watermark { overlap, .. } => Onward::Moment { overlap },
+            Self::Sequence { .. } => Onward::Number,
+            Self::Full => Onward::Whole,
+        }
+    }
+}
+
+impl Rules {
+    /// As the merchant says, where rows are read by moments.
+    pub(super) fn within(&self, window: Option<&Window>) -> Self {
+        let mut rules = self.clone();
+        if let (Kind::Watermark { lag, overlap }, Some(window)) = (&mut rules.kind, window) {
+            (*lag, *overlap) = (window.settle_lag, window.overlap);
+        }
+        rules
+    }
+
+    /// The same rows, all of them.
+    pub(super) fn whole(&self) -> Self {
+        Self {
+            kind: Kind::Full,
+            ..self.clone()
+        }
+    }
+}
+
 /// Where a run stands between two pages.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Position {
@@ -182,6 +211,15 @@ impl Position {
                 let message = format!("the stored cursor ({other}) is of another kind");
                 Err(Fault::bug("bad_cursor", message))
             }
+        }
+    }
+
+    /// Where a reading of everything begins, given what this stream is read by and from when on.
+    pub(super) fn sweep(rules: &Rules, from: Option<Timestamp>) -> Self {
+        let by_moment = rules.by_value && matches!(rules.kind, Kind::Watermark { .. });
+        Self {
+            from: from.filter(|_| by_moment).map(|from| json!(from)),
+            ..Self::default()
         }
     }
 

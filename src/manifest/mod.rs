@@ -118,6 +118,7 @@ impl Configured for ConfiguredManifest {
             let source = ManifestSource {
                 wire: Arc::clone(&wire),
                 stream,
+                lane: source::lane_of(stream),
             };
             connection.sources.insert(stream, Arc::new(source));
         }

@@ -168,7 +168,9 @@ impl ManifestSink {
         let Some(found) = found else {
             return Ok(None);
         };
-        if let Some(done) = &find.done {
+        // Whatever is to be called off may have been left half-way.
+        let done = find.done.as_ref();
+        if let Some(done) = done.filter(|_| delivery.operation != Operation::Cancel) {
             let names = [
                 ("delivery", &document),
                 ("steps", &results),
@@ -185,6 +187,14 @@ impl ManifestSink {
         let mut confirmation = self.confirmation(plan, &document, &results).await?;
         confirmation.existed = true;
         Ok(Some(confirmation))
+    }
+
+    /// What a create of the same reference left there, done or not.
+    async fn find_to_cancel(&self, delivery: &Delivery) -> Result<Option<Confirmation>, Fault> {
+        match self.writing()?.way(Operation::Create) {
+            Some(Way::Plan(plan)) => self.find_plan(plan, delivery).await,
+            _ => Ok(None),
+        }
     }
 }
 
@@ -216,6 +226,10 @@ impl Sink for ManifestSink {
     }
 
     async fn find(&self, delivery: &Delivery) -> Result<Option<Confirmation>, Fault> {
+        if delivery.operation == Operation::Cancel && delivery.target.is_none() {
+            let found = self.find_to_cancel(delivery).await;
+            return found.map_err(|it| it.at(self.stream.noun()));
+        }
         match self.way(delivery)? {
             Way::Plan(plan) => self
                 .find_plan(plan, delivery)

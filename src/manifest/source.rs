@@ -16,7 +16,7 @@ use super::scope::{Trouble, holds};
 use super::step::CompiledStep;
 use super::tree::elements;
 use super::wire::Wire;
-use crate::connector::{Change, Cursor, Page, Source};
+use crate::connector::{Change, Cursor, Page, Source, Window};
 use crate::expr::Program;
 use crate::fault::Fault;
 use crate::id::RemoteId;
@@ -31,6 +31,8 @@ const MAX_ROWS: usize = 10_000;
 pub(super) struct ManifestSource {
     pub(super) wire: Arc<Wire>,
     pub(super) stream: Stream,
+    /// A sweep goes behind everything else.
+    pub(super) lane: Lane,
 }
 
 /// Rows with everything that mapping them needs.
@@ -47,8 +49,9 @@ impl ManifestSource {
         reading.ok_or_else(|| Fault::bug("not_readable", "this stream cannot be read"))
     }
 
-    fn lane(&self) -> Lane {
-        lane_of(self.stream)
+    /// How far back the merchant wants it read.
+    fn window(&self) -> Option<&Window> {
+        self.wire.context.windows.get(&self.stream)
     }
 
     async fn steps(
@@ -56,7 +59,7 @@ impl ManifestSource {
         steps: &[CompiledStep],
         names: &[(&str, &Json)],
     ) -> Result<Results, Fault> {
-        let mut run = Run::new(&self.wire, self.lane(), Purpose::Read);
+        let mut run = Run::new(&self.wire, self.lane, Purpose::Read);
         run.steps(steps, names).await
     }
 
@@ -73,7 +76,7 @@ impl ManifestSource {
             None => (&reading.call, &reading.records),
         };
         let here = [names, &[("steps", &before)]].concat();
-        let reply = self.wire.call(call, &here, self.lane(), Intent::Read).await;
+        let reply = self.wire.call(call, &here, self.lane, Intent::Read).await;
         let reply = reply.map_err(|failure| failure.fault)?;
         let with_reply = [here.as_slice(), &[("reply", &reply.document)]].concat();
         let rows = self
@@ -107,7 +110,7 @@ impl ManifestSource {
         steps: &[CompiledStep],
         names: &[(&str, &Json)],
     ) -> Result<Map<String, Json>, Fault> {
-        let mut run = Run::new(&self.wire, self.lane(), Purpose::Read);
+        let mut run = Run::new(&self.wire, self.lane, Purpose::Read);
         run.steps_after(steps, names).await
     }
 
@@ -183,10 +186,9 @@ impl ManifestSource {
         })
     }
 
-    async fn page(&self, rules: &Rules, after: Option<&Cursor>) -> Result<Page, Fault> {
+    async fn page(&self, rules: &Rules, position: Position) -> Result<Page, Fault> {
         let reading = self.reading()?;
-        let position = Position::start(rules, after)?;
-        let first = position.pages == 0;
+        let first = position.pages == 0 && position.from.is_none();
         let page = position.document(reading.page_size);
         let no_ids = Json::Null;
         let names = [("page", &page), ("ids", &no_ids)];
@@ -209,10 +211,10 @@ impl ManifestSource {
 #[async_trait]
 impl Source for ManifestSource {
     async fn pull(&self, after: Option<&Cursor>) -> Result<Page, Fault> {
-        let reading = self.reading()?;
-        self.page(&reading.rules, after)
-            .await
-            .map_err(|fault| fault.at(self.stream))
+        let rules = self.reading()?.rules.within(self.window());
+        let position = Position::start(&rules, after)?;
+        let page = self.page(&rules, position).await;
+        page.map_err(|fault| fault.at(self.stream))
     }
 
     async fn fetch(&self, ids: &[RemoteId]) -> Result<Vec<Change>, Fault> {
@@ -239,14 +241,19 @@ impl Source for ManifestSource {
     }
 
     async fn sweep(&self, after: Option<&Cursor>) -> Result<Page, Fault> {
-        let reading = self.reading()?;
-        let rules = Rules {
-            kind: Kind::Full,
-            ..reading.rules.clone()
+        let rules = &self.reading()?.rules;
+        let whole = rules.whole();
+        let position = match after {
+            Some(after) => Position::start(&whole, Some(after))?,
+            None => Position::sweep(rules, self.window().and_then(|window| window.start_from)),
         };
-        self.page(&rules, after)
-            .await
-            .map_err(|fault| fault.at(self.stream))
+        let slow = Self {
+            wire: Arc::clone(&self.wire),
+            stream: self.stream,
+            lane: Lane::Items,
+        };
+        let page = slow.page(&whole, position).await;
+        page.map_err(|fault| fault.at(self.stream))
     }
 
     fn can_fetch(&self) -> bool {

@@ -198,14 +198,11 @@ fn look_at_queues(caring: &Caring, pressure: Pressure, closed: &mut Closed) {
     let quarantine = (pressure.quarantined >= limits.quarantine_max_rows).then(|| {
         let rows = pressure.quarantined;
         format!(
-            "{rows} rows are in quarantine (limits.quarantine_max_rows): nothing more is read; \
-             `crossdock quarantine list` shows them"
+            "{rows} rows are in quarantine (limits.quarantine_max_rows): a stream that needs another one \
+             is not read on; `crossdock quarantine list` shows them"
         )
     });
     closed.events.clone_from(&outbox);
-    if closed.reading.is_none() {
-        closed.reading.clone_from(&quarantine);
-    }
     caring.condition(Condition::Outbox, outbox);
     caring.condition(Condition::Quarantine, quarantine);
 }

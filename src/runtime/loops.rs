@@ -12,7 +12,7 @@ use super::gate::Gate;
 use crate::clock::Clock;
 use crate::connector::Connection;
 use crate::dispatch::Dispatcher;
-use crate::engine::Handle;
+use crate::engine::{Handle, QUARANTINE_FULL};
 use crate::fault::{Class, Fault};
 use crate::id::ConnectionName;
 use crate::intake::{Poller, Schedule};
@@ -64,6 +64,7 @@ pub(super) fn wanted(plan: &Plan) -> BTreeMap<Place, Work> {
                     unit_changes: plan.limits.accept_max_changes,
                     max_record_bytes: plan.limits.record_max_bytes,
                     reread_open: settings.reread_open,
+                    sweep: settings.sweep,
                 };
                 let place = (name.clone(), *stream, Pulse::Read);
                 wanted.insert(place, Work::Read(schedule));
@@ -186,6 +187,7 @@ async fn read_loop(poller: Poller, mut round: Round) {
         let wait = match run {
             Ok(run) => {
                 vitals.success(&place);
+                telemetry::stopped(&poller.connection, poller.stream, false);
                 let told = telemetry::ReadRun {
                     pages: run.pages,
                     changes: run.changes,
@@ -202,6 +204,10 @@ async fn read_loop(poller: Poller, mut round: Round) {
             Err(fault) => {
                 let failures = vitals.failure(&place, &fault);
                 telemetry::read_failed(&poller.connection, poller.stream, &fault);
+                if fault.code == QUARANTINE_FULL {
+                    vitals.hold(&place, Some(fault.message.clone()));
+                    telemetry::stopped(&poller.connection, poller.stream, true);
+                }
                 pause_if_refused(&poller.engine, &poller.connection, &fault).await;
                 show_if_rejected(&poller, &fault).await;
                 fault

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use clock::SystemClock;
-pub use open::{open_store, store_path};
+pub use open::{engine_kind, open_store, store_path};
 pub use reload::Refused;
 pub use rules::of as engine_rules;
 
@@ -267,7 +267,7 @@ pub async fn quiet(
                 "pending" | "in_flight" | "uncertain" | "submitted"
             )
         });
-        if !busy && status.differences.is_empty() {
+        if !busy && status.differences.iter().all(|row| row.count == 0) {
             return Ok(true);
         }
         if clock.monotonic() >= until {

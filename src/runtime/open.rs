@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::StoreEngine;
-use crate::connector::{Connection, Context, FileLimits};
+use crate::connector::{Connection, Context, FileLimits, Window};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, uuid_at};
+use crate::record::Stream;
 use crate::secret::Secret;
 use crate::store::dir::Birth;
-use crate::store::{Store, StoreError};
-use crate::topology::{Plan, PlannedConnection};
+use crate::store::{DiskStore, EngineKind, Store, StoreError};
+use crate::topology::{Plan, PlannedConnection, PlannedStream};
 use crate::transport::http::{
     Client, HttpClient, HttpOptions, LimitOptions, LimitedClient, Limiter, Rate,
 };
@@ -67,11 +68,25 @@ pub(super) fn connection(
         clock: Arc::clone(clock),
         http,
         files: file_limits(plan),
+        windows: windows(planned),
     };
     planned
         .configured
         .open(context)
         .map_err(|fault| fault.at(name))
+}
+
+/// How far back each stream is read.
+pub(super) fn windows(planned: &PlannedConnection) -> BTreeMap<Stream, Window> {
+    let window = |settled: &PlannedStream| Window {
+        settle_lag: settled.settle_lag,
+        overlap: settled.overlap,
+        start_from: settled.start_from,
+    };
+    let streams = planned.streams.iter();
+    streams
+        .map(|(stream, settled)| (*stream, window(settled)))
+        .collect()
 }
 
 /// How large a file may be.
@@ -164,12 +179,18 @@ pub fn open_store(
         at,
         id: uuid_at(at, fastrand::u128(..)),
     };
-    Ok(match plan.store.engine {
-        StoreEngine::Memory => Box::new(crate::store::memory::MemoryStore::new()),
-        StoreEngine::Sled => Box::new(crate::store::sled::SledStore::open_with(
-            path,
-            birth,
-            plan.store.cache_bytes,
-        )?),
-    })
+    let Some(kind) = engine_kind(plan) else {
+        return Ok(Box::new(crate::store::memory::MemoryStore::new()));
+    };
+    let cache = plan.store.cache_bytes;
+    Ok(Box::new(DiskStore::open_with(kind, path, birth, cache)?))
+}
+
+/// The engine on disk that a plan names; `None` where everything is forgotten at exit.
+pub fn engine_kind(plan: &Plan) -> Option<EngineKind> {
+    match plan.store.engine {
+        StoreEngine::Memory => None,
+        StoreEngine::Sled => Some(EngineKind::Sled),
+        StoreEngine::Redb => Some(EngineKind::Redb),
+    }
 }

@@ -140,7 +140,8 @@ fn changes(before: &Plan, after: &Plan) -> Result<Vec<SectionChange>, Refused> {
     }
 }
 
-/// Whether a connection would be opened with the same: what its streams are used for does not matter.
+/// Whether a connection would be opened with the same: what its streams are used for does not matter, how
+/// far back they are read does.
 fn is_same(before: &Plan, after: &Plan, name: &ConnectionName) -> bool {
     let opened_with = |plan: &Plan| {
         let settings = plan.config.connection.get(name)?;
@@ -150,11 +151,12 @@ fn is_same(before: &Plan, after: &Plan, name: &ConnectionName) -> bool {
             stock_lag_secs: None,
             ..settings.clone()
         };
-        let http = plan.connections.get(name)?.http.clone();
+        let planned = plan.connections.get(name)?;
+        let (http, windows) = (planned.http.clone(), open::windows(planned));
         let mut own = plan.config.own_connectors.iter();
         let own = own.find(|own| own.name == settings.connector);
         let manifest = own.map(|own| own.text.text.clone());
-        Some((settings, http, manifest, open::file_limits(plan)))
+        Some((settings, http, windows, manifest, open::file_limits(plan)))
     };
     let known = opened_with(before);
     known.is_some() && known == opened_with(after)

@@ -73,6 +73,7 @@ impl Rig {
             clock: Arc::new(self.clock.clone()),
             http: Arc::new(Inside::of(&self.world)),
             files: crate::connector::FileLimits::default(),
+            windows: BTreeMap::new(),
         };
         configured.open(context).unwrap()
     }
@@ -437,6 +438,32 @@ async fn a_sale_is_handed_over_when_it_is_booked_and_an_order_is_cancelled() {
     cancel.target = Some(rig.world.erp.orders()[1].id.to_string().into());
     carry(&**sink, cancel).await.unwrap();
     assert_eq!(rig.world.erp.orders()[1].state, erp::ErpState::Cancelled);
+}
+
+/// Story 60: what a lost life left as a draft is found by our reference and called off, and nothing is
+/// found where nothing is.
+#[tokio::test]
+async fn an_order_left_as_a_draft_is_found_and_called_off() {
+    let rig = Rig::new();
+    let erp = rig.open("sandbox_erp", "erp");
+    let sink = &erp.sinks[&Stream::Orders];
+    let id = rig.buy("north").await;
+    let record = read_order(&rig, "north", &id).await;
+    let reference = format!("north:{id}");
+    let mut cancel = delivery(record.clone(), &reference, Operation::Cancel);
+    assert_eq!(sink.find(&cancel).await.unwrap(), None);
+    let faults = &rig.world.station("erp").unwrap().faults;
+    faults.force(FaultKind::Error500, "PUT", "/orders/", 1);
+    let order = delivery(record, &reference, Operation::Create);
+    let outcome = deliver(&**sink, &order, &StepLog::default()).await;
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    assert_eq!(rig.world.erp.orders()[0].state, erp::ErpState::Draft);
+    assert_eq!(sink.find(&order).await.unwrap(), None, "it is not done");
+    let found = sink.find(&cancel).await.unwrap().unwrap();
+    assert!(found.existed);
+    cancel.target = found.remote_id;
+    carry(&**sink, cancel).await.unwrap();
+    assert_eq!(rig.world.erp.orders()[0].state, erp::ErpState::Cancelled);
 }
 
 /// Story 22: a shop without idempotency keys gets each parcel once, by its reference.

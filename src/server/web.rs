@@ -3,6 +3,7 @@
 //! `/healthz` answers 200 while every loop gets on; `/readyz` once every stream was read; `/metrics` in
 //! the text format of Prometheus.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,6 +45,28 @@ pub fn router(pages: Pages) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
         .with_state(pages)
+}
+
+/// Where the pages will be served.
+///
+/// # Errors
+/// What is wrong with the address, and how to mend it.
+pub async fn bind(listen: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(listen).await.map_err(|error| {
+        let help = match error.kind() {
+            ErrorKind::AddrInUse => {
+                "something else listens there, perhaps another crossdock: stop it, or set \
+                 `server.listen` to another port"
+            }
+            ErrorKind::PermissionDenied => "set `server.listen` to a port above 1023",
+            ErrorKind::AddrNotAvailable => {
+                "this machine has no such address: set `server.listen` to one of its own, such as \
+                 127.0.0.1:9100"
+            }
+            _ => "set `server.listen` to another address",
+        };
+        format!("cannot listen on {listen} (server.listen): {error}; {help}")
+    })
 }
 
 /// Serves the pages on at most so many connections at once; the next one waits.
@@ -134,9 +157,10 @@ async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
         .vitals
         .health()
         .into_iter()
-        .filter(|h| h.last_success.is_none());
+        .filter(|h| h.last_success.is_none() || h.held.is_some());
     lines.extend(waiting.map(|health| {
-        let why = health.trouble.unwrap_or_else(|| "not read yet".into());
+        let why = health.held.or(health.trouble);
+        let why = why.unwrap_or_else(|| "not read yet".into());
         format!("{} of {}: {why}", health.stream, health.connection)
     }));
     let lines = lines.join("\n") + "\n";
@@ -168,6 +192,7 @@ fn gauges(status: &crate::engine::Status) {
             ("stream", row.stream.name().to_owned()),
         ];
         metrics::gauge!("crossdock_differences", &labels).set(as_f64(row.count));
+        metrics::gauge!("crossdock_unlisted", &labels).set(as_f64(row.unlisted));
     }
 }
 

@@ -5,8 +5,10 @@
 //!   codec, key       value <-> bytes with a version; tuple <-> bytes in order    codec.rs  key.rs
 //! Txn                staged writes over what is committed                        txn.rs
 //! Store              get, scan, last, commit                                     here
-//!   sled, memory     an engine on disk; an engine for simulation                 sled.rs   memory.rs
-//! dir, portable      the directory around an engine; export, import, check       dir.rs    portable.rs
+//!   DiskStore        a directory with an engine in it                            disk.rs   dir.rs
+//!     sled, redb     the engines on disk                                         sled.rs   redb.rs
+//!   MemoryStore      an engine for simulation                                    memory.rs
+//! portable           export, import, check                                       portable.rs
 //! ```
 //!
 //! Invariants:
@@ -23,18 +25,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::path::Path;
-
-use serde::{Deserialize, Serialize};
 
 pub mod blocks;
 pub mod codec;
 pub mod dir;
+pub mod disk;
 pub mod error;
 pub mod key;
 pub mod memory;
 pub mod portable;
-pub mod sled;
+mod redb;
+mod sled;
 pub mod space;
 pub mod table;
 pub mod txn;
@@ -42,11 +43,10 @@ pub mod txn;
 pub use blocks::Blocks;
 pub use codec::Versioned;
 pub use dir::Birth;
+pub use disk::{Compacted, DiskStore};
 pub use error::StoreError;
 pub use table::Table;
 pub use txn::Txn;
-
-use self::sled::SledStore;
 
 /// How many rows a commit should have at most. Callers cut their units so that a commit stays below.
 ///
@@ -264,38 +264,39 @@ pub trait Store: Send + Sync + Debug {
     /// Bytes that the store takes on disk; zero for one that has none.
     fn size_on_disk(&self) -> Result<u64, StoreError>;
 
+    /// Gives the room of what was overwritten and removed back to the disk, if there is any to give.
+    /// Takes as long as reading and writing all rows.
+    fn compact(&mut self) -> Result<Option<Compacted>, StoreError>;
+
     /// The name of the engine as in `store.engine`.
     fn name(&self) -> &'static str;
 }
 
 /// The engines that keep a store on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EngineKind {
-    /// [`sled`].
+    /// sled 0.34.
     #[default]
     Sled,
+    /// redb 4.
+    Redb,
 }
 
-/// An opened store.
-#[derive(Debug)]
-pub struct Opened {
-    /// The store.
-    pub store: Box<dyn Store>,
-    /// Whether this opening made it.
-    pub first_run: bool,
-}
+impl EngineKind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Sled, Self::Redb];
 
-/// Opens the store in `dir`; makes it there with `birth` if the directory is missing or empty.
-pub fn open(kind: EngineKind, dir: &Path, birth: Birth) -> Result<Opened, StoreError> {
-    match kind {
-        EngineKind::Sled => {
-            let store = SledStore::open(dir, birth)?;
-            Ok(Opened {
-                first_run: store.first_run(),
-                store: Box::new(store),
-            })
+    /// Its name in `store.engine`, in the marker of a store and as the name of its directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sled => "sled",
+            Self::Redb => "redb",
         }
+    }
+
+    /// The engine of this name.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 

@@ -20,10 +20,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 use super::dir::Birth;
-use super::sled::SledStore;
+use super::disk::DiskStore;
 use super::table::{CheckRow, Shape, TABLES, TableInfo, describe, table_of};
 use super::{
-    KeyRange, MAX_BATCH_ROWS, MAX_KEY_BYTES, MAX_VALUE_BYTES, Row, Store, StoreError, WriteBatch,
+    EngineKind, KeyRange, MAX_BATCH_ROWS, MAX_KEY_BYTES, MAX_VALUE_BYTES, Row, Store, StoreError,
+    WriteBatch,
 };
 use super::{blocks, codec};
 use crate::clock::Timestamp;
@@ -119,9 +120,14 @@ pub fn export(store: &dyn Store, out: &mut dyn Write, at: Timestamp) -> Result<M
 
 /// Makes a store in the empty directory `dir` from the export at `path`. The export is read to its end
 /// and judged before anything is made; until the last row is in, nothing opens the directory.
-pub fn import(path: &Path, dir: &Path, birth: Birth) -> Result<Moved, StoreError> {
+pub fn import(
+    path: &Path,
+    kind: EngineKind,
+    dir: &Path,
+    birth: Birth,
+) -> Result<Moved, StoreError> {
     read_export(path, &mut |_| Ok(()))?;
-    let mut store = SledStore::begin_import(dir, birth)?;
+    let mut store = DiskStore::begin_import(kind, dir, birth)?;
     let moved = fill(&mut store, path)?;
     store.finish()?;
     Ok(moved)
@@ -335,7 +341,7 @@ pub struct TableCount {
 
 /// Reads every row of the store in `dir`, which nobody else may have open, and decodes it.
 pub fn check_dir(dir: &Path, decoders: &[(TableInfo, CheckRow)]) -> Result<Checked, StoreError> {
-    Ok(check(&SledStore::open_existing(dir)?, decoders))
+    Ok(check(&DiskStore::open_existing(dir)?, decoders))
 }
 
 /// Reads every row of `store` and decodes it: with the function of its table in `decoders`, see
@@ -476,10 +482,10 @@ mod tests {
         assert_eq!(exported(&sample()), fs::read_to_string(golden).unwrap());
     }
 
+    /// Through an export a store moves from any engine to any other.
     #[test]
     fn an_import_is_the_store_that_was_exported() {
         let temp = tempfile::tempdir().unwrap();
-        let (path, dir) = (temp.path().join("export.jsonl"), temp.path().join("store"));
         let mut store = sample();
         for n in 0..1200u32 {
             let mut batch = WriteBatch::new();
@@ -489,18 +495,23 @@ mod tests {
             );
             store.commit(batch).unwrap();
         }
-        fs::write(&path, exported(&store)).unwrap();
-        let moved = import(&path, &dir, birth()).unwrap();
-        assert_eq!(moved.rows, 1203);
-        let imported = SledStore::open_existing(&dir).unwrap();
         let all = |store: &dyn Store| store.scan(&KeyRange::all(), usize::MAX).unwrap();
-        assert_eq!(all(&imported), all(&store));
-        drop(imported);
-        assert_eq!(check_dir(&dir, &[]).unwrap().problems, Vec::<String>::new());
-        assert!(matches!(
-            import(&path, &dir, birth()),
-            Err(StoreError::Refused { .. })
-        ));
+        let mut path = temp.path().join("memory.jsonl");
+        fs::write(&path, exported(&store)).unwrap();
+        for kind in EngineKind::ALL {
+            let dir = temp.path().join(kind.name());
+            let moved = import(&path, kind, &dir, birth()).unwrap();
+            assert_eq!(moved.rows, 1203);
+            let imported = DiskStore::open_existing(&dir).unwrap();
+            assert_eq!(all(&imported), all(&store));
+            // The next engine gets it from this one.
+            path = temp.path().join(format!("{}.jsonl", kind.name()));
+            fs::write(&path, exported(&imported)).unwrap();
+            drop(imported);
+            assert_eq!(check_dir(&dir, &[]).unwrap().problems, Vec::<String>::new());
+            let again = import(&path, kind, &dir, birth());
+            assert!(matches!(again, Err(StoreError::Refused { .. })));
+        }
         let refused = fill(&mut store, &path).unwrap_err();
         assert!(refused.to_string().contains("not empty"), "{refused}");
     }
@@ -540,7 +551,9 @@ mod tests {
             let temp = tempfile::tempdir().unwrap();
             let (path, dir) = (temp.path().join("export.jsonl"), temp.path().join("store"));
             fs::write(&path, text).unwrap();
-            let error = import(&path, &dir, birth()).unwrap_err().to_string();
+            let error = import(&path, EngineKind::Sled, &dir, birth())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(expect), "{error}");
             assert!(!dir.exists(), "{expect}");
         }

@@ -15,6 +15,14 @@ use crate::record::Stream;
 pub const CHANGES_READ: &str = "crossdock_changes_read_total";
 /// Runs that failed, by connection, stream and class.
 pub const READS_FAILED: &str = "crossdock_reads_failed_total";
+/// 1 while a stream is not read on because the quarantine is full, by connection and stream.
+pub const STOPPED: &str = "crossdock_stream_stopped";
+/// Things read by sweeps, by connection and stream.
+pub const SWEPT: &str = "crossdock_swept_total";
+/// Of those, what the normal reading had not told, by connection and stream.
+pub const FOUND_BY_SWEEP: &str = "crossdock_found_by_sweep_total";
+/// Sweeps that could not go on, by connection and stream.
+pub const SWEEPS_FAILED: &str = "crossdock_sweeps_failed_total";
 /// Deliveries settled as delivered, by connection and stream.
 pub const DELIVERED: &str = "crossdock_delivered_total";
 /// Attempts that were not delivered, by connection and stream.
@@ -61,6 +69,30 @@ pub fn read(connection: &ConnectionName, stream: Stream, run: &ReadRun) {
 pub fn read_failed(connection: &ConnectionName, stream: Stream, fault: &Fault) {
     count(READS_FAILED, connection, stream, 1);
     tracing::warn!(%connection, %stream, class = ?fault.class, %fault, "read failed");
+}
+
+/// A stream is not read on because the quarantine is full, or is read.
+pub fn stopped(connection: &ConnectionName, stream: Stream, is: bool) {
+    let labels = [
+        ("connection", connection.to_string()),
+        ("stream", stream.name().to_owned()),
+    ];
+    metrics::gauge!(STOPPED, &labels).set(f64::from(u8::from(is)));
+}
+
+/// A page of a sweep was accepted.
+pub fn swept(connection: &ConnectionName, stream: Stream, read: usize, found: usize) {
+    count(SWEPT, connection, stream, read);
+    count(FOUND_BY_SWEEP, connection, stream, found);
+    if found > 0 {
+        tracing::info!(%connection, %stream, read, found, "found by sweep");
+    }
+}
+
+/// A page of a sweep could not be read.
+pub fn sweep_failed(connection: &ConnectionName, stream: Stream, fault: &Fault) {
+    count(SWEEPS_FAILED, connection, stream, 1);
+    tracing::warn!(%connection, %stream, class = ?fault.class, %fault, "sweep failed");
 }
 
 /// Deliveries were settled.

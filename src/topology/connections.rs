@@ -7,7 +7,7 @@ use super::{Draft, PlannedConnection, PlannedPool, PlannedPublish, PlannedRoute,
 use crate::config::{
     self, ConnectionSettings, Endpoint, HttpSettings, StreamSettings, codes, suggest,
 };
-use crate::connector::{Connector, Spec, StockBasis, StreamSpec};
+use crate::connector::{Connector, Onward, Spec, StockBasis, StreamSpec};
 use crate::id::ConnectionName;
 use crate::record::{Nature, Stream};
 
@@ -142,7 +142,9 @@ fn streams(
         let nothing = StreamSettings::default();
         let settings = settings.stream.get(stream).unwrap_or(&nothing);
         let result = settle(settings, declared);
-        check_times(draft, [name.as_str(), stream.name()], settings, &result);
+        let place = [name.as_str(), stream.name()];
+        check_effect(draft, place, settings, declared.onward);
+        check_times(draft, place, settings, &result);
         planned.insert(*stream, result);
     }
     planned
@@ -162,6 +164,10 @@ fn settle(settings: &StreamSettings, declared: &StreamSpec) -> PlannedStream {
         declared.poll
     };
     let settle_lag = secs(settings.settle_lag_secs).unwrap_or(declared.settle_lag);
+    let declared_overlap = match declared.onward {
+        Onward::Moment { overlap } => overlap,
+        Onward::Number | Onward::Whole => settle_lag,
+    };
     let asked = settings
         .reread_open_days
         .map(|days| Duration::from_secs(u64::from(days) * 86_400));
@@ -170,7 +176,7 @@ fn settle(settings: &StreamSettings, declared: &StreamSpec) -> PlannedStream {
         is_written: false,
         poll: settings.poll_secs.map_or(declared_poll, poll),
         settle_lag,
-        overlap: secs(settings.overlap_secs).unwrap_or(settle_lag),
+        overlap: secs(settings.overlap_secs).unwrap_or(declared_overlap),
         freshness: secs(settings.freshness_secs),
         sweep: secs(settings.sweep_secs),
         reread_open: asked
@@ -183,6 +189,37 @@ fn settle(settings: &StreamSettings, declared: &StreamSpec) -> PlannedStream {
 /// Its bounds were checked; what is beyond them is an error by then.
 pub(super) fn poll(secs: f64) -> Duration {
     Duration::try_from_secs_f64(secs).unwrap_or(POLL)
+}
+
+/// A setting that would do nothing is an error.
+fn check_effect(
+    draft: &mut Draft<'_>,
+    [connection, stream]: [&str; 2],
+    settings: &StreamSettings,
+    onward: Onward,
+) {
+    let is_by_moment = matches!(onward, Onward::Moment { .. });
+    let is_whole = onward == Onward::Whole;
+    let without_effect = [
+        (
+            "overlap_secs",
+            settings.overlap_secs.is_some() && !is_by_moment,
+        ),
+        (
+            "settle_lag_secs",
+            settings.settle_lag_secs.is_some() && !is_by_moment,
+        ),
+        ("sweep_secs", settings.sweep_secs.is_some() && is_whole),
+    ];
+    for (name, _) in without_effect.iter().filter(|(_, is)| *is) {
+        let how = match onward {
+            Onward::Whole => "each read of this stream reads everything",
+            _ => "this stream is read by a number, not by time",
+        };
+        let message = format!("`{name}` has no effect: {how}");
+        let path = ["connection", connection, "stream", stream, name];
+        draft.error(codes::WITHOUT_EFFECT, &path, message, "leave it out");
+    }
 }
 
 fn check_times(

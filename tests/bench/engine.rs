@@ -26,8 +26,7 @@ use crossdock::record::{Record, Stream};
 use crossdock::router::{Mode, Route, Router};
 use crossdock::runtime::SystemClock;
 use crossdock::store::dir::Birth;
-use crossdock::store::sled::SledStore;
-use crossdock::store::{Store, WriteBatch};
+use crossdock::store::{DiskStore, EngineKind, Store, WriteBatch};
 use serde_json::{Value, json};
 
 const ORDERS: usize = 10_000;
@@ -46,13 +45,13 @@ fn main() {
     rules_cost();
 }
 
-fn open(dir: &Path) -> SledStore {
+fn open(dir: &Path) -> DiskStore {
     let _ = std::fs::remove_dir_all(dir);
     let birth = Birth {
         at: "2026-11-22T00:00:00Z".parse().unwrap(),
         id: "019ab000-0000-7000-8000-000000000001".parse().unwrap(),
     };
-    SledStore::open(dir, birth).unwrap()
+    DiskStore::open(EngineKind::default(), dir, birth).unwrap()
 }
 
 /// Seconds for so many orders' rows, by the number of orders that share a commit.
@@ -251,7 +250,7 @@ fn stock(dir: &Path) {
         );
     }
     drop(engine);
-    let (store, time) = timed(|| SledStore::open_existing(dir).unwrap());
+    let (store, time) = timed(|| DiskStore::open_existing(dir).unwrap());
     println!("open the store with {SKUS} SKUs: {time:.1?}");
     let (engine, time) = timed(|| Engine::open(Box::new(store), rules, clock, 1).unwrap());
     println!("rebuild the index, all {SKUS} pending: {time:.1?}");

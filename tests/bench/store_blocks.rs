@@ -16,9 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crossdock::store::dir::Birth;
-use crossdock::store::sled::{SledStore, compact};
 use crossdock::store::table::CELL;
-use crossdock::store::{Blocks, MAX_BATCH_ROWS, Store, Txn, WriteBatch};
+use crossdock::store::{Blocks, DiskStore, EngineKind, MAX_BATCH_ROWS, Store, Txn, WriteBatch};
 
 const KEYS: u32 = 1_000_000;
 const VALUE_BYTES: usize = 40;
@@ -37,15 +36,20 @@ fn main() {
     let temp = tempfile::tempdir().unwrap();
     // `cargo bench` hands `--bench` to a harness; a directory is anything else.
     let given = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let dir = given
-        .map_or_else(|| temp.path().to_owned(), PathBuf::from)
-        .join("store");
+    let dir = given.map_or_else(|| temp.path().to_owned(), PathBuf::from);
+    for kind in EngineKind::ALL {
+        println!("-- {}", kind.name());
+        measure(kind, &dir.join(kind.name()));
+    }
+}
+
+fn measure(kind: EngineKind, dir: &Path) {
     let birth = Birth {
         at: "2026-11-22T00:00:00Z".parse().unwrap(),
         id: "019ab000-0000-7000-8000-000000000001".parse().unwrap(),
     };
-    let _ = std::fs::remove_dir_all(&dir);
-    let mut store = SledStore::open(&dir, birth).unwrap();
+    let _ = std::fs::remove_dir_all(dir);
+    let mut store = DiskStore::open(kind, dir, birth).unwrap();
 
     let all = |changed_by: fn(u32) -> u8| {
         (0..KEYS)
@@ -69,16 +73,15 @@ fn main() {
     single_commits(&mut store);
     let size = store.size_on_disk().unwrap();
     let ((), closing) = timed(|| drop(store));
-    let (store, opening) = timed(|| SledStore::open_existing(&dir).unwrap());
+    let (store, opening) = timed(|| DiskStore::open_existing(dir).unwrap());
     println!(
         "close {closing:.1?}, open {opening:.1?} with {:.0} MB",
         megabytes(size)
     );
-    drop(store);
-    compaction(&dir);
+    compaction(store);
 }
 
-fn merge(what: &str, store: &mut SledStore, data: &[(String, [u8; VALUE_BYTES])]) {
+fn merge(what: &str, store: &mut DiskStore, data: &[(String, [u8; VALUE_BYTES])]) {
     let mut changes = data
         .iter()
         .map(|(key, value)| (key.as_str(), Some(value)))
@@ -113,7 +116,7 @@ fn merge(what: &str, store: &mut SledStore, data: &[(String, [u8; VALUE_BYTES])]
     );
 }
 
-fn read(store: &SledStore) {
+fn read(store: &DiskStore) {
     let txn = Txn::new(store);
     let sample: Vec<String> = (0..KEYS).step_by(101).map(key).collect();
     let ((), time) = timed(|| {
@@ -129,7 +132,7 @@ fn read(store: &SledStore) {
     println!("counting {count} keys: {time:.1?}");
 }
 
-fn single_commits(store: &mut SledStore) {
+fn single_commits(store: &mut DiskStore) {
     const COMMITS: u32 = 500;
     let ((), time) = timed(|| {
         for n in 0..COMMITS {
@@ -157,8 +160,8 @@ fn single_commits(store: &mut SledStore) {
     println!("three rows of 300 bytes and commit: {:.1?}", time / COMMITS);
 }
 
-fn compaction(dir: &Path) {
-    let (done, time) = timed(|| compact(dir).unwrap());
+fn compaction(mut store: DiskStore) {
+    let (done, time) = timed(|| store.compact().unwrap().unwrap());
     let (before, after) = (megabytes(done.before), megabytes(done.after));
     println!(
         "compaction of {} rows: {time:.1?}, {before:.0} MB to {after:.0} MB",

@@ -2,11 +2,20 @@
 
 use crossdock::cli::{self, Exit, Shell};
 use crossdock::connector::Connector;
+use crossdock::connectors::feed::FeedConnector;
 
 use crate::config::{World, registry};
 
 fn run(world: &World, args: &[&str]) -> (Exit, String, String) {
     let connectors = registry();
+    let connectors: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
+    run_with(world, &connectors, args)
+}
+
+/// The same with suppliers' files.
+fn run_with_files(world: &World, args: &[&str]) -> (Exit, String, String) {
+    let mut connectors = registry();
+    connectors.push(Box::new(FeedConnector::new()));
     let connectors: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
     run_with(world, &connectors, args)
 }
@@ -96,6 +105,7 @@ fn the_configuration_is_found() {
     let (exit, out, _) = run(&world, &["check"]);
     assert_eq!(exit, Exit::Config);
     assert!(out.contains("/etc/crossdock"), "{out}");
+    assert!(out.contains("crossdock demo"), "{out}");
     let (_, out, _) = run(&world.var("CROSSDOCK_CONFIG", "elsewhere.toml"), &["check"]);
     assert!(out.contains("elsewhere.toml"), "{out}");
 }
@@ -225,7 +235,9 @@ fn a_connector_is_tested_against_its_fixtures() {
     let (exit, _, err) = real(&["connector", "test", "feed"]);
     assert_eq!(exit, Exit::Failed);
     assert!(
-        err.contains("no fixtures") && err.contains("check --online"),
+        err.contains("0 fixtures")
+            && err.contains("nothing is shown")
+            && err.contains("check --online"),
         "{err}"
     );
     // Fixtures of another connector: everything fails, and that is the result.
@@ -254,14 +266,17 @@ fn a_held_file_is_released_by_hand() {
     );
     let world = World::of(text.as_str());
     let release = |connection: &str, file: &str| {
-        run(&world, &["release", connection, file, "--config", "c.toml"])
+        run_with_files(&world, &["release", connection, file, "--config", "c.toml"])
     };
     let (exit, _, err) = release("acme", "prices.csv");
     assert_eq!(exit, Exit::Failed);
     assert!(err.contains(&held), "{err}");
     let (exit, _, err) = release("north", "stock.csv");
     assert_eq!(exit, Exit::Failed);
-    assert!(err.contains("`north` is no connection of"), "{err}");
+    assert!(
+        err.contains("`north` is a connection of `shop`, which reads no files"),
+        "{err}"
+    );
     let (exit, out, _) = release("acme", "stock.csv");
     assert_eq!(exit, Exit::Ok);
     assert!(out.starts_with("released: "), "{out}");
@@ -275,7 +290,7 @@ fn a_file_is_looked_at_and_settings_proposed() {
     let file = folder.path().join("list.csv");
     std::fs::write(&file, "Artikelnr;Bestand;Preis\n0017;5;1,99\n1E5;7;2,50\n").unwrap();
     let file = file.to_str().unwrap();
-    let (exit, out, _) = run(&World::default(), &["feed", "sniff", file]);
+    let (exit, out, _) = run_with_files(&World::default(), &["feed", "sniff", file]);
     assert_eq!(exit, Exit::Ok);
     for line in [
         "delimiter = \";\"",
@@ -284,7 +299,46 @@ fn a_file_is_looked_at_and_settings_proposed() {
     ] {
         assert!(out.contains(line), "{out}");
     }
-    let (exit, _, err) = run(&World::default(), &["feed", "sniff", "/nowhere.csv"]);
+    let (exit, _, err) = run_with_files(&World::default(), &["feed", "sniff", "/nowhere.csv"]);
     assert_eq!(exit, Exit::Failed);
     assert!(err.contains("/nowhere.csv"), "{err}");
+}
+
+#[test]
+fn explain_knows_the_codes_of_findings() {
+    let world = World::default();
+    let (exit, out, _) = run(&world, &["explain", "x0203"]);
+    assert_eq!(exit, Exit::Ok);
+    assert!(
+        out.starts_with("X0203: a file that a setting names cannot be read\n\n"),
+        "{out}"
+    );
+    let (exit, out, _) = run(&world, &["explain", "X0203", "--json"]);
+    let page: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((exit, &page["code"]), (Exit::Ok, &"X0203".into()));
+    for wrong in [&["explain", "X9999"][..], &["explain", "odrer", "1"]] {
+        let (exit, _, err) = run(&world, wrong);
+        assert_eq!(exit, Exit::Usage);
+        assert!(err.contains("--help"), "{err}");
+    }
+}
+
+#[test]
+fn what_a_package_installs_is_printed() {
+    let world = World::default();
+    for shell in ["bash", "zsh", "fish"] {
+        let (exit, out, _) = run(&world, &["completions", shell]);
+        assert_eq!(exit, Exit::Ok);
+        assert!(
+            out.contains("quarantine") && out.contains("crossdock"),
+            "{shell}"
+        );
+    }
+    let (exit, out, _) = run(&world, &["man"]);
+    assert_eq!(exit, Exit::Ok);
+    assert!(out.starts_with(".ie") && out.contains("crossdock"), "{out}");
+    let temp = tempfile::tempdir().unwrap();
+    let (exit, _, err) = run(&world, &["man", "--into", temp.path().to_str().unwrap()]);
+    assert_eq!((exit, err.as_str()), (Exit::Ok, ""));
+    assert!(temp.path().join("crossdock-quarantine.1").exists());
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossdock::config::{self, Credentials, Surroundings, codes, render};
 use crossdock::connector::{
-    Capabilities, Configured, Connection, Connector, Context, Spec, StockBasis, StreamSpec,
+    Capabilities, Configured, Connection, Connector, Context, Onward, Spec, StockBasis, StreamSpec,
 };
 use crossdock::diagnostic::Diagnostics;
 use crossdock::fault::Fault;
@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 mod example;
+mod pages;
 mod reload;
 
 /// Files and variables in memory.
@@ -155,7 +156,13 @@ fn fake<T: DeserializeOwned + std::fmt::Debug + 'static>(
     }
     for spec in streams.values_mut() {
         spec.poll = Duration::from_mins(2);
+        if name == "folder" {
+            continue; // read whole each time
+        }
         spec.settle_lag = Duration::from_secs(10);
+        spec.onward = Onward::Moment {
+            overlap: Duration::from_secs(30),
+        };
     }
     let costliest_request = if name == "shop" { 5 } else { 0 };
     let capabilities = Capabilities {

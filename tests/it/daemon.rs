@@ -11,6 +11,7 @@ mod disk;
 mod drain;
 mod notify;
 mod online;
+mod port;
 mod reload;
 
 use std::fs;

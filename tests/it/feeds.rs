@@ -280,6 +280,7 @@ impl Feed {
             http: Arc::new(Replay::new(Vec::new(), Order::Any, Arc::clone(&clock))),
             files: crossdock::connector::FileLimits::default(),
             clock,
+            windows: BTreeMap::new(),
         };
         let table = self.settings.parse().unwrap();
         let configured = FeedConnector::new().configure(&table).unwrap();

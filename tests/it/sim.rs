@@ -49,7 +49,7 @@ fn whatever_happens_the_statement_holds() {
         let day = Day::new(seed);
         let (statement, report) = day.run();
         assert!(
-            day.holds(&statement),
+            statement.holds(),
             "CROSSDOCK_SEED={seed}: {:?}\n{report}",
             day.troubles
         );
@@ -114,18 +114,6 @@ impl Day {
         }
     }
 
-    /// Whether the statement holds, but for what is known to be open: the life before a lost or restored
-    /// disk may have begun to write an order that its buyer called off before the next life saw it.
-    /// That one never imports it, and nobody takes back what is a draft in the ERP.
-    fn holds(&self, statement: &Statement) -> bool {
-        let forgot = |end: &End| matches!(end, End::DiskLost | End::BackupRestored);
-        let mut statement = statement.clone();
-        if self.troubles.iter().any(|(_, end)| forgot(end)) {
-            statement.drafts_left.clear();
-        }
-        statement.holds()
-    }
-
     /// The statement at the end of the day, and what is to be known of it when it does not hold.
     fn run(&self) -> (Statement, String) {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -175,7 +163,7 @@ impl Day {
             Runtime::simulate(Arc::clone(&plan), store, &clock, self.seed, &network).unwrap();
         let statement = world.settle(&mut crew, SETTLING).await;
         let mut report = statement.to_text();
-        if !self.holds(&statement) {
+        if !statement.holds() {
             report.push_str(&why(&daemon, &statement).await);
         }
         (statement, report)

@@ -59,7 +59,8 @@ const DECISION: &[&str] = &[
 
 /// A name and the only files or folders that may use it in code.
 const ONLY_HERE: &[(&str, &[&str])] = &[
-    ("sled::", &["src/store/sled.rs", "src/store/sled/"]),
+    ("sled::", &["src/store/sled.rs", "src/store/disk.rs"]),
+    ("redb::", &["src/store/redb.rs", "src/store/disk.rs"]),
     ("reqwest::", &["src/transport/http/"]),
     ("governor::", &["src/transport/http/"]),
     ("backoff::", &["src/outbox/"]),

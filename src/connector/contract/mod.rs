@@ -10,6 +10,7 @@ mod fixture;
 mod sink;
 mod source;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -147,6 +148,7 @@ impl Bench<'_> {
             clock,
             http: Arc::clone(&faulty) as _,
             files: super::FileLimits::default(),
+            windows: BTreeMap::new(),
         };
         let connection = self
             .configured

@@ -153,3 +153,47 @@ fn a_dismissal_needs_a_reason_and_keeps_the_reservation() {
         .unwrap();
     assert_eq!(reasons[0].derivation.to_write, Some(3.into()));
 }
+
+/// Story 63: a full quarantine stops the stream whose next change needs a row, and nobody else; nothing of
+/// that stream is lost, and it goes on when there is room.
+#[test]
+fn a_full_quarantine_stops_only_who_needs_it() {
+    let mut few = rules(Mode::Apply);
+    few.limits.quarantine_rows = 2;
+    let mut bench = Bench::with(few);
+    let bad = |id: &str| Change::rejected(id, Fault::reject("no_lines", "it has no lines"));
+    bench.accept("north", Stream::Orders, vec![bad("1"), bad("2")]);
+    let before = bench.engine.cursor("north".into(), Stream::Orders).unwrap();
+    bench.tick(1);
+    let unit = |connection: &str, changes: Vec<Change>, now| Unit {
+        connection: connection.into(),
+        stream: Stream::Orders,
+        changes,
+        read_at: now,
+        read_until: now,
+        as_of: None,
+        reached: Some(Reached {
+            cursor: Cursor::watermark(now),
+            more: false,
+        }),
+    };
+    let now = bench.clock.now();
+    let third = unit("north", vec![order("4", &[("A", 1)]), bad("3")], now);
+    let refused = bench.engine.accept(third.clone()).unwrap_err().into_fault();
+    assert_eq!(refused.code, QUARANTINE_FULL);
+    assert!(refused.retry_after.is_some());
+    let after = bench.engine.cursor("north".into(), Stream::Orders).unwrap();
+    assert_eq!(before, after, "it is read again");
+    assert!(bench.claim("erp", Stream::Orders).is_empty());
+    // What is there already only counts up, and others are read on.
+    bench.accept("north", Stream::Orders, vec![bad("2")]);
+    bench.accept("south", Stream::Orders, vec![order("5", &[("A", 1)])]);
+    assert_eq!(bench.deliver("erp", Stream::Orders).len(), 1);
+    let first = bench.engine.quarantine(0, 9).unwrap()[0].number;
+    bench
+        .engine
+        .quarantine_dismiss(first, "nobody wants it".into())
+        .unwrap();
+    assert_eq!(bench.engine.accept(third).unwrap().rejected, 1);
+    assert_eq!(bench.deliver("erp", Stream::Orders).len(), 1);
+}

@@ -97,6 +97,30 @@ fn crash_after_sending_finds_before_repeating() {
     );
 }
 
+/// A backlog of new orders is claimed without reading what each of them is: it is not linked yet.
+#[test]
+fn a_create_that_was_never_tried_does_not_read_its_thing() {
+    let mut bench = Bench::new();
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    let spoil = |stage: &mut Stage<'_, '_>| {
+        for row in stage.txn.scan(&tables::ENTITY.all(), 9)? {
+            stage.txn.put(row.key, vec![0xff]);
+        }
+        Ok(())
+    };
+    bench.engine.alone(spoil).unwrap();
+    let claimed = bench.claim("erp", Stream::Orders).remove(0);
+    let lost = Fault::retry("http_timeout", "no reply").after_sending();
+    bench.settle(
+        "erp",
+        Stream::Orders,
+        vec![(claimed, Outcome::Failed(lost))],
+    );
+    bench.tick(2);
+    let again = bench.engine.claim("erp".into(), Stream::Orders, 9);
+    assert!(again.is_err(), "one that was tried is read: {again:?}");
+}
+
 /// A lost store: what an earlier one may have created is looked for, never created again.
 #[test]
 fn a_lost_store_looks_before_it_creates() {
@@ -186,13 +210,77 @@ fn orders_before_the_start_are_counted_and_left() {
 #[test]
 fn a_cancellation_before_sending_sends_nothing() {
     let mut bench = Bench::new();
-    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
-    bench.accept("north", Stream::Orders, vec![cancelled("1", &[("A", 1)])]);
+    bench.tick(3600);
+    let lines = [("A", 1)];
+    bench.accept("north", Stream::Orders, vec![young("1", &lines, "none")]);
+    bench.accept(
+        "north",
+        Stream::Orders,
+        vec![young("1", &lines, "cancelled")],
+    );
     assert!(bench.claim("erp", Stream::Orders).is_empty());
     assert_eq!(
         bench.counts("north_orders").filtered["cancelled_before_sending"],
         1
     );
+}
+
+/// Story 60: the life before a lost store had begun to write an order, and its buyer called it off before
+/// this one saw it, or before it was sent again. It is looked for and called off, never created.
+#[test]
+fn a_lost_store_calls_off_what_it_left_half_written() {
+    for seen_before in [false, true] {
+        let mut bench = Bench::new();
+        bench.tick(3600);
+        if seen_before {
+            bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+        }
+        let read_twice = vec![cancelled("1", &[("A", 1)])];
+        bench.accept("north", Stream::Orders, read_twice.clone());
+        bench.accept("north", Stream::Orders, read_twice);
+        let looked = bench.claim("erp", Stream::Orders);
+        assert_eq!(looked.len(), 1, "seen before: {seen_before}");
+        assert_eq!(looked[0].action, Action::FindOnly);
+        let mut bench = bench.crash();
+        let looked = bench.claim("erp", Stream::Orders);
+        assert_eq!(looked[0].action, Action::FindOnly, "after a crash too");
+        let draft = Outcome::Delivered(Confirmation {
+            remote_id: Some("D1".into()),
+            existed: true,
+            ..Confirmation::default()
+        });
+        bench.settle("erp", Stream::Orders, vec![(looked[0].clone(), draft)]);
+        let cancel = bench.deliver("erp", Stream::Orders);
+        assert_eq!(cancel[0].action, Action::Send);
+        assert_eq!(cancel[0].delivery.operation, Operation::Cancel);
+        assert_eq!(cancel[0].delivery.target, Some("D1".into()));
+        assert!(bench.claim("erp", Stream::Orders).is_empty());
+        assert_eq!(bench.counts("north_orders").delivered, 1);
+    }
+}
+
+#[test]
+fn what_was_called_off_and_is_not_there_is_left_alone() {
+    let mut bench = Bench::new();
+    let called_off = vec![cancelled("1", &[("A", 1)])];
+    bench.accept("north", Stream::Orders, called_off.clone());
+    let looked = bench.claim("erp", Stream::Orders);
+    let nothing = Outcome::Delivered(Confirmation::default());
+    bench.settle("erp", Stream::Orders, vec![(looked[0].clone(), nothing)]);
+    assert!(bench.claim("erp", Stream::Orders).is_empty());
+    let counts = bench.counts("north_orders");
+    assert_eq!(counts.filtered["cancelled_before_import"], 1);
+    assert_eq!(counts.delivered, 0);
+    // Whatever else is said of it later, it is not looked for again.
+    let mut more = order_json("1", &[("A", 1)]);
+    more["axes"] = json!({"cancellation": "cancelled"});
+    more["notes"] = json!("called twice");
+    bench.accept(
+        "north",
+        Stream::Orders,
+        vec![change(Stream::Orders, "1", more)],
+    );
+    assert!(bench.claim("erp", Stream::Orders).is_empty());
 }
 
 #[test]

@@ -219,6 +219,48 @@ fn archived_is_withdrawn_and_none_is_left() {
     assert_eq!(stock(&mut bench), "9");
 }
 
+/// An archived item that was never on the channel: nobody there knows it, and it is asked about once a day.
+#[test]
+fn what_is_off_sale_and_not_there_is_rarely_offered() {
+    let mut bench = bench();
+    accept(
+        &mut bench,
+        vec![item("A", "a", "archived"), item("C", "c", "active")],
+    );
+    let looked = bench.claim("north", Stream::Items);
+    let settled = looked.into_iter().map(|claim| match claim.action {
+        Action::FindOnly => (claim, Outcome::Delivered(Confirmation::default())),
+        _ => (claim.clone(), there(&claim)),
+    });
+    bench.settle("north", Stream::Items, settled.collect());
+    bench.deliver("north", Stream::Items);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5), level("C", 5)]);
+    let unknown = |_: &Claimed| Outcome::Failed(Fault::reject("unknown_sku", "no such SKU"));
+    let claimed = bench.claim("north", Stream::Stock);
+    assert_eq!(claimed.len(), 2);
+    let refused = claimed.iter().map(|it| (it.clone(), unknown(it))).collect();
+    bench.settle("north", Stream::Stock, refused);
+    let of_stock = |bench: &mut Bench| {
+        let status = bench.engine.status().unwrap();
+        let rows = status.differences.iter();
+        let mut rows = rows.filter(|row| row.sink == "north" && row.stream == Stream::Stock);
+        rows.next().map(|row| (row.count, row.unlisted))
+    };
+    assert_eq!(of_stock(&mut bench), Some((0, 2)), "nobody waits for them");
+    let mut bench = bench.crash_with(catalogue(Mode::Apply));
+    assert_eq!(of_stock(&mut bench), Some((0, 2)));
+    bench.tick(3601);
+    let again = bench.claim("north", Stream::Stock);
+    let keys: Vec<&str> = again.iter().map(|it| it.delivery.key.as_str()).collect();
+    assert_eq!(keys, ["C"]);
+    bench.tick(23 * 3600);
+    let due = bench.claim("north", Stream::Stock);
+    assert_eq!(due[0].delivery.key.as_str(), "A");
+    let told = due.iter().map(|it| (it.clone(), there(it))).collect();
+    bench.settle("north", Stream::Stock, told);
+    assert_eq!(of_stock(&mut bench), Some((0, 1)));
+}
+
 fn stock(bench: &mut Bench) -> String {
     bench.deliver("north", Stream::Stock);
     let why = bench

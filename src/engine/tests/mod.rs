@@ -240,6 +240,14 @@ pub(super) fn cancelled(id: &str, lines: &[(&str, i64)]) -> Change {
     change(Stream::Orders, id, json)
 }
 
+/// An order placed an hour after the bench began: no earlier life can have known it.
+pub(super) fn young(id: &str, lines: &[(&str, i64)], cancellation: &str) -> Change {
+    let mut json = order_json(id, lines);
+    json["placed_at"] = json!("2026-11-22T11:00:00Z");
+    json["axes"] = json!({ "cancellation": cancellation });
+    change(Stream::Orders, id, json)
+}
+
 pub(super) fn shipment(id: &str, order: &str, lines: &[(&str, i64)], at: Timestamp) -> Change {
     let lines: Vec<Value> = lines
         .iter()

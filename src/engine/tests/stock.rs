@@ -133,10 +133,30 @@ fn the_number_is_written_again_after_a_parcel_was_told() {
 #[test]
 fn a_cancelled_order_gives_back_at_once_when_nothing_was_sent() {
     let mut bench = Bench::new();
+    bench.tick(3600);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    let lines = [("A", 2)];
+    bench.accept("north", Stream::Orders, vec![young("1", &lines, "none")]);
+    assert_eq!(told(&mut bench, "A"), "5/3");
+    bench.accept(
+        "north",
+        Stream::Orders,
+        vec![young("1", &lines, "cancelled")],
+    );
+    assert_eq!(told(&mut bench, "A"), "5/5");
+}
+
+/// An earlier life may have sent it: its goods are for sale again when the owner has been asked.
+#[test]
+fn a_cancelled_order_of_an_earlier_life_gives_back_when_it_was_looked_for() {
+    let mut bench = Bench::new();
     bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
     bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
-    assert_eq!(told(&mut bench, "A"), "5/3");
     bench.accept("north", Stream::Orders, vec![cancelled("1", &[("A", 2)])]);
+    assert_eq!(told(&mut bench, "A"), "3/3");
+    let looked = bench.claim("erp", Stream::Orders).remove(0);
+    let nothing = Outcome::Delivered(Confirmation::default());
+    bench.settle("erp", Stream::Orders, vec![(looked, nothing)]);
     assert_eq!(told(&mut bench, "A"), "5/5");
 }
 

@@ -4,6 +4,7 @@ mod loading;
 mod reading;
 mod writing;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -12,8 +13,9 @@ use serde_json::{Value as Json, json};
 
 use super::load;
 use crate::clock::{Clock, ManualClock};
-use crate::connector::{Connection, Connector, Context};
+use crate::connector::{Connection, Connector, Context, Window};
 use crate::fault::Fault;
+use crate::record::Stream;
 use crate::transport::http::{Feedback, HeaderValue, HttpClient, HttpReply, HttpRequest};
 
 /// What every manifest of these tests begins with.
@@ -71,12 +73,21 @@ impl Toy {
     }
 
     fn open_with(self: &Arc<Self>, connector: &dyn Connector) -> Connection {
+        self.open_within(connector, BTreeMap::new())
+    }
+
+    fn open_within(
+        self: &Arc<Self>,
+        connector: &dyn Connector,
+        windows: BTreeMap<Stream, Window>,
+    ) -> Connection {
         let settings = toml::from_str("url = \"http://toy.test\"\npassword = \"hunter2\"").unwrap();
         let context = Context {
             name: "toy".into(),
             clock: Arc::new(self.clock.clone()),
             http: Arc::clone(self) as _,
             files: crate::connector::FileLimits::default(),
+            windows,
         };
         let configured = connector.configure(&settings).unwrap();
         configured.open(context).unwrap()

@@ -1,12 +1,14 @@
 //! Laws of a source that no fixture shows: pages that shift, clocks, servers that do not do as asked.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::{Toy, row};
+use super::{HEAD, Toy, load, row};
 use crate::clock::Clock;
-use crate::connector::{Body, Cursor, Page, Source};
+use crate::connector::{Body, Connector, Cursor, Onward, Page, Source, Window};
 use crate::fault::{Class, Fault};
 use crate::record::Stream;
 
@@ -115,6 +117,75 @@ async fn the_watermark_stays_behind_the_vendors_clock() {
         cursor,
         Cursor::watermark("2026-11-22T09:59:50Z".parse().unwrap())
     );
+}
+
+/// Story 10: the merchant knows how late a system shows things; the manifest only guesses.
+#[tokio::test]
+async fn the_merchants_settle_lag_and_overlap_win() {
+    let table = Table::default();
+    table.add(1, "2026-11-22T09:59:58Z");
+    let answers = table.clone();
+    let toy = Toy::new(move |_, asked| Ok((200, answers.page(asked))));
+    let connector = load("toy.toml", &format!("{HEAD}{BY_MOMENT}")).unwrap();
+    let declared = &connector.spec().streams[&Stream::Stock];
+    let overlap = Duration::from_secs(60);
+    assert_eq!(declared.onward, Onward::Moment { overlap });
+    let window = Window {
+        settle_lag: Duration::from_secs(600),
+        overlap: Duration::from_secs(7200),
+        start_from: None,
+    };
+    let windows = BTreeMap::from([(Stream::Stock, window)]);
+    let connection = toy.open_within(&connector, windows);
+    let source = &*connection.sources[&Stream::Stock];
+    let (_, cursor) = all(source, None).await;
+    assert_eq!(
+        cursor,
+        Cursor::watermark("2026-11-22T09:50:00Z".parse().unwrap())
+    );
+    all(source, Some(cursor)).await;
+    let asked = toy.asked.lock().unwrap().last().unwrap().1.clone();
+    assert_eq!(asked["from"], "2026-11-22T07:50:00Z");
+}
+
+/// Story 12: what was changed without its timestamp is on a sweep, page by page, and so is what is older
+/// than every cursor; what is older than `start_from` is not asked for.
+#[tokio::test]
+async fn a_sweep_reads_everything_from_the_start_on() {
+    let table = Table::default();
+    for (id, at) in [(1, "10-01"), (2, "11-01"), (3, "11-02"), (4, "11-20")] {
+        table.add(id, &format!("2026-{at}T00:00:00Z"));
+    }
+    let answers = table.clone();
+    let toy = Toy::new(move |_, asked| Ok((200, answers.page(asked))));
+    let connector = load("toy.toml", &format!("{HEAD}{BY_MOMENT}")).unwrap();
+    for (start_from, expected) in [
+        (None, &["1", "2", "3", "4"][..]),
+        (
+            Some("2026-11-01T00:00:00Z".parse().unwrap()),
+            &["2", "3", "4"],
+        ),
+    ] {
+        let window = Window {
+            start_from,
+            ..Window::default()
+        };
+        let windows = BTreeMap::from([(Stream::Stock, window)]);
+        let connection = toy.open_within(&connector, windows);
+        let (mut seen, mut at) = (Vec::new(), None);
+        loop {
+            let source = &connection.sources[&Stream::Stock];
+            let page = source.sweep(at.as_ref()).await.unwrap();
+            assert!(!page.complete || start_from.is_none());
+            seen.extend(ids(&page));
+            if !page.more {
+                break;
+            }
+            at = Some(page.cursor);
+        }
+        seen.dedup();
+        assert_eq!(seen, expected);
+    }
 }
 
 /// Stories 3, 4 and 15: rows that come in front while pages are read shift nothing out of sight.
@@ -312,7 +383,7 @@ headers = { authorization = "Bearer {session.token}" }
         assert_eq!(source.pull(None).await.unwrap_err().class, Class::Auth);
     }
     assert_eq!(toy.paths().len(), 1);
-    toy.clock.advance(std::time::Duration::from_secs(31));
+    toy.clock.advance(Duration::from_secs(31));
     assert!(toy.clock.now() > "2026-11-22T10:00:30Z".parse().unwrap());
     assert_eq!(source.pull(None).await.unwrap_err().class, Class::Auth);
     assert_eq!(toy.paths().len(), 2);
@@ -340,8 +411,8 @@ async fn credentials_are_sent_as_secrets() {
     ];
     for (way, name, value) in ways {
         let toy = Toy::new(|_, _| Ok((200, json!({ "rows": [] }))));
-        let text = format!("{way}\n{}{BY_MOMENT}", super::HEAD);
-        let connector = crate::manifest::load("toy.toml", &text).unwrap();
+        let text = format!("{way}\n{HEAD}{BY_MOMENT}");
+        let connector = load("toy.toml", &text).unwrap();
         let connection = toy.open_with(&connector);
         connection.sources[&Stream::Stock].pull(None).await.unwrap();
         assert_eq!(

@@ -109,3 +109,52 @@ fn each_section_gets_its_verdict() {
         assert_eq!(changes(&after, token), expected, "{after}");
     }
 }
+
+const SECRETS: &str = r#"
+version = 1
+[connection.north]
+connector = "shop"
+http.ca_file = "ca.pem"
+settings = { url = "https://north.example", token = "${file:/run/token}" }
+[connection.drop]
+connector = "folder"
+settings.path = "/srv"
+[route.items]
+from = "drop.items"
+to = "north.items"
+"#;
+
+/// A secret or a certificate that is exchanged where it lies, while not a letter of the configuration
+/// changes, is a change of its connection.
+#[test]
+fn what_lies_in_files_is_read_again() {
+    let plan = |token: &str, certificate: &str| {
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{certificate}\n");
+        World::default()
+            .file("/etc/x/c.toml", SECRETS)
+            .file("/etc/x/ca.pem", pem)
+            .file("/run/token", token)
+            .plan("/etc/x/c.toml")
+            .unwrap_or_else(|findings| panic!("{findings}"))
+    };
+    let before = plan("one", "A");
+    let http = &before.connections[&"north".into()].http;
+    let path = http.ca_file.as_ref().unwrap();
+    assert_eq!(
+        path.to_str(),
+        Some("/etc/x/ca.pem"),
+        "beside the configuration"
+    );
+    for (token, certificate, expected) in [
+        ("one", "A", None),
+        ("two", "A", Some(())),
+        ("one", "B", Some(())),
+    ] {
+        let changed = diff(&before, &plan(token, certificate))
+            .into_iter()
+            .find(|change| change.verdict != Verdict::Unchanged);
+        let told = changed.as_ref().map(ToString::to_string);
+        let expected = expected.map(|()| "[connection.north] changed".to_owned());
+        assert_eq!(told, expected, "{token} {certificate}");
+    }
+}
