@@ -13,6 +13,7 @@ use crate::manifest;
 
 /// Every manifest: the name of its folder and its text, in alphabetical order.
 pub const BUILT_IN: &[(&str, &str)] = &[
+    ("medusa", include_str!("medusa/connector.toml")),
     ("sandbox_erp", include_str!("sandbox_erp/connector.toml")),
     ("sandbox_pos", include_str!("sandbox_pos/connector.toml")),
     (
@@ -116,6 +117,6 @@ mod tests {
             );
             kept += 1;
         }
-        assert_eq!(kept, 2, "vendure and tryton have fixtures");
+        assert_eq!(kept, 3, "medusa, tryton and vendure have fixtures");
     }
 }

@@ -19,7 +19,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--vendure", default=settings.vendure_url("north"))
+    parser.add_argument("--vendure", default=settings.shop_url("north"))
     parser.add_argument("--tryton", default=settings.tryton_url())
     parser.add_argument("--database", default=settings.TRYTON_DATABASE)
     arguments = parser.parse_args()

@@ -1,6 +1,7 @@
 """What a connector may meet at Vendure: reading, writing, errors and repeated calls."""
 
 import shopper
+import vendure_shop
 from recorder import Recorder
 
 LOGIN = """mutation($u: String!, $p: String!) { login(username: $u, password: $p) {
@@ -52,7 +53,7 @@ def capture(folder, base):
         )
         return answer.get("data")
 
-    _orders(ask, shopper.Storefront(base))
+    _orders(ask, vendure_shop.Storefront(base))
     variants = _stock(ask)
     _fulfilment(ask, variants)
     _items(ask, variants)

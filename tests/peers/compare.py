@@ -9,12 +9,12 @@ import decimal
 import sys
 from decimal import Decimal
 
+import shops
 import tryton
-import vendure
 from setup import catalog, settings
+from shops import CENT
 
 ACCEPTED_STATES = ("processing", "done")
-CENT = Decimal("0.01")
 MADE = ("party.party", "party.contact_mechanism", "party.address", "sale.sale")
 MADE += ("stock.shipment.out", "account.invoice")
 ADDRESS_FIELDS = ("fullName", "company", "streetLine1", "streetLine2", "postalCode", "city")
@@ -30,12 +30,12 @@ def differences(shop, orders, sales):
     for sale in sales:
         by_order[sale["web_id"]].append(sale)
     for order in orders:
-        matching = by_order.pop(order["code"], [])
+        matching = by_order.pop(order.code, [])
         if len(matching) != 1:
-            found.append(Difference(shop, order["code"], "number of sales", 1, len(matching)))
+            found.append(Difference(shop, order.code, "number of sales", 1, len(matching)))
         for sale in matching:
             found += [
-                Difference(shop, order["code"], *entry) for entry in _differences_of(order, sale)
+                Difference(shop, order.code, *entry) for entry in _differences_of(order, sale)
             ]
     for web_id, extra in by_order.items():
         found.append(
@@ -49,46 +49,24 @@ def differences(shop, orders, sales):
 def _differences_of(order, sale):
     """(what, expected, found) for one order and its sale."""
     checks = [
-        ("currency", order["currencyCode"], sale["currency."]["code"]),
-        ("customer name", _customer_name(order), sale["party"]["name"]),
-        ("quantities", _ordered(order), _sold(sale)),
-        ("untaxed amount", cents(order["total"]), sale["untaxed_amount"]),
-        ("tax amount", cents(order["totalWithTax"] - order["total"]), sale["tax_amount"]),
-        ("total amount", cents(order["totalWithTax"]), sale["total_amount"]),
-        ("tax per rate", _shop_taxes(order), _sale_taxes(sale)),
+        ("currency", order.currency, sale["currency."]["code"]),
+        ("customer name", order.customer.name, sale["party"]["name"]),
+        ("quantities", order.pieces, _sold(sale)),
+        ("untaxed amount", order.net, sale["untaxed_amount"]),
+        ("tax amount", order.gross - order.net, sale["tax_amount"]),
+        ("total amount", order.gross, sale["total_amount"]),
+        ("tax per rate", order.taxes, _sale_taxes(sale)),
     ]
     for what, expected, found in checks:
         if expected != found:
             yield what, expected, found
     if sale["state"] not in ACCEPTED_STATES:
         yield "state", ACCEPTED_STATES, sale["state"]
-    email = order["customer"]["emailAddress"].lower()
+    email = order.customer.email.lower()
     if email not in (value.lower() for value in sale["party"]["emails"]):
         yield "e-mail", email, sale["party"]["emails"]
-    yield from _address_differences(
-        "shipping address", order["shippingAddress"], sale["shipment_address"]
-    )
-    yield from _address_differences(
-        "billing address", billing_address(order), sale["invoice_address"]
-    )
-
-
-def billing_address(order):
-    """The shop leaves it empty when it is the same as the shipping address."""
-    billing = order["billingAddress"] or {}
-    return billing if billing.get("streetLine1") else order["shippingAddress"]
-
-
-def _customer_name(order):
-    customer = order["customer"]
-    return f"{customer['firstName']} {customer['lastName']}".strip()
-
-
-def _ordered(order):
-    counts = collections.Counter()
-    for line in order["lines"]:
-        counts[line["productVariant"]["sku"]] += line["quantity"]
-    return dict(counts)
+    yield from _address_differences("shipping address", order.ship_to, sale["shipment_address"])
+    yield from _address_differences("billing address", order.bill_to, sale["invoice_address"])
 
 
 def _sold(sale):
@@ -101,14 +79,6 @@ def _sold(sale):
         ):
             counts[line["code"]] += int(line["quantity"])
     return dict(counts)
-
-
-def _shop_taxes(order):
-    """Percentage -> tax, of what has any tax at all."""
-    taxes = collections.Counter()
-    for row in order["taxSummary"]:
-        taxes[int(row["taxRate"])] += cents(row["taxTotal"])
-    return {rate: tax for rate, tax in taxes.items() if tax}
 
 
 def _sale_taxes(sale):
@@ -143,21 +113,20 @@ def made(erp):
     return {model: len(erp.ids(model, [])) for model in MADE}
 
 
-def should_make(shops):
+def should_make(names):
     """How many of each the placed orders of these shops must have made, if nothing was made twice:
     one party for each customer, one address for each that a customer used, one sale, shipment and
     invoice for each order.
     """
     wanted = collections.Counter()
-    for shop in shops:
+    for shop in names:
         customers, addresses = {}, set()
-        orders = vendure.Admin(settings.vendure_url(shop)).orders()
+        orders = shops.shop(shop).orders()
         for order in orders:
-            customer = order["customer"]
-            customers[customer["id"]] = 1 + bool(customer["phoneNumber"])
-            for address in (order["shippingAddress"], billing_address(order)):
+            customers[order.customer.id] = 1 + bool(order.customer.phone)
+            for address in (order.ship_to, order.bill_to):
                 fields = (address.get(name) or "" for name in ADDRESS_FIELDS)
-                addresses.add((customer["id"], *fields))
+                addresses.add((order.customer.id, *fields))
         wanted["party.party"] += len(customers)
         wanted["party.contact_mechanism"] += sum(customers.values())
         wanted["party.address"] += len(addresses)
@@ -166,29 +135,25 @@ def should_make(shops):
     return dict(wanted)
 
 
-def cents(amount):
-    return (Decimal(amount) / 100).quantize(CENT)
-
-
 def story(one):
     return (
         f"{one.shop} order {one.order}: {one.what}: expected {one.expected!r}, found {one.found!r}"
     )
 
 
-def compare_shops(shops):
+def compare_shops(names):
     """Reads both sides of these shops; answers (number of orders, differences)."""
     erp = tryton.Client(settings.tryton_url())
     total, found = 0, []
-    for shop in shops:
-        orders = vendure.Admin(settings.vendure_url(shop)).orders()
+    for shop in names:
+        orders = shops.shop(shop).orders()
         total += len(orders)
         found += differences(shop, orders, tryton.sales(erp, shop))
     return total, found
 
 
 def main():
-    total, found = compare_shops(sys.argv[1:] or sorted(settings.VENDURE_PORTS))
+    total, found = compare_shops(sys.argv[1:] or sorted(settings.SHOPS))
     for one in found:
         print(story(one))
     print(f"{total} orders compared, {len(found)} differences")

@@ -14,14 +14,16 @@ import threading
 import time
 
 import shopper
+import shops
 import tryton
-from daemon import orders_route, vendure, why_not_traced, write_config
+from daemon import orders_route, why_not_traced, write_config
+from daemon import shop as shop_connection
 from daemon import tryton as tryton_connection
 from gate import AFTER, BEFORE, FLUSH, TRACED, UNANSWERED, WRITE, Gate
 from setup import processes, settings, stack
 
 SHOP = "north"
-VENDURE_GATE, TRYTON_GATE = 9463, 9464
+SHOP_GATE, TRYTON_GATE = settings.run_port(3), settings.run_port(4)
 HIT_SECS, SETTLE_SECS = 180, 180  # on a machine that does much else; it takes 2 s on a quiet one
 ERP = "erp"
 
@@ -52,7 +54,6 @@ EFFECTS = {
 
 ORDERS_PAGE = "orders page"
 NAMED = {
-    ORDERS_PAGE: lambda text: "orderPlacedAt" in text and '"after"' in text,
     "sale as written": lambda text: '"model.sale.sale.read"' in text and "total_amount" in text,
 }
 Point = collections.namedtuple("Point", "row call when nth", defaults=(1,))
@@ -112,36 +113,37 @@ ORDERS = len(NEW_CUSTOMER) + len(KNOWN_CUSTOMER)
 
 def every_row(daemon, folder, listen):
     """Checks as (text, holds) while every point is hit once, and a table of them at the end."""
-    vendure_gate = Gate(VENDURE_GATE, settings.vendure_url(SHOP), folder / "vendure.calls")
+    shop_gate = Gate(SHOP_GATE, settings.shop_url(SHOP), folder / "shop.calls")
     tryton_gate = Gate(TRYTON_GATE, settings.tryton_url(), folder / "tryton.calls")
     one_at_a_time = "limits = { concurrency = 1 }"
     impatient = "[limits]\nretry_max_secs = 5\n"  # the ERP is away for a while, twice
     config = write_config(
         folder,
         listen,
-        vendure(SHOP, vendure_gate.url),
+        # Each life looks once: a later look would be a commit of its own, and the planned death in it.
+        shop_connection(SHOP, shop_gate.url, "stream.orders.poll_secs = 600\n"),
         tryton_connection(ERP, tryton_gate.url, one_at_a_time),
         orders_route(SHOP),
         impatient,
         name="gates.toml",
     )
     daemon.configure(config)
-    story = Story(daemon, vendure_gate, tryton_gate)
+    story = Story(daemon, shop_gate, tryton_gate)
     try:
         yield from story.tell()
     finally:
-        vendure_gate.close()
+        shop_gate.close()
         tryton_gate.close()
 
 
 class Story:
     """Order after order, point after point."""
 
-    def __init__(self, daemon, vendure_gate, tryton_gate):
+    def __init__(self, daemon, shop_gate, tryton_gate):
         self._daemon = daemon
-        self._vendure_gate, self._tryton_gate = vendure_gate, tryton_gate
+        self._shop_gate, self._tryton_gate = shop_gate, tryton_gate
         self._erp = tryton.Client(settings.tryton_url())
-        self._storefront = shopper.Storefront(settings.vendure_url(SHOP))
+        self._shop = shops.shop(SHOP)
         self._untraced = why_not_traced()
         self._hits, self._wrong, self._erp_deaths = [], [], 0
         self._first = 0  # how many calls the ERP had been sent before this order
@@ -179,7 +181,7 @@ class Story:
 
     def _one_order(self, basket, points):
         """Places it, kills the daemon at each point, and waits until it is settled."""
-        code = self._storefront.place(basket)["code"]
+        code = self._shop.place(basket)
         first, self._first = len(self._hits), len(self._tryton_gate.sent_on)
         if any(point.call == PROCESS for point in points):
             self._tryton_gate.do_at(CONFIRM, lambda: self._watch(code))
@@ -193,9 +195,11 @@ class Story:
 
     def _one_death(self, point, code):
         """The daemon, which does not run, is started and must die at this point."""
-        gate = self._vendure_gate if point.call == ORDERS_PAGE else self._tryton_gate
+        gate = self._shop_gate if point.call == ORDERS_PAGE else self._tryton_gate
         before = self._count(point.call)
-        kill = gate.kill_at(NAMED.get(point.call, point.call), point.when, self._daemon, point.nth)
+        named = {ORDERS_PAGE: self._shop.orders_page, **NAMED}
+        match = named.get(point.call, point.call)
+        kill = gate.kill_at(match, point.when, self._daemon, point.nth)
         self._daemon.start()
         died = kill.wait(HIT_SECS)
         self._daemon.kill()

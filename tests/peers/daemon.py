@@ -1,6 +1,6 @@
 """The daemon under test: its configuration, and starting, killing, stopping and asking it.
 
-    config = write_config(folder, 9465, vendure("north"), tryton(), orders_route("north"))
+    config = write_config(folder, 9465, shop("north"), tryton(), orders_route("north"))
     daemon = Daemon(program, config, folder / "daemon.log")
     daemon.start(); daemon.kill(); daemon.start(); daemon.ask("queue"); daemon.stop()
 """
@@ -8,14 +8,13 @@
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
 import threading
 import time
 
-from setup import settings
+from setup import settings, stack
 
 STOP_SECS = 30
 ASK_SECS = 30
@@ -159,7 +158,7 @@ class Killer(threading.Thread):
 def write_config(folder, listen, *parts, name="crossdock.toml"):
     """A configuration of these parts, whose state is in `folder`; answers the file."""
     head = (
-        f'version = 1\n\n[store]\npath = "{folder}/state"\n\n'
+        f'version = 1\n{_own_connectors()}\n[store]\npath = "{folder}/state"\n\n'
         f'[server]\nlisten = "{settings.HOST}:{listen}"\n'
     )
     path = folder / name
@@ -167,15 +166,24 @@ def write_config(folder, listen, *parts, name="crossdock.toml"):
     return path
 
 
-def vendure(name, url="", more=""):
-    """A connection to a webstore; `more` is further TOML of its table."""
-    login = _login("username", settings.VENDURE_LOGIN)
-    return _connection(name, "vendure", more, url=url or settings.vendure_url(name), **login)
+def shop(name, url="", more="", tax_classes=None):
+    """A connection to a webstore, whatever it is; `more` is further TOML of its table.
+
+    `tax_classes` is what a new item gets by its rate: percentage -> name in the shop. Only here do
+    the configurations of two kinds of shop differ.
+    """
+    software, url = settings.SOFTWARE[name], url or settings.shop_url(name)
+    if software == "medusa":
+        own = {"api_key": stack.medusa_keys()["secret"], "product_types": tax_classes}
+    else:
+        own = {**_login("username", settings.VENDURE_LOGIN), "tax_categories": tax_classes}
+    own = {key: value for key, value in own.items() if value}
+    return _connection(name, software, more, url=url, **own)
 
 
 def tryton(name="erp", url="", more=""):
     """A connection to the ERP, which has a web shop for each webstore."""
-    shops = {shop: shop for shop in settings.VENDURE_PORTS}
+    shops = {name: name for name in settings.SHOPS}
     return _connection(
         name,
         "tryton",
@@ -185,6 +193,12 @@ def tryton(name="erp", url="", more=""):
         web_shops=shops,
         **_login("user", settings.TRYTON_LOGIN),
     )
+
+
+def _own_connectors():
+    """`CROSSDOCK_CONNECTORS=FOLDER` tries manifests that are not part of the program."""
+    folder = os.environ.get("CROSSDOCK_CONNECTORS")
+    return f"connectors = {json.dumps([os.path.abspath(folder)])}\n" if folder else ""
 
 
 def orders_route(shop, erp="erp"):

@@ -5,13 +5,15 @@
     if kill.wait(60):                               # dead now; what is in its store can be asked
         daemon.start()
 
-A call is recognised by a piece of its text (path and body), or by a function of that text. Until
+A call is recognised by a piece of its text (method, path and body), or by a function of it. Until
 `kill_at` names one, everything passes; a peer that is away looks like a connection that was cut.
 """
 
 import contextlib
 import http.client
 import http.server
+import json
+import os
 import threading
 import time
 import urllib.parse
@@ -25,6 +27,7 @@ WRITE = "answer passed on, inside the first write of the commit that follows"
 TRACED = {FLUSH: "fdatasync", WRITE: "pwrite64"}  # the engine itself calls fsync at times
 TIMEOUT = 200  # more than the daemon waits
 DEATH_SECS = 20
+RECORDED_HEADERS = ("content-type", "date", "retry-after")
 NOT_PASSED_ON = ("connection", "content-length", "keep-alive", "transfer-encoding")
 
 
@@ -46,6 +49,16 @@ class Kill:
     def finish(self, problem=""):
         self.problem = problem
         self._done.set()
+
+
+def _json(data):
+    """What JSON says, otherwise the text; nothing for nothing."""
+    if not data:
+        return None
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data.decode(errors="replace")
 
 
 class Gate:
@@ -117,9 +130,27 @@ class Gate:
         try:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            return answer.status, answer.getheaders(), answer.read()
+            answered = answer.status, answer.getheaders(), answer.read()
+            self._record(method, path, body, *answered)
+            return answered
         finally:
             connection.close()
+
+    def _record(self, method, path, body, status, headers, answer):
+        """`CROSSDOCK_RECORD=FOLDER` keeps every exchange in the form of a connector's fixtures."""
+        folder = os.environ.get("CROSSDOCK_RECORD")
+        if not folder:
+            return
+        kept = {key.lower(): value for key, value in headers if key.lower() in RECORDED_HEADERS}
+        pair = {
+            "request": {"method": method, "path": path, "body": _json(body)},
+            "response": {"status": status, "headers": kept, "body": _json(answer)},
+        }
+        if not body:
+            del pair["request"]["body"]
+        name = self._upstream.netloc.replace(":", "-")
+        with self._lock, open(os.path.join(folder, f"{name}.jsonl"), "a") as file:
+            file.write(json.dumps(pair, ensure_ascii=False) + "\n")
 
     def _note(self, text, when):
         if self._log:
@@ -146,7 +177,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _pass_through(self):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        text = f"{self.path} {body.decode(errors='replace')}"
+        text = f"{self.command} {self.path} {body.decode(errors='replace')}"
         kill, when = self.gate.take(text)
         if when == BEFORE:
             return self._die(kill)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import clerk
-import vendure
+import shops
 from setup import settings
 
-SHOPS = ("north", "south")
+SHOPS = settings.SHOPS
 
 
 @dataclass(frozen=True)
@@ -47,25 +47,17 @@ class Books:
 
     def __init__(self, erp):
         self.erp, self.files = erp, {}
-        self.shops = {shop: vendure.Admin(settings.vendure_url(shop)) for shop in SHOPS}
+        self.shops = shops.all_shops()
 
     def orders(self):
         """((shop, code), order) of all that were placed."""
-        for shop, admin in self.shops.items():
-            for order in admin.orders():
-                yield (shop, order["code"]), order
+        for name, shop in self.shops.items():
+            for order in shop.orders():
+                yield (name, order.code), order
 
     def ordered(self):
         """SKU -> pieces of all orders."""
-        pieces = collections.Counter()
-        lines = "lines { quantity productVariant { sku } }"
-        for admin in self.shops.values():
-            for order in admin.every(
-                "orders", "OrderListOptions", lines, {"active": {"eq": False}}
-            ):
-                for line in order["lines"]:
-                    pieces[line["productVariant"]["sku"]] += line["quantity"]
-        return pieces
+        return sum((shop.ordered() for shop in self.shops.values()), collections.Counter())
 
     def sent(self):
         """(shop, code) -> tracking number -> SKU -> pieces, of all that has left the warehouse."""
@@ -91,23 +83,19 @@ class Books:
         """The same, as the shops tell their customers, and those told twice or not as shipped."""
         found, odd = {}, []
         for name, order in self.orders():
-            skus = {line["id"]: line["productVariant"]["sku"] for line in order["lines"]}
-            for one in order["fulfillments"]:
+            for parcel in order.parcels:
                 parcels = found.setdefault(name, {})
-                if one["trackingCode"] in parcels or one["state"] != "Shipped":
-                    odd.append((name, one))
-                pieces = collections.Counter()
-                for line in one["lines"]:
-                    pieces[skus[line["orderLineId"]]] += line["quantity"]
-                parcels[one["trackingCode"]] = dict(pieces)
+                if parcel.number in parcels or not parcel.sent:
+                    odd.append((name, parcel))
+                parcels[parcel.number] = parcel.pieces
         return found, odd
 
     def told(self):
         """(shop, SKU) -> what a customer may still buy there."""
         return {
-            (shop, sku): on_hand - allocated
-            for shop, admin in self.shops.items()
-            for sku, (on_hand, allocated) in admin.stock().items()
+            (name, sku): on_hand - reserved
+            for name, shop in self.shops.items()
+            for sku, (on_hand, reserved) in shop.stock().items()
         }
 
     def expected(self):
@@ -171,7 +159,7 @@ class Watch(threading.Thread):
             begun = time.monotonic()
             try:
                 told = self._books.told()
-            except (OSError, ValueError, vendure.VendureError):
+            except (OSError, ValueError, shops.ShopError):
                 told = {}  # the shops are being restarted
             with self._lock:
                 self._seen.append((begun, told))
@@ -191,5 +179,5 @@ def recode(books, articles):
     """Both shops and the ERP sell these items under a supplier's numbers: SKU -> article."""
     for sku, article in articles.items():
         clerk.recode_item(books.erp, sku, article)
-        for admin in books.shops.values():
-            admin.recode(sku, article)
+        for shop in books.shops.values():
+            shop.recode(sku, article)

@@ -1,11 +1,11 @@
 """What a webstore should sell, by the ERP's own word, and every way in which it does not."""
 
 import collections
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP
 
 import clerk
+from shops import CENT, Item
 
-CENT = Decimal("0.01")
 NOT_CARRIED = ("SHIPPING", "DISCOUNT", "ROUNDING", "CARRIER-DHL", "CARRIER-UPS")
 
 # What the routes of run C make of Tryton's items and prices: gross, to the cent.
@@ -38,9 +38,6 @@ def routes(shop):
     return told + f'[publish.{shop}]\npool = "main"\nto = "{shop}.stock"\nmode = "apply"\n'
 
 
-Item = collections.namedtuple("Item", "name group options price currency enabled stock")
-
-
 def wanted(erp):
     """SKU -> Item, of everything that Tryton sells or has sold."""
     rows = erp.rows(
@@ -68,52 +65,26 @@ def wanted(erp):
     return found
 
 
-def sold(admin):
-    """SKU -> the variants that have it: there should be one."""
-    variants = admin.every(
-        "productVariants",
-        "ProductVariantListOptions",
-        """id sku name enabled priceWithTax currencyCode stockLevels { stockOnHand }
-        options { code group { code name } } product { id name enabled }""",
-    )
-    found = collections.defaultdict(list)
-    for variant in variants:
-        found[variant["sku"]].append(variant)
-    return found
-
-
-def as_item(variant):
-    return Item(
-        name=variant["name"],
-        group=variant["product"]["name"],
-        options=sorted((o["group"]["name"].lower(), o["code"]) for o in variant["options"]),
-        price=Decimal(variant["priceWithTax"]) / 100,
-        currency=variant["currencyCode"],
-        enabled=variant["enabled"] and variant["product"]["enabled"],
-        stock=sum(level["stockOnHand"] for level in variant["stockLevels"]),
-    )
-
-
-def differences(shop, admin, erp, without=()):
+def differences(shop, erp, without=()):
     """Texts, one for each field of each item that is not as the ERP says; extra copies too.
 
     What the ERP never sold is the shop's own. An archived item that the shop never had stays away.
     """
-    there, found = sold(admin), []
+    there, found = shop.sold(), []
     for sku, item in wanted(erp).items():
         copies = there.get(sku, [])
         if sku in without or (not copies and not item.enabled):
             continue
         if len(copies) != 1:
-            found.append(f"{shop}: {len(copies)} variants have the SKU {sku}")
-        for variant in copies:
-            is_so = as_item(variant)
+            found.append(f"{shop.name}: {len(copies)} variants have the SKU {sku}")
+        for is_so, _ in copies:
             found += [
-                f"{shop}: {sku}: {field} is {getattr(is_so, field)}, should be {getattr(item, field)}"
+                f"{shop.name}: {sku}: {field} is {getattr(is_so, field)},"
+                f" should be {getattr(item, field)}"
                 for field in Item._fields
                 if getattr(is_so, field) != getattr(item, field)
             ]
-    return found + _groups(shop, there, erp, without)
+    return found + _groups(shop.name, there, erp, without)
 
 
 def _groups(shop, there, erp, without):
@@ -126,25 +97,10 @@ def _groups(shop, there, erp, without):
     products = collections.defaultdict(set)
     for row in rows:
         for variant in [] if row["code"] in without else there.get(row["code"], []):
-            products[row["template"]].add(variant["product"]["id"])
+            products[row["template"]].add(variant.product)
     return [
         f"{shop}: template {template} is {len(ids)} products: {sorted(ids)}"
         for template, ids in products.items()
         if len(ids) != 1
     ]
 
-
-def made(admin):
-    """How many products, variants, option groups and options there are."""
-    products = admin.every("products", "ProductListOptions", "id")
-    variants = admin.every("productVariants", "ProductVariantListOptions", "id")
-    groups = admin.every(
-        "productOptionGroups", "ProductOptionGroupListOptions", "id code options { id }"
-    )
-    options = sum(len(group["options"]) for group in groups)
-    return {
-        "products": len(products),
-        "variants": len(variants),
-        "option groups": len(groups),
-        "options": options,
-    }

@@ -17,12 +17,13 @@ import compare
 import crashes
 import harness
 import shopper
+import shops
 import tryton as tryton_client
-from daemon import Daemon, Killer, orders_route, tryton, vendure, write_config
+from daemon import Daemon, Killer, orders_route, shop, tryton, write_config
 from setup import settings, stack
 
-SHOPS = ("north", "south")
-LISTEN = 9465
+SHOPS = settings.SHOPS
+LISTEN = settings.run_port(5)
 QUIET_FOR_SECS = 15  # nothing may appear twice in this time after the last order arrived
 SECS_PER_ORDER = 12  # a quiet order takes 2 s; a killed daemon waits for its own retries
 STOP_SECS = 30
@@ -71,7 +72,7 @@ def differs(made, wanted):
 
 
 def direct_config(folder):
-    parts = [vendure(shop) for shop in SHOPS] + [tryton()] + [orders_route(shop) for shop in SHOPS]
+    parts = [shop(name) for name in SHOPS] + [tryton()] + [orders_route(name) for name in SHOPS]
     return write_config(folder, LISTEN, *parts)
 
 
@@ -83,7 +84,7 @@ def other_baskets(seed, orders):
 
 def place_orders(baskets, dice):
     """Both shops in turn; half-way all servers go away and come back."""
-    storefronts = [shopper.Storefront(settings.vendure_url(shop)) for shop in SHOPS]
+    storefronts = list(shops.all_shops().values())
     for i, basket in enumerate(baskets):
         if i == len(baskets) // 2:
             stack.restart()

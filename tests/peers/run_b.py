@@ -23,23 +23,19 @@ import shopper
 import supplier
 import tryton
 from daemon import Daemon, Killer, orders_route, write_config
+from daemon import shop as shop_connection
 from daemon import tryton as erp_connection
-from daemon import vendure as shop_connection
 from gate import AFTER, BEFORE, UNANSWERED, Gate
 from goods import ITEM_RULES, RULES, SHOPS, Books, Watch, recode
 from setup import settings, stack
 
-LISTEN = 9476
-GATES = {"north": 9477, "south": 9478, "erp": 9479}
+LISTEN = settings.run_port(16)
+GATES = {name: settings.run_port(17 + n) for n, name in enumerate((*SHOPS, "erp"))}
 SECONDS = 180  # for anything to happen that is waited for; a quiet machine needs 20 at most
 SECS_PER_ORDER = 12
 NEVER = 86_400
 CARRIERS = ("DHL", "UPS")
-FULFIL, SHIP, COUNT = (
-    "addFulfillmentToOrder",
-    "transitionFulfillmentToState",
-    "updateProductVariants",
-)
+FULFIL, SHIP, COUNT = "fulfil", "ship", "count"  # Calls of each shop
 STOCK_OF_ALL = '"locations"'
 # Deaths at one call of a shop: an order in the other one brings them about, or a parcel of its own.
 COUNT_DEATHS = ((COUNT, BEFORE), (COUNT, UNANSWERED))
@@ -74,7 +70,7 @@ def run(program, folder, arguments):
         yield from world.begin()
         yield from one_order(world)
         yield from files(world)
-        yield from deaths(world)
+        yield from deaths(world, arguments.seed)
         yield from at_random(world, arguments)
         yield from at_the_end(world)
     finally:
@@ -93,7 +89,6 @@ class World:
         self.gates = {
             name: Gate(port, _address(name), folder / f"{name}.log") for name, port in GATES.items()
         }
-        self.storefronts = {shop: shopper.Storefront(settings.vendure_url(shop)) for shop in SHOPS}
         self.watch, self.placed, self.parcels = Watch(self.books), 0, 0
 
     def begin(self):
@@ -163,7 +158,7 @@ class World:
         """An order of a guest; answers (shop, code)."""
         basket = shopper.Basket(shopper.PEOPLE[self.placed % len(shopper.PEOPLE)], lines)
         self.placed += 1
-        return shop, self.storefronts[shop].place(basket)["code"]
+        return shop, self.books.shops[shop].place(basket)
 
     def sale(self, order):
         """Waits until the order can be shipped in Tryton; answers the sale."""
@@ -256,7 +251,7 @@ def _shipments_route(shop):
 
 
 def _address(name):
-    return settings.tryton_url() if name == "erp" else settings.vendure_url(name)
+    return settings.tryton_url() if name == "erp" else settings.shop_url(name)
 
 
 def until(holds, seconds=SECONDS):
@@ -412,29 +407,38 @@ def metric(name):
 # --- deaths --------------------------------------------------------------------------------------
 
 
-def deaths(world):
-    """At each call of a shop that writes: before it, after its effect, after its answer."""
-    orders = []
+def deaths(world, seed):
+    """At each call of a shop that writes: before it, after its effect, after its answer.
+
+    The shops take turns; an even seed gives each the deaths that an odd one gives the other.
+    """
+    orders, shops = [], SHOPS if seed % 2 else SHOPS[::-1]
     for n, (call, when) in enumerate(COUNT_DEATHS):
-        shop, other = SHOPS[n % 2], SHOPS[1 - n % 2]
-        kill = world.gates[shop].kill_at(call, when, world.daemon)
+        shop, other = shops[n % 2], shops[1 - n % 2]
+        kill, called = plan(world, shop, call, when)
         orders.append(world.place(other, ("CD-009", 1), ("CD-010", 2)))
-        yield died(world, shop, call, kill)
+        yield died(world, shop, called, kill)
     for n in range(len(COUNT_DEATHS), len(PARCEL_DEATHS)):
-        orders.append(world.place(SHOPS[1 - n % 2], ("CD-009", 2), ("CD-010", 1)))
+        orders.append(world.place(shops[1 - n % 2], ("CD-009", 2), ("CD-010", 1)))
     yield "each number is right after that", world.becomes_right()
     since = time.monotonic()
     for order, (call, when) in zip(orders, PARCEL_DEATHS, strict=True):
         world.sale(order)
-        kill = world.gates[order[0]].kill_at(call, when, world.daemon)
+        kill, called = plan(world, order[0], call, when)
         world.ship(order)
-        yield died(world, order[0], call, kill)
+        yield died(world, order[0], called, kill)
     yield "each parcel is told once", told_once(world)
     yield "each number is right", world.becomes_right()
     yield (
         "no number was too high for a moment",
         all([world.never_more(since, shop, ("CD-009", "CD-010")) for shop in SHOPS]),
     )
+
+
+def plan(world, shop, call, when):
+    """Arms a death at a call, which each kind of shop has its own requests for; (it, what it is)."""
+    match = getattr(world.books.shops[shop], call)
+    return world.gates[shop].kill_at(match, when, world.daemon), f"{match.name} of {shop}"
 
 
 def died(world, shop, call, kill):

@@ -18,21 +18,25 @@ import time
 import clerk
 import harness
 import items
+import shops as shops_of
 import tryton as tryton_client
-import vendure as vendure_client
-from daemon import Daemon, Killer, tryton, vendure, write_config
+from daemon import Daemon, Killer, shop, tryton, write_config
 from gate import AFTER, BEFORE, UNANSWERED, Gate
 from setup import settings, stack
 
-SHOPS = ("north", "south")
-LISTEN = 9467
-GATES = {"north": 9481, "south": 9482}
+SHOPS = settings.SHOPS
+LISTEN = settings.run_port(7)
+GATES = {name: settings.run_port(21 + n) for n, name in enumerate(SHOPS)}
 SETTLE_SECS, HIT_SECS, STOP_SECS = 150, 60, 30
-TWICE = "CD-005"
+TWICE, GONE = "CD-005", ("CD-016", "TEE-XL")  # has two copies; archived in the end
 
 FAST = "stream.items.poll_secs = 2\nstream.prices.poll_secs = 2\nstream.stock.poll_secs = 2\n"
 QUICK = "limits = { requests_per_second = 60.0, burst = 60, concurrency = 4 }\n"
+# A shop may be away for a minute and more; what waits for it then need not wait as long again.
 OWNED = """\
+[limits]
+retry_max_secs = 5
+
 [owner]
 items = "erp"
 prices = "erp"
@@ -42,17 +46,7 @@ members = ["erp.stock"]
 fulfilled_by = "erp"
 """
 
-PRODUCT, GROUP, JOINED = "createProduct(", "createProductOptionGroup(", "addOptionGroupToProduct("
-OPTION, VARIANT, CHANGED = "createProductOption(", "createProductVariants(", "updateProduct("
-
-
-def told(field):
-    """A change of variants that carries this."""
-    return lambda text: "updateProductVariants" in text and f'"{field}":' in text
-
-
-PRICE, STOCK, CONTENT = told("prices"), told("stockLevels"), told("enabled")
-NAMES = {PRICE: "prices of variants", STOCK: "stock of variants", CONTENT: "content of a variant"}
+REDUCED = {"7": "Reduced"}  # what a new item at 7 % gets in a shop
 
 
 class Shops:
@@ -60,12 +54,12 @@ class Shops:
 
     def __init__(self, program, folder):
         self.erp = tryton_client.Client(settings.tryton_url())
-        self.admins = {shop: vendure_client.Admin(settings.vendure_url(shop)) for shop in SHOPS}
+        self.each = shops_of.all_shops()
         self.gates = {
-            shop: Gate(port, settings.vendure_url(shop), folder / f"{shop}.calls")
-            for shop, port in GATES.items()
+            name: Gate(port, settings.shop_url(name), folder / f"{name}.calls")
+            for name, port in GATES.items()
         }
-        connections = [shop_connection(s, self.gates[s].url) for s in SHOPS]
+        connections = [shop(name, self.gates[name].url, QUICK, REDUCED) for name in SHOPS]
         self.daemon = Daemon(
             program,
             write_config(
@@ -73,7 +67,7 @@ class Shops:
                 LISTEN,
                 *connections,
                 tryton(more=FAST + QUICK),
-                *(items.routes(shop) for shop in SHOPS),
+                *(items.routes(name) for name in SHOPS),
                 OWNED,
                 items.MAPPINGS,
             ),
@@ -84,9 +78,9 @@ class Shops:
         """`without`: (shop, SKU) that are held."""
         return [
             text
-            for shop, admin in self.admins.items()
+            for name, shop in self.each.items()
             for text in items.differences(
-                shop, admin, self.erp, [sku for at, sku in without if at == shop]
+                shop, self.erp, [sku for at, sku in without if at == name]
             )
         ]
 
@@ -129,24 +123,19 @@ class Shops:
             self.daemon.do("quarantine", "retry", str(row["number"]))
 
 
-def shop_connection(shop, url):
-    """New items at 7 % get the reduced category."""
-    reduced = 'settings = { tax_categories = { "7" = "Reduced" }, '
-    return vendure(shop, url, QUICK).replace("settings = { ", reduced, 1)
-
-
 def run(program, folder, arguments):
     """(text, whether it holds) for every check; the folder keeps configuration, state and log."""
     kills = 20 if arguments.long else 6
     stack.reset()
     shops = Shops(program, folder)
-    begun = {shop: items.made(admin) for shop, admin in shops.admins.items()}
+    begun = {name: shop.made() for name, shop in shops.each.items()}
     try:
         yield from adopt(shops, begun)
         yield from every_gap(shops)
         yield from at_random(shops, arguments.seed, kills)
         yield from jumps(shops)
         yield from waits(shops)
+        yield from withdrawn(shops)
         yield from nothing_twice(shops, begun)
     finally:
         shops.daemon.kill()
@@ -158,7 +147,8 @@ def run(program, folder, arguments):
 
 
 def adopt(shops, begun):
-    copy, original = put_twice(shops.admins["south"])
+    south = shops.each["south"]  # a Vendure: other software refuses a second copy
+    copy, original = south.put_twice(TWICE)
     clerk.add_item(shops.erp, "Never on the web", {"GONE-1": ""}, "5.0000", 19)
     clerk.archive_item(shops.erp, "GONE-1")
     shops.daemon.start()
@@ -170,47 +160,15 @@ def adopt(shops, begun):
     told_ids = [row for row in held if any(ids in row["fault"]["message"] for ids in both)]
     text = f"two copies of {TWICE} in south are held with both ids ({original}, {copy})"
     yield text, bool(held) and len(told_ids) == len(held)
-    copies = [items.as_item(v).stock for v in items.sold(shops.admins["south"])[TWICE]]
+    copies = [one.item.stock for one in south.sold()[TWICE]]
     yield "neither copy was changed", sorted(copies) == [1, 100]
-    shops.admins["south"].ask(
-        "mutation($i: ID!) { deleteProductVariant(id: $i) { result } }", {"i": copy}
-    )
+    south.remove(copy)
     shops.retry(held)
     yield "with the copy gone and a retry, it is adopted too", not shops.settle()
-    now = {shop: items.made(admin) for shop, admin in shops.admins.items()}
+    now = {name: shop.made() for name, shop in shops.each.items()}
     now["south"]["products"] -= 1  # the copy's own, which is empty now
     yield "nothing was created for any of them", now == begun
     begun["south"]["products"] += 1
-
-
-def put_twice(admin):
-    """A second variant with a SKU, made by hand; answers its id and that of the first."""
-    first = items.sold(admin)[TWICE][0]["id"]
-    product = admin.ask(
-        """mutation($i: CreateProductInput!) { createProduct(input: $i) { id } }""",
-        {
-            "i": {
-                "translations": [
-                    {"languageCode": "en", "name": "By hand", "slug": "by-hand", "description": ""}
-                ]
-            }
-        },
-    )["createProduct"]["id"]
-    copy = admin.ask(
-        """mutation($i: [CreateProductVariantInput!]!) { createProductVariants(input: $i) { id } }""",
-        {
-            "i": [
-                {
-                    "productId": product,
-                    "sku": TWICE,
-                    "price": 100,
-                    "stockOnHand": 1,
-                    "translations": [{"languageCode": "en", "name": "By hand"}],
-                }
-            ]
-        },
-    )["createProductVariants"][0]["id"]
-    return copy, first
 
 
 # --- every gap of writing a product --------------------------------------------------------------
@@ -219,37 +177,27 @@ def put_twice(admin):
 def every_gap(shops):
     """The daemon dies at each planned call of the north shop, once each."""
     erp, hits, missed = shops.erp, [], []
+    gaps = shops.each["north"].gaps
+
+    def around(what):
+        return [(call, when) for call in gaps[what] for when in (BEFORE, UNANSWERED)]
+
     stories = (
-        (
-            lambda: clerk.add_item(erp, "Gap hoodie", {"GAP-S": "S"}, "33.6134", 19),
-            [(call, when) for call in (PRODUCT, GROUP, JOINED, OPTION, VARIANT) for when in (BEFORE, UNANSWERED)],
-        ),
+        (lambda: clerk.add_item(erp, "Gap hoodie", {"GAP-S": "S"}, "33.6134", 19), around("product")),
         (
             lambda: clerk.add_item(erp, "Gap jumper", {"GAQ-S": "S", "GAQ-M": "M"}, "25.2101", 19),
-            [(call, AFTER) for call in (PRODUCT, GROUP, JOINED, OPTION, VARIANT)],
+            [(call, AFTER) for call in gaps["product"]],
         ),
-        (
-            lambda: clerk.add_variant(erp, "TEE-S", "TEE-XXL", "XXL"),
-            [(call, when) for call in (OPTION, VARIANT) for when in (BEFORE, UNANSWERED)],
-        ),
-        (
-            lambda: clerk.rename_item(erp, "CD-001", "Renamed tool"),
-            [(call, when) for call in (CONTENT, CHANGED) for when in (BEFORE, UNANSWERED)],
-        ),
-        (
-            lambda: clerk.price_item(erp, "CD-002", "6.1234"),
-            [(PRICE, BEFORE), (PRICE, UNANSWERED)],
-        ),
-        (
-            lambda: clerk.count_stock(erp, {"CD-003": 41}),
-            [(STOCK, BEFORE), (STOCK, UNANSWERED)],
-        ),
+        (lambda: clerk.add_variant(erp, "TEE-S", "TEE-XXL", "XXL"), around("variant")),
+        (lambda: clerk.rename_item(erp, "CD-001", "Renamed tool"), around("content")),
+        (lambda: clerk.price_item(erp, "CD-002", "6.1234"), around("price")),
+        (lambda: clerk.count_stock(erp, {"CD-003": 41}), around("stock")),
     )
     for begin, points in stories:
         shops.daemon.kill()
         begin()
         for call, when in points:
-            text = f"{NAMES.get(call, call)} {when}"
+            text = f"{call.name} {when}"
             kill = shops.gates["north"].kill_at(call, when, shops.daemon)
             shops.daemon.start()
             died = kill.wait(HIT_SECS)
@@ -298,10 +246,10 @@ def at_random(shops, seed, kills):
 
 
 def jumps(shops):
-    before = {shop: price_at(admin, "CD-010") for shop, admin in shops.admins.items()}
+    before = {name: price_at(shop, "CD-010") for name, shop in shops.each.items()}
     clerk.price_item(shops.erp, "CD-010", "99.9999")
     held = shops.wait_for(lambda: len(shops.held("price_jump")) == len(SHOPS))
-    now = {shop: price_at(admin, "CD-010") for shop, admin in shops.admins.items()}
+    now = {name: price_at(shop, "CD-010") for name, shop in shops.each.items()}
     yield "a price that jumps is held in both shops, and not told", held and now == before
     why = shops.daemon.ask("explain", "price", "CD-010", "north")
     told_why = why[0]["to_be_told"] == "119" and "price_jump" in why[0]["held_back"]
@@ -310,8 +258,8 @@ def jumps(shops):
     yield "a retry tells it", not shops.settle()
 
 
-def price_at(admin, sku):
-    return items.as_item(items.sold(admin)[sku][0]).price
+def price_at(shop, sku):
+    return shop.sold()[sku][0].item.price
 
 
 def waits(shops):
@@ -323,7 +271,7 @@ def waits(shops):
         lambda: {(w["sink"], w["stream"]) for w in shops.daemon.ask("status")["waiting"]}
         >= {(shop, "stock") for shop in SHOPS}
     )
-    absent = all("LATE-1" not in items.sold(admin) for admin in shops.admins.values())
+    absent = all("LATE-1" not in shop.sold() for shop in shops.each.values())
     if not (held and waiting and absent):
         print(f"        held {held}, waiting {waiting}, absent {absent}", flush=True)
         for row in shops.daemon.ask("quarantine", "list") + shops.daemon.ask("status")["waiting"]:
@@ -335,12 +283,24 @@ def waits(shops):
     yield "with a price it is created by itself, and its stock arrives after it", not shops.settle()
 
 
+def withdrawn(shops):
+    """A whole product, and one variant of a product whose others are sold: asked as a customer."""
+    clerk.archive_item(shops.erp, "CD-016")
+    settled = not shops.settle()
+    each = shops.each.values()
+    bought = [f"{one.name} {sku}" for one in each for sku in GONE if one.can_buy(sku)]
+    siblings = all(one.can_buy("TEE-L") for one in each)
+    if bought or not siblings:
+        print(f"        bought: {bought}, siblings: {siblings}", flush=True)
+    text = f"no customer gets {' or '.join(GONE)} into a basket, a sibling still can be bought"
+    yield text, settled and siblings and not bought
+
+
 def nothing_twice(shops, begun):
-    added = {"products": 5, "variants": 10, "option groups": 3, "options": 8}
-    for shop, admin in shops.admins.items():
-        now = items.made(admin)
-        wanted = {what: count + added[what] for what, count in begun[shop].items()}
-        text = f"{shop} has {', '.join(f'{count} {what}' for what, count in now.items())}"
+    for name, one in shops.each.items():
+        now, added = one.made(), one.should_make(plain=2, sized=3, variants=10, sizes=8)
+        wanted = {what: count + added[what] for what, count in begun[name].items()}
+        text = f"{name} has {', '.join(f'{count} {what}' for what, count in now.items())}"
         yield f"{text}: nothing twice" + ("" if now == wanted else f" (wanted: {wanted})"), (
             now == wanted
         )

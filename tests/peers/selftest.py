@@ -9,6 +9,7 @@ import sys
 import clerk
 import compare
 import shopper
+import shops
 import tryton
 import vendure
 import write_orders
@@ -22,13 +23,13 @@ def checks():
     erp = tryton.Client(settings.tryton_url())
     seeded = compare.made(erp)
     for shop, count in COUNTS.items():
-        storefront = shopper.Storefront(settings.vendure_url(shop))
+        storefront = shops.shop(shop)
         for basket in shopper.baskets(seed=1, count=count):
             storefront.place(basket)
     for _ in ("first", "again"):
         for shop in COUNTS:
             writer = write_orders.Writer(erp, shop)
-            for order in vendure.Admin(settings.vendure_url(shop)).orders():
+            for order in vendure.Admin(settings.shop_url(shop)).orders():
                 writer.write(order)
     total, found = compare.compare_shops(COUNTS)
     yield (
@@ -68,7 +69,7 @@ def _twins_are_noticed(erp, seeded):
 
 
 def _kinds(spoil):
-    orders = vendure.Admin(settings.vendure_url("north")).orders()
+    orders = shops.shop("north").orders()
     sales = tryton.sales(tryton.Client(settings.tryton_url()), "north")
     return {one.what for one in compare.differences("north", *spoil(orders, sales))}
 
@@ -76,8 +77,8 @@ def _kinds(spoil):
 def _one_cent(orders, sales):
     first = dict(
         sales[0],
-        tax_amount=sales[0]["tax_amount"] + compare.CENT,
-        total_amount=sales[0]["total_amount"] + compare.CENT,
+        tax_amount=sales[0]["tax_amount"] + shops.CENT,
+        total_amount=sales[0]["total_amount"] + shops.CENT,
     )
     return orders, [first, *sales[1:]]
 

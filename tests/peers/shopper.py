@@ -5,19 +5,11 @@
 """
 
 import argparse
-import json
 import random
 from dataclasses import dataclass, field
 
-import vendure
+import shops
 from setup import catalog, settings
-
-RESULT = """__typename ... on Order { id code state totalWithTax total }
-  ... on ErrorResult { errorCode message }"""
-
-
-class ShopperError(Exception):
-    """The storefront refused a step of the checkout."""
 
 
 @dataclass(frozen=True)
@@ -188,109 +180,17 @@ def _random_basket(dice):
     )
 
 
-class Storefront:
-    """One shop's storefront; every order is placed in a session of its own."""
-
-    def __init__(self, base):
-        self._url = base + "/shop-api"
-        self._variants = {}
-
-    def place(self, basket):
-        """Checks out and pays; answers id, code and totals of the placed order."""
-        session = _Session(self._url)
-        for sku, quantity in basket.lines:
-            session.change(
-                "addItemToOrder(productVariantId: $v, quantity: $q)",
-                "$v: ID!, $q: Int!",
-                v=self._variant(sku),
-                q=quantity,
-            )
-        person = basket.person
-        session.change(
-            "setCustomerForOrder(input: $i)",
-            "$i: CreateCustomerInput!",
-            i={
-                "firstName": person.first,
-                "lastName": person.last,
-                "emailAddress": person.email,
-                "phoneNumber": person.phone,
-            },
-        )
-        session.change(
-            "setOrderShippingAddress(input: $i)", "$i: CreateAddressInput!", i=person.address
-        )
-        if basket.billing:
-            session.change(
-                "setOrderBillingAddress(input: $i)", "$i: CreateAddressInput!", i=basket.billing
-            )
-        if basket.coupon:
-            session.change("applyCouponCode(couponCode: $c)", "$c: String!", c=basket.coupon)
-        session.change(
-            "setOrderShippingMethod(shippingMethodId: $m)",
-            "$m: [ID!]!",
-            m=[self._shipping_method(session, basket.shipping)],
-        )
-        session.change('transitionOrderToState(state: "ArrangingPayment")', "")
-        return session.change(
-            "addPaymentToOrder(input: $i)",
-            "$i: PaymentInput!",
-            i={"method": "dummy", "metadata": {}},
-        )
-
-    def _variant(self, sku):
-        if not self._variants:
-            answer = _Session(self._url).ask(
-                "{ products(options: { take: 100 }) { items { variants { id sku } } } }"
-            )
-            self._variants = {
-                v["sku"]: v["id"] for p in answer["products"]["items"] for v in p["variants"]
-            }
-        return self._variants[sku]
-
-    @staticmethod
-    def _shipping_method(session, wanted):
-        offered = {
-            m["code"]: m["id"]
-            for m in session.ask("{ eligibleShippingMethods { id code } }")[
-                "eligibleShippingMethods"
-            ]
-        }
-        return offered.get(wanted, offered["flat"])
-
-
-class _Session:
-    """An anonymous visitor: keeps the token of the first answer."""
-
-    def __init__(self, url):
-        self._url, self._token = url, None
-
-    def ask(self, query, variables=None):
-        answer, headers = vendure.post(self._url, query, variables, self._token)
-        self._token = self._token or headers.get("vendure-auth-token")
-        if answer.get("errors"):
-            raise ShopperError(answer["errors"][0]["message"])
-        return answer["data"]
-
-    def change(self, call, parameters, **variables):
-        """One mutation that answers an order or an error."""
-        head = f"mutation({parameters})" if parameters else "mutation"
-        (result,) = self.ask(f"{head} {{ {call} {{ {RESULT} }} }}", variables).values()
-        if result["__typename"] != "Order":
-            raise ShopperError(f"{call.partition('(')[0]}: {result.get('message')}")
-        return result
-
-
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shop", choices=sorted(settings.VENDURE_PORTS), default="north")
+    parser.add_argument("--shop", choices=sorted(settings.SHOPS), default="north")
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    storefront = Storefront(settings.vendure_url(arguments.shop))
+    shop = shops.shop(arguments.shop)
     for basket in baskets(arguments.seed, arguments.count):
-        print(json.dumps(storefront.place(basket), ensure_ascii=False), flush=True)
+        print(shop.place(basket), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import json
 import urllib.error
 import urllib.request
 
+from shops import ShopError
+
 TIMEOUT = 60
 PAGE = 100
 ORDER = """
@@ -28,7 +30,7 @@ ORDER = """
 """
 
 
-class VendureError(Exception):
+class VendureError(ShopError):
     """What Vendure refused, in its own words."""
 
 

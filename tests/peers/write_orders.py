@@ -13,9 +13,9 @@ import sys
 import time
 from decimal import Decimal
 
-import compare
 import tryton
 import vendure
+import vendure_shop
 from setup import catalog, settings
 
 CENT, PRICE_STEP = (
@@ -87,9 +87,9 @@ class Writer:
                     "party": party,
                     "sale_date": datetime.date.fromisoformat(order["orderPlacedAt"][:10]),
                     "shipment_address": self._address(party, order["shippingAddress"]),
-                    "invoice_address": self._address(party, compare.billing_address(order)),
+                    "invoice_address": self._address(party, vendure_shop.billing_address(order)),
                     "comment": "\n".join(
-                        f"{d['description']}: {compare.cents(d['amountWithTax'])}"
+                        f"{d['description']}: {vendure_shop.cents(d['amountWithTax'])}"
                         for d in order["discounts"]
                     ),
                     "lines": [["create", self._lines(order)]],
@@ -145,7 +145,7 @@ class Writer:
 
     def _lines(self, order):
         """Goods, shipping and surcharges as paid, and a rounding line if a cent is left."""
-        lines, left = [], compare.cents(order["total"])
+        lines, left = [], vendure_shop.cents(order["total"])
         for code, quantity, net, gross, rate, text in _paid_positions(order):
             price = unit_price(net, gross - net, quantity, rate)
             left -= _to_cents(price * quantity)
@@ -175,8 +175,8 @@ def _paid_positions(order):
         yield (
             line["productVariant"]["sku"],
             line["quantity"],
-            compare.cents(line["proratedLinePrice"]),
-            compare.cents(line["proratedLinePriceWithTax"]),
+            vendure_shop.cents(line["proratedLinePrice"]),
+            vendure_shop.cents(line["proratedLinePriceWithTax"]),
             int(line["taxRate"]),
             line["productVariant"]["name"],
         )
@@ -184,8 +184,8 @@ def _paid_positions(order):
         yield (
             catalog.SHIPPING,
             1,
-            compare.cents(line["discountedPrice"]),
-            compare.cents(line["discountedPriceWithTax"]),
+            vendure_shop.cents(line["discountedPrice"]),
+            vendure_shop.cents(line["discountedPriceWithTax"]),
             catalog.STANDARD,
             line["shippingMethod"]["name"],
         )
@@ -193,8 +193,8 @@ def _paid_positions(order):
         yield (
             catalog.SHIPPING,
             1,
-            compare.cents(line["price"]),
-            compare.cents(line["priceWithTax"]),
+            vendure_shop.cents(line["price"]),
+            vendure_shop.cents(line["priceWithTax"]),
             int(line["taxRate"]),
             line["description"],
         )
@@ -226,10 +226,10 @@ def _to_cents(amount):
 
 def main():
     erp = tryton.Client(settings.tryton_url())
-    shops = sys.argv[1:] or sorted(settings.VENDURE_PORTS)
+    shops = sys.argv[1:] or sorted(settings.SHOPS)
     for shop in shops:
         writer = Writer(erp, shop)
-        for order in vendure.Admin(settings.vendure_url(shop)).orders():
+        for order in vendure.Admin(settings.shop_url(shop)).orders():
             started = time.monotonic()
             sale = writer.write(order)
             print(

@@ -92,7 +92,7 @@ def _check_node():
     version = os.popen("node --version").read().strip()
     if not version or int(version.lstrip("v").split(".")[0]) < MIN_NODE:
         raise Failed(
-            f"Vendure needs Node.js {MIN_NODE} or newer; this one is {version or 'absent'}"
+            f"the webstores need Node.js {MIN_NODE} or newer; this one is {version or 'absent'}"
         )
 
 
@@ -112,6 +112,22 @@ def _node_gyp_command():
             f"no Node.js headers in {prefix}/include/node: install the package libnode-dev"
         )
     return ["node", str(gyp), "rebuild", "--release", "-j", "2", f"--nodedir={prefix}"]
+
+
+def install_medusa():
+    """Medusa from npm. Its peer dependencies are admin pages, which this server does not load."""
+    home = settings.MEDUSA_HOME
+    wanted = (settings.HERE / "medusa-package.json").read_text()
+    stamp = home / ".installed"
+    if not (stamp.exists() and stamp.read_text() == wanted):
+        _check_node()
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "package.json").write_text(wanted)
+        say("installing Medusa (npm, 2 to 4 minutes)")
+        options = ("--legacy-peer-deps", "--ignore-scripts", "--no-audit", "--no-fund")
+        run("npm install Medusa", ["npm", "install", *options, "--loglevel=error"], 900, cwd=home)
+        stamp.write_text(wanted)
+    shutil.copyfile(settings.HERE / "medusa-config.js", home / "medusa-config.js")
 
 
 def install_tryton():

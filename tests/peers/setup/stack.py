@@ -2,55 +2,67 @@
 
 import concurrent.futures
 import hashlib
+import json
 import os
 import shutil
 
 from . import packages, postgres, settings
 from .processes import Failed, run, say, start, stop, wait_until_ready
 
-SHOPS = tuple(settings.VENDURE_PORTS)
-START_SECS = 240  # 5 s on a quiet machine
+START_SECS = 240  # 5 s on a quiet machine, Medusa 10 s
 
 
 def up(only=""):
     """Installs, seeds and starts; what is already there is left as it is."""
     packages.install_system_packages()
-    _both(only, _vendure_up, _tryton_up)
+    _at_once(only, vendure=_vendure_up, medusa=_medusa_up, tryton=_tryton_up)
 
 
 def down():
     _stop_vendure()
+    _stop_medusa()
     _stop_tryton()
     postgres.stop()
 
 
 def reset(only=""):
     """Fresh seeded data in both shops and the ERP, and all three running."""
-    _both(only, _vendure_reset, _tryton_reset)
+    _at_once(only, vendure=_vendure_reset, medusa=_medusa_reset, tryton=_tryton_reset)
 
 
 def restart(only=""):
     """The same data, new processes."""
-
-    def vendure():
-        _stop_vendure()
-        _start_vendure()
-
-    def tryton():
-        _stop_tryton()
-        _start_tryton()
-
-    _both(only, vendure, tryton)
+    _at_once(
+        only,
+        vendure=lambda: (_stop_vendure(), _start_vendure()),
+        medusa=lambda: (_stop_medusa(), _start_medusa()),
+        tryton=lambda: (_stop_tryton(), _start_tryton()),
+    )
 
 
-def _both(only, vendure, tryton):
-    """Runs the steps of both peers at the same time, or of the one named."""
-    steps = {"vendure": [vendure], "tryton": [tryton], "": [vendure, tryton]}.get(only)
-    if not steps:
-        raise Failed(f"{only!r} is neither vendure nor tryton")
+def _at_once(only, **steps):
+    """The steps of the software that is used, or of the one named, at the same time."""
+    used = {
+        name: step for name, step in steps.items() if name == "tryton" or settings.shops_of(name)
+    }
+    unknown = {only, *settings.SOFTWARE.values()} - {"", *steps}
+    if unknown or (only and only not in used):
+        raise Failed(f"{unknown or only}: there are {', '.join(steps)}; used are {', '.join(used)}")
+    _make_way()
+    postgres.start()
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        for done in [pool.submit(step) for step in steps]:
+        wanted = [only] if only else used
+        for done in [pool.submit(used[name]) for name in wanted]:
             done.result()
+
+
+def _make_way():
+    """Whatever else was north before this goes from its port."""
+    if not settings.shops_of("medusa"):
+        _stop_medusa()
+    for shop in settings.SHOPS:
+        if settings.SOFTWARE[shop] != "vendure":
+            stop(f"vendure-{shop}")
 
 
 # --- Vendure -------------------------------------------------------------------------------------
@@ -61,10 +73,10 @@ def _vendure_up():
     seed = _Stamp("vendure-seed", "catalog.py", "seed_vendure.py", "vendure-package.json")
     if not seed.is_current():
         _stop_vendure()
-        for shop in SHOPS:
+        for shop in settings.SHOPS:
             _seed_vendure(shop)
         seed.renew()
-    for shop in SHOPS:
+    for shop in settings.SHOPS:
         if not _database(shop).exists():
             _copy_seed(shop)
     _start_vendure()
@@ -72,7 +84,7 @@ def _vendure_up():
 
 def _vendure_reset():
     _stop_vendure()
-    for shop in SHOPS:
+    for shop in settings.shops_of("vendure"):
         _copy_seed(shop)
     _start_vendure()
 
@@ -86,7 +98,7 @@ def _seed_vendure(shop):
     _wait_for_vendure(shop)
     run(
         f"seed vendure {shop}",
-        ["python3", str(settings.HERE / "seed_vendure.py"), shop, settings.vendure_url(shop)],
+        ["python3", str(settings.HERE / "seed_vendure.py"), shop, settings.shop_url(shop)],
         400,
     )
     stop(f"vendure-{shop}")
@@ -96,9 +108,9 @@ def _seed_vendure(shop):
 
 
 def _start_vendure():
-    for shop in SHOPS:
+    for shop in settings.shops_of("vendure"):
         _launch_vendure(shop)
-    for shop in SHOPS:
+    for shop in settings.shops_of("vendure"):
         _wait_for_vendure(shop)
 
 
@@ -109,7 +121,7 @@ def _launch_vendure(shop, create_schema=False):
         cwd=settings.VENDURE_HOME,
         env={
             "NODE_PATH": str(settings.VENDURE_HOME / "node_modules"),
-            "PORT": str(settings.VENDURE_PORTS[shop]),
+            "PORT": str(settings.SHOP_PORTS[shop]),
             "VENDURE_DATA": str(_database(shop).parent),
             "VENDURE_CREATE_SCHEMA": "1" if create_schema else "0",
         },
@@ -117,11 +129,11 @@ def _launch_vendure(shop, create_schema=False):
 
 
 def _wait_for_vendure(shop):
-    wait_until_ready(f"vendure-{shop}", settings.vendure_url(shop) + "/health", START_SECS)
+    wait_until_ready(f"vendure-{shop}", settings.shop_url(shop) + "/health", START_SECS)
 
 
 def _stop_vendure():
-    for shop in SHOPS:
+    for shop in settings.SHOPS:
         stop(f"vendure-{shop}")
 
 
@@ -139,12 +151,94 @@ def _seeded(shop):
     return settings.VENDURE_HOME / "seeded" / f"{shop}.sqlite"
 
 
+# --- Medusa --------------------------------------------------------------------------------------
+
+
+def _medusa_up():
+    packages.install_medusa()
+    schema = _Stamp("medusa-schema", "medusa-package.json", "medusa-config.js")
+    files = ("medusa-package.json", "medusa-config.js", "catalog.py", "seed_medusa.py")
+    seed = _Stamp("medusa-seed", *files)
+    if not (schema.is_current() and postgres.exists(settings.MEDUSA_SCHEMA)):
+        _create_medusa_schema()
+        schema.renew()
+    kept = settings.MEDUSA_KEYS.exists() and postgres.exists(settings.MEDUSA_SEED)
+    if not (seed.is_current() and kept):
+        _stop_medusa()
+        _seed_medusa()
+        seed.renew()
+        postgres.copy_database(settings.MEDUSA_SEED, settings.MEDUSA_DATABASE)
+    if not postgres.exists(settings.MEDUSA_DATABASE):
+        postgres.copy_database(settings.MEDUSA_SEED, settings.MEDUSA_DATABASE)
+    _start_medusa()
+
+
+def _medusa_reset():
+    _stop_medusa()
+    postgres.copy_database(settings.MEDUSA_SEED, settings.MEDUSA_DATABASE)
+    _start_medusa()
+
+
+def _create_medusa_schema():
+    say("creating the Medusa schema (1 to 2 minutes)")
+    postgres.sql(f"drop database if exists {settings.MEDUSA_SCHEMA} with (force)")
+    postgres.sql(f"create database {settings.MEDUSA_SCHEMA}")
+    _medusa("create the Medusa schema", settings.MEDUSA_SCHEMA, "db:migrate")
+    user, password = settings.MEDUSA_LOGIN
+    _medusa("create the Medusa user", settings.MEDUSA_SCHEMA, "user", "-e", user, "-p", password)
+
+
+def _seed_medusa():
+    """The keys that it makes are kept beside the database, not in it: they are shown once."""
+    (shop,) = settings.shops_of("medusa")
+    say("seeding Medusa (about 30 s)")
+    postgres.copy_database(settings.MEDUSA_SCHEMA, settings.MEDUSA_SEED)
+    _launch_medusa(settings.MEDUSA_SEED)
+    script = str(settings.HERE / "seed_medusa.py")
+    run("seed Medusa", ["python3", script, settings.shop_url(shop), str(settings.MEDUSA_KEYS)], 600)
+    _stop_medusa()
+
+
+def medusa_keys():
+    """`secret` for the admin API, `publishable` for the storefront, and ids of the seed."""
+    return json.loads(settings.MEDUSA_KEYS.read_text())
+
+
+def _medusa(title, database, *arguments):
+    program = "node_modules/.bin/medusa"
+    home, env = settings.MEDUSA_HOME, {**os.environ, **_medusa_env(database)}
+    run(title, ["node", program, *arguments], 900, cwd=home, env=env)
+
+
+def _medusa_env(database):
+    return {
+        "DATABASE_URL": f"postgres://postgres@{settings.HOST}:{settings.POSTGRES_PORT}/{database}",
+        "MEDUSA_DISABLE_TELEMETRY": "true",
+        "NODE_ENV": "production",
+    }
+
+
+def _start_medusa():
+    _launch_medusa(settings.MEDUSA_DATABASE)
+
+
+def _launch_medusa(database):
+    (shop,) = settings.shops_of("medusa")
+    port = str(settings.SHOP_PORTS[shop])
+    command = ["node", "node_modules/.bin/medusa", "start", "-H", settings.HOST, "-p", port]
+    start("medusa", command, cwd=settings.MEDUSA_HOME, env=_medusa_env(database))
+    wait_until_ready("medusa", settings.shop_url(shop) + "/health", START_SECS)
+
+
+def _stop_medusa():
+    stop("medusa")
+
+
 # --- Tryton --------------------------------------------------------------------------------------
 
 
 def _tryton_up():
     packages.install_tryton()
-    postgres.start()
     settings.TRYTON_CONFIG.write_text(_tryton_config())
     schema = _Stamp("tryton-schema", "tryton-requirements.txt", "tryton-modules.txt")
     seed = _Stamp(
@@ -168,7 +262,6 @@ def _tryton_up():
 
 
 def _tryton_reset():
-    postgres.start()
     _stop_tryton()
     postgres.copy_database(settings.TRYTON_SEED, settings.TRYTON_DATABASE)
     _start_tryton()
