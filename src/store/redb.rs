@@ -4,7 +4,7 @@
 //!
 //! - Its default durability ends a commit in one `fdatasync`; nothing is added to it.
 //! - Killed in its very first creation it leaves a file that never opens: the marker of
-//!   [`dir`](super::dir) says that nothing was committed yet, and the next start makes it anew.
+//!   [`dir`] says that nothing was committed yet, and the next start makes it anew.
 //! - A transaction that only reads keeps pages from being used again: the one that all reads share is
 //!   dropped before each commit.
 //! - After a kill it repairs itself by a walk through the file when it is opened.

@@ -183,6 +183,8 @@ impl End {
             Self::Stopped => {
                 let limit = Duration::from_secs(5);
                 daemon.stop(limit, clock.as_ref()).await.unwrap();
+                // The process ends, also when a request outlasted the limit: then nobody closed the store.
+                disk.crash();
                 return disk;
             }
             Self::CommitRefused | Self::CommitUnsure => {
