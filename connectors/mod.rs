@@ -45,25 +45,15 @@ pub fn built_in() -> Result<Vec<Box<dyn Connector>>, Diagnostics> {
 /// # Errors
 /// As [`built_in`].
 pub fn support_table() -> Result<String, Diagnostics> {
-    let mut table =
-        String::from("| connector | stream | read | write | evidence |\n|---|---|---|---|---|\n");
+    let mut table = String::from("| connector | stream | read | write |\n|---|---|---|---|\n");
     for connector in built_in()? {
         let spec = connector.spec();
         for (stream, part) in &spec.streams {
-            let mark = |there| if there { "yes" } else { "" };
-            let evidence = match part.evidence {
-                Some(Evidence::Real) => "real software",
-                Some(Evidence::Spec) => "vendor's description",
-                Some(Evidence::Sandbox) => "practice system",
-                None => "",
-            };
-            let (read, write) = (mark(part.read), mark(part.write));
+            let shown = |evidence: Option<Evidence>| evidence.map_or("", Evidence::name);
+            let (read, write) = (shown(part.read_evidence), shown(part.write_evidence));
             let name = &spec.name;
             // Writing into a text cannot fail.
-            let _ = writeln!(
-                table,
-                "| {name} | {stream} | {read} | {write} | {evidence} |"
-            );
+            let _ = writeln!(table, "| {name} | {stream} | {read} | {write} |");
         }
     }
     Ok(table)

@@ -72,7 +72,8 @@ impl FeedConnector {
         let stream = |evidence| StreamSpec {
             read: true,
             write: false,
-            evidence: Some(evidence),
+            read_evidence: Some(evidence),
+            write_evidence: None,
             max_batch: 1,
             poll: POLL,
             fresh_for: Some(FRESH_FOR),

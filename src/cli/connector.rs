@@ -93,7 +93,9 @@ fn list(global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
         let mut evidence: Vec<&str> = spec
             .streams
             .values()
-            .filter_map(|part| part.evidence.map(evidence_name))
+            .flat_map(|part| [part.read_evidence, part.write_evidence])
+            .flatten()
+            .map(Evidence::name)
             .collect();
         evidence.sort_unstable();
         evidence.dedup();
@@ -109,14 +111,6 @@ fn list(global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn evidence_name(evidence: Evidence) -> &'static str {
-    match evidence {
-        Evidence::Real => "real software",
-        Evidence::Spec => "vendor's description",
-        Evidence::Sandbox => "practice system",
-    }
-}
-
 /// Everything that a connector declares.
 fn as_json(spec: &Spec) -> Value {
     let streams: serde_json::Map<String, Value> = spec
@@ -126,7 +120,8 @@ fn as_json(spec: &Spec) -> Value {
             let part = json!({
                 "read": part.read,
                 "write": part.write,
-                "evidence": part.evidence.map(evidence_name),
+                "read_evidence": part.read_evidence.map(Evidence::name),
+                "write_evidence": part.write_evidence.map(Evidence::name),
                 "max_batch": part.max_batch,
                 "poll_secs": part.poll.as_secs(),
                 "settle_lag_secs": part.settle_lag.as_secs(),
@@ -168,15 +163,15 @@ fn show(spec: &Spec, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit>
     table(shell, &["setting", "type", "default", "meaning"], settings)?;
     let streams = spec.streams.iter().map(|(stream, part)| {
         let mark = |is: bool| if is { "yes" } else { "" }.to_owned();
+        let shown = |evidence: Option<Evidence>| evidence.map_or("", Evidence::name).to_owned();
         let secs = |time: std::time::Duration| match time.as_secs() {
             0 => String::new(),
             secs => format!("{secs} s"),
         };
         vec![
             stream.name().to_owned(),
-            mark(part.read),
-            mark(part.write),
-            part.evidence.map_or("", evidence_name).to_owned(),
+            shown(part.read_evidence),
+            shown(part.write_evidence),
             secs(part.poll),
             secs(part.settle_lag),
             part.max_batch.to_string(),
@@ -187,7 +182,6 @@ fn show(spec: &Spec, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit>
         "stream",
         "read",
         "write",
-        "evidence",
         "every",
         "settles",
         "batch",

@@ -44,8 +44,22 @@ pub enum Evidence {
     Sandbox,
     /// The vendor's own API description.
     Spec,
-    /// The real software.
+    /// Exchanges recorded from the real software; no run of the daemon.
+    Recorded,
+    /// Runs between real software.
     Real,
+}
+
+impl Evidence {
+    /// For a person.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sandbox => "practice system",
+            Self::Spec => "vendor's description",
+            Self::Recorded => "recorded exchanges",
+            Self::Real => "real software",
+        }
+    }
 }
 
 /// How a stream is read on from where it was.
@@ -70,8 +84,10 @@ pub struct StreamSpec {
     pub read: bool,
     /// It can be written.
     pub write: bool,
-    /// What stands behind that.
-    pub evidence: Option<Evidence>,
+    /// What stands behind reading it.
+    pub read_evidence: Option<Evidence>,
+    /// What stands behind writing it.
+    pub write_evidence: Option<Evidence>,
     /// How many deliveries one request may carry; 1 without batches.
     pub max_batch: usize,
     /// How often to poll when the configuration does not say.

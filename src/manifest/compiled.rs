@@ -106,6 +106,8 @@ pub struct Declared {
 pub struct StreamPart {
     /// What stands behind the claim that it works.
     pub evidence: Evidence,
+    /// The same of reading alone, where that is less.
+    pub read_evidence: Option<Evidence>,
     /// How it is read.
     pub read: Option<Read>,
     /// How it is written.
@@ -242,7 +244,8 @@ fn stream_spec(part: &StreamPart, read: Option<&Reading>, write: Option<&Writing
     StreamSpec {
         read: read.is_some(),
         write: write.is_some(),
-        evidence: Some(part.evidence),
+        read_evidence: read.and(part.read_evidence.or(Some(part.evidence))),
+        write_evidence: write.and(Some(part.evidence)),
         max_batch: batch.map_or(1, |batch| batch.max),
         poll: read.map_or(Duration::ZERO, |read| read.poll),
         fresh_for: None,
