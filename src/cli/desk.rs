@@ -1,4 +1,4 @@
-//! `status`, `queue`, `plan`, `quarantine`, `explain` and `connection`: looking, and mending by hand.
+//! `status`, `queue`, `plan`, `quarantine` and `connection`: looking, and mending by hand.
 
 use std::io;
 
@@ -7,9 +7,7 @@ use serde_json::Value;
 
 use super::ask::ask;
 use super::show::{json, rows, table, text};
-use super::{Exit, Global, Shell, explain};
-use crate::id::ConnectionName;
-use crate::record::Stream;
+use super::{Exit, Global, Shell};
 use crate::server::admin::Request;
 
 /// Show how it stands: streams, queues, totals of each route
@@ -69,53 +67,6 @@ enum QuarantineCommand {
         /// Why; kept in the journal
         #[arg(long)]
         reason: String,
-    },
-}
-
-/// Tell why a thing is as it is
-#[derive(Debug, Args)]
-#[command(
-    args_conflicts_with_subcommands = true,
-    subcommand_precedence_over_arg = true,
-    arg_required_else_help = true
-)]
-pub(super) struct Explain {
-    #[command(subcommand)]
-    command: Option<ExplainCommand>,
-    /// What a finding of `crossdock check` means, by its code: X0203
-    code: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-enum ExplainCommand {
-    /// The life of an order: its number, our id, or CONNECTION:ID
-    Order {
-        /// Which
-        name: String,
-    },
-    /// The life of a shipment: our id, or CONNECTION:ID
-    Shipment {
-        /// Which
-        name: String,
-    },
-    /// The life of an item: its SKU, our id, or CONNECTION:ID
-    Item {
-        /// Which
-        name: String,
-    },
-    /// Why a channel is told its price of a SKU
-    Price {
-        /// Which SKU
-        sku: String,
-        /// Only this channel
-        connection: Option<String>,
-    },
-    /// Why a channel is told its number of a SKU
-    Stock {
-        /// Which SKU
-        sku: String,
-        /// Only this channel
-        connection: Option<String>,
     },
 }
 
@@ -462,142 +413,6 @@ fn sheet(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
 fn read_record(file: &std::path::Path) -> Result<Value, String> {
     let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
     serde_json::from_str(&text).map_err(|error| error.to_string())
-}
-
-pub(super) fn explain(
-    command: &Explain,
-    global: &Global,
-    shell: &mut Shell<'_>,
-) -> io::Result<Exit> {
-    let Some(about) = &command.command else {
-        let code = command.code.as_deref().unwrap_or_default();
-        return explain::code(code, global, shell);
-    };
-    let life = |stream, name: &String| Request::Explain {
-        stream,
-        name: name.clone(),
-    };
-    let request = match about {
-        ExplainCommand::Order { name } => life(Stream::Orders, name),
-        ExplainCommand::Shipment { name } => life(Stream::Shipments, name),
-        ExplainCommand::Item { name } => life(Stream::Items, name),
-        ExplainCommand::Price { sku, connection } => Request::ExplainPrice {
-            sku: sku.clone(),
-            connection: connection.as_deref().map(ConnectionName::from),
-        },
-        ExplainCommand::Stock { sku, connection } => Request::ExplainStock {
-            sku: sku.clone(),
-            connection: connection.as_deref().map(ConnectionName::from),
-        },
-    };
-    ask(&request, global, shell, |value, shell| match &request {
-        _ if global.json => json(value, shell),
-        Request::ExplainStock { .. } => stock(value, shell),
-        Request::ExplainPrice { .. } => explain::price(value, shell),
-        _ => lives(value, shell),
-    })
-}
-
-fn lives(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
-    let lives = value.as_array().cloned().unwrap_or_default();
-    if lives.is_empty() {
-        writeln!(shell.err, "crossdock: nothing of that name is known")?;
-        return Ok(Exit::Findings);
-    }
-    for life in lives {
-        let entity = &life["entity"];
-        writeln!(
-            shell.out,
-            "{} {}, from {}",
-            text(&entity["id"]),
-            text(&entity["key"]),
-            text(&entity["origin"])
-        )?;
-        for (connection, link) in entity["links"].as_object().into_iter().flatten() {
-            writeln!(
-                shell.out,
-                "  on {connection}: {} {}",
-                text(&link["remote_id"]),
-                text(&link["number"])
-            )?;
-        }
-        for entry in life["entries"].as_array().into_iter().flatten() {
-            let (at, what, detail) = (&entry[0], &entry[1]["what"], &entry[1]["detail"]);
-            writeln!(
-                shell.out,
-                "  {}  {:<12} {}",
-                text(at),
-                text(what),
-                text(detail)
-            )?;
-        }
-    }
-    Ok(Exit::Ok)
-}
-
-fn stock(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
-    for reason in value.as_array().into_iter().flatten() {
-        let derivation = &reason["derivation"];
-        writeln!(shell.out, "{}", text(&reason["connection"]))?;
-        for member in derivation["members"].as_array().into_iter().flatten() {
-            let position = &member["position"];
-            let stale = if member["stale"] == true {
-                ", too old"
-            } else {
-                ""
-            };
-            writeln!(
-                shell.out,
-                "  + {:>8}  on hand at {} {} (read {}{stale})",
-                text(&position["on_hand"]),
-                text(&member["connection"]),
-                text(&member["location"]),
-                text(&position["read_at"]),
-            )?;
-        }
-        for taken in derivation["reservations"].as_array().into_iter().flatten() {
-            let (number, channel) = (text(&taken["order_number"]), text(&taken["channel"]));
-            let quantity = text(&taken["quantity"]);
-            writeln!(
-                shell.out,
-                "  - {quantity:>8}  ordered: {number} on {channel}"
-            )?;
-        }
-        writeln!(
-            shell.out,
-            "  = {:>8}  available",
-            text(&derivation["available"])
-        )?;
-        writeln!(
-            shell.out,
-            "    {:>8}  {}",
-            text(&derivation["published"]),
-            if derivation["withdrawn"] == true {
-                "because it is off sale at its owner"
-            } else {
-                "by the publish rule"
-            }
-        )?;
-        writeln!(
-            shell.out,
-            "  + {:>8}  the channel's own open orders",
-            text(&derivation["own_open"])
-        )?;
-        writeln!(
-            shell.out,
-            "  = {:>8}  to be told",
-            text(&derivation["to_write"])
-        )?;
-        let told = &reason["published"];
-        writeln!(
-            shell.out,
-            "    {:>8}  told last, {}",
-            text(&told[0]),
-            text(&told[1])
-        )?;
-        explain::history(reason, shell)?;
-    }
-    Ok(Exit::Ok)
 }
 
 pub(super) fn connection(
