@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{FORMAT, StoreError};
 use crate::clock::Timestamp;
 
 const MARKER: &str = "CROSSDOCK";
@@ -30,8 +30,6 @@ const LOCK: &str = "LOCK";
 /// and must not keep a daemon from starting.
 const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// The newest layout of a store directory that this program reads.
-const FORMAT: u32 = 1;
 
 /// What a store gets when it is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,14 +260,7 @@ fn read_marker(dir: &Path) -> Result<Option<Marker>, StoreError> {
     };
     // The format first: a newer marker may have any other shape.
     let Format { format } = serde_json::from_slice(&text).map_err(corrupt)?;
-    if format > FORMAT {
-        let path = dir.display().to_string();
-        return Err(StoreError::FormatTooNew {
-            path,
-            found: format,
-            known: FORMAT,
-        });
-    }
+    StoreError::check_format(dir, format)?;
     serde_json::from_slice(&text).map(Some).map_err(corrupt)
 }
 
@@ -507,10 +498,14 @@ mod tests {
         );
         for (text, expect) in [
             ("", "is damaged: EOF"),
-            ("{\"format\":1}", "is damaged: missing field"),
+            ("{\"format\":2}", "is damaged: missing field"),
             (
-                "{\"format\":2,\"x\":[]}",
-                "has format 2, this crossdock reads up to 1",
+                "{\"format\":1,\"x\":[]}",
+                "it has format 1, this crossdock reads 2",
+            ),
+            (
+                "{\"format\":3,\"x\":[]}",
+                "has format 3, this crossdock reads up to 2",
             ),
         ] {
             fs::write(temp.path().join(MARKER), text).unwrap();

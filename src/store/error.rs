@@ -76,6 +76,25 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Refuses a store or an export of another format than [`FORMAT`](super::FORMAT).
+    pub fn check_format(path: &Path, found: u32) -> Result<(), Self> {
+        let known = super::FORMAT;
+        if found > known {
+            let path = path.display().to_string();
+            return Err(Self::FormatTooNew { path, found, known });
+        }
+        if found < known {
+            return Err(Self::Refused {
+                path: path.to_owned(),
+                what: format!("it has format {found}, this crossdock reads {known}"),
+                help: "no release wrote it: move it away and begin anew; what it sent is found again by its \
+                       reference"
+                    .into(),
+            });
+        }
+        Ok(())
+    }
+
     /// What an operating-system error means to a store.
     pub fn io(doing: impl Into<String>, error: &io::Error) -> Self {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};

@@ -48,6 +48,11 @@ pub use error::StoreError;
 pub use table::Table;
 pub use txn::Txn;
 
+/// The format of rows, of a store's directory and of an export. A row's own version byte tells of a value
+/// that changed; this one of what no row can tell: which tables there are, and what stands in which. Since
+/// format 2 records and intents have rows of their own.
+pub const FORMAT: u32 = 2;
+
 /// How many rows a commit should have at most. Callers cut their units so that a commit stays below.
 ///
 /// Measured with sled: a million small rows in commits of 500 take a tenth of the disk that they take

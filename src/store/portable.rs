@@ -4,7 +4,7 @@
 //! An export is a text of lines that any tool can count, cut and search:
 //!
 //! ```text
-//! {"crossdock_store_export":1,"engine":"sled","at":"2026-11-22T00:00:00Z","rows":2}
+//! {"crossdock_store_export":2,"engine":"sled","at":"2026-11-22T00:00:00Z","rows":2}
 //! {"k":"<base64>","v":"<base64>"}                                   one per row, keys ascending
 //! {"end":{"rows":2,"blake3":"<hash of all bytes before this line>"}}
 //! ```
@@ -23,14 +23,11 @@ use super::dir::Birth;
 use super::disk::DiskStore;
 use super::table::{CheckRow, Shape, TABLES, TableInfo, describe, table_of};
 use super::{
-    EngineKind, KeyRange, MAX_BATCH_ROWS, MAX_KEY_BYTES, MAX_VALUE_BYTES, Row, Store, StoreError,
-    WriteBatch,
+    EngineKind, FORMAT, KeyRange, MAX_BATCH_ROWS, MAX_KEY_BYTES, MAX_VALUE_BYTES, Row, Store,
+    StoreError, WriteBatch,
 };
 use super::{blocks, codec};
 use crate::clock::Timestamp;
-
-/// The newest format of an export that this program reads.
-const FORMAT: u32 = 1;
 
 /// The longest line of an export: the largest row in base64, and its punctuation.
 const MAX_LINE_BYTES: usize = (MAX_KEY_BYTES + MAX_VALUE_BYTES) / 3 * 4 + 256;
@@ -252,14 +249,7 @@ impl<'p, R: BufRead> LineReader<'p, R> {
         let Format {
             crossdock_store_export: found,
         } = self.parse(&line)?;
-        if found > FORMAT {
-            let path = self.path.display().to_string();
-            return Err(StoreError::FormatTooNew {
-                path,
-                found,
-                known: FORMAT,
-            });
-        }
+        StoreError::check_format(self.path, found)?;
         self.parse(&line)
     }
 
@@ -468,7 +458,7 @@ mod tests {
 
     #[test]
     fn the_golden_export_still_reads_and_is_still_written() {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/golden/export-1.jsonl");
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/golden/export-2.jsonl");
         let mut store = MemoryStore::new();
         let moved = fill(&mut store, &golden).unwrap();
         assert_eq!(moved.rows, 3);
@@ -539,8 +529,12 @@ mod tests {
             (whole.replacen("\"v\":\"A", "\"v\":\"!", 1), "no base64"),
             (format!("{whole}{{}}\n"), "lines behind the last one"),
             (
-                whole.replacen("export\":1", "export\":2", 1),
-                "reads up to 1",
+                whole.replacen("export\":2", "export\":1", 1),
+                "it has format 1, this crossdock reads 2",
+            ),
+            (
+                whole.replacen("export\":2", "export\":3", 1),
+                "reads up to 2",
             ),
             (
                 [lines[0], lines[2], lines[1], lines[3], lines[4], ""].join("\n"),
