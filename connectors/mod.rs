@@ -22,6 +22,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ),
     ("tryton", include_str!("tryton/connector.toml")),
     ("vendure", include_str!("vendure/connector.toml")),
+    ("woocommerce", include_str!("woocommerce/connector.toml")),
 ];
 
 /// All connectors, those in Rust first.
@@ -107,6 +108,9 @@ mod tests {
             );
             kept += 1;
         }
-        assert_eq!(kept, 3, "medusa, tryton and vendure have fixtures");
+        assert_eq!(
+            kept, 4,
+            "medusa, tryton, vendure and woocommerce have fixtures"
+        );
     }
 }

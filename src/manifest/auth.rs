@@ -6,17 +6,19 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::limits::Limits;
+use super::oauth1::Signer;
 use super::request::{Call, Request};
 use super::scope::{Compiler, Frame, Trouble};
 use super::text::{Name, Text, Tree};
 use super::tree::Node;
 use crate::expr::{Template, Type};
 use crate::secret::Secret;
-use crate::transport::http::HeaderValue;
+use crate::transport::http::{HeaderValue, HttpRequest};
 
 /// One way.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -31,6 +33,8 @@ pub enum Auth {
     Basic(Basic),
     /// `Authorization: Bearer …` with a token that does not change (RFC 6750).
     Bearer(Bearer),
+    /// Each request is signed (RFC 5849, without a token).
+    Oauth1(Oauth1),
     /// Log in, keep what comes back, send it along.
     Session(Box<Session>),
 }
@@ -63,6 +67,18 @@ pub struct Bearer {
     pub token: Text,
 }
 
+/// `auth.oauth1`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Oauth1 {
+    /// The consumer key.
+    pub key: Text,
+    /// The consumer secret; it never travels, except as `basic_over_tls` says.
+    pub secret: Text,
+    /// Where this is `true`, a request over https is not signed but carries both as HTTP Basic does.
+    pub basic_over_tls: Option<Text>,
+}
+
 /// `auth.session`
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -92,8 +108,19 @@ pub struct Then {
 pub(super) enum Proof {
     /// Headers that need no request first.
     Fixed(Vec<(String, Template)>),
+    /// A signature of each request.
+    Signed(Box<Signing>),
     /// A session.
     Session(Box<Login>),
+}
+
+/// A compiled [`Oauth1`].
+#[derive(Debug)]
+pub(super) struct Signing {
+    key: Template,
+    secret: Template,
+    basic_over_tls: Option<Template>,
+    basic: Vec<(String, Template)>,
 }
 
 /// A compiled [`Session`].
@@ -138,14 +165,66 @@ impl Auth {
                 )
             }
             Self::Basic(basic) => {
-                let both = [&basic.user, &basic.password].map(|text| inner(text.as_str()));
-                let text = format!("Basic {{base64({} + ':' + {})}}", both[0], both[1]);
+                let text = basic_text(&basic.user, &basic.password);
                 fixed("authorization", &text, basic.user.span(), "auth.basic")
             }
+            Self::Oauth1(oauth) => Proof::Signed(Box::new(oauth.compile(compiler, secrets))),
             Self::Session(session) => {
                 Proof::Session(Box::new(session.compile(compiler, limits, secrets)))
             }
         }
+    }
+}
+
+/// User and password as RFC 7617 has them in a header.
+fn basic_text(user: &Text, password: &Text) -> String {
+    let both = [user, password].map(|text| inner(text.as_str()));
+    format!("Basic {{base64({} + ':' + {})}}", both[0], both[1])
+}
+
+impl Oauth1 {
+    fn compile(&self, compiler: &mut Compiler, secrets: &Type) -> Signing {
+        let scope = compiler.scope(&[]).root("secret", secrets.clone());
+        let basic = basic_text(&self.key, &self.secret);
+        let basic = compiler.template_text(&basic, self.key.span(), &scope, "auth.oauth1");
+        Signing {
+            key: compiler.template(&self.key, &scope, "auth.oauth1.key"),
+            secret: compiler.template(&self.secret, &scope, "auth.oauth1.secret"),
+            basic_over_tls: self
+                .basic_over_tls
+                .as_ref()
+                .map(|text| compiler.template(text, &scope, "auth.oauth1.basic_over_tls")),
+            basic: vec![("authorization".to_owned(), basic)],
+        }
+    }
+}
+
+impl Signing {
+    /// Adds the proof to a request that is otherwise done.
+    pub(super) fn prove(
+        &self,
+        request: &mut HttpRequest,
+        frame: &Frame<'_>,
+        now: Timestamp,
+    ) -> Result<(), Trouble> {
+        let text = |template: &Template| {
+            template
+                .eval_text(frame)
+                .map_err(|error| Trouble::new(&error))
+        };
+        let basic = self.basic_over_tls.as_ref().map(text).transpose()?;
+        if basic.as_deref() == Some("true") && request.url.starts_with("https://") {
+            request.headers.extend(secret_headers(&self.basic, frame)?);
+            return Ok(());
+        }
+        let signer = Signer {
+            key: text(&self.key)?,
+            secret: Secret::new(text(&self.secret)?),
+        };
+        // It need not be secret, only new: 128 bits are.
+        let nonce = format!("{:032x}", fastrand::u128(..));
+        request.url = signer.sign(&request.method, &request.url, now, &nonce);
+        Ok(())
     }
 }
 

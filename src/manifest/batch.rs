@@ -12,14 +12,14 @@ use super::limits::Limits;
 use super::reply::Reply;
 use super::request::{Call, Request};
 use super::run::{Purpose, Run, cannot_compute};
-use super::scope::Compiler;
+use super::scope::{Compiler, Trouble};
 use super::step::{
     Allowed, Check, CompiledCheck, CompiledStep, Step, compile as compile_steps, compile_check,
 };
-use super::text::Tree;
+use super::text::{Expr, Tree};
 use super::tree::Node;
 use super::wire::{Failure, Wire};
-use crate::expr::{Reads, Type};
+use crate::expr::{Program, Reads, Type};
 use crate::fault::{Class, Fault};
 use crate::transport::http::Lane;
 
@@ -37,6 +37,9 @@ pub struct Batch {
     pub check: Vec<Check>,
     /// What the request carries of a `delivery`.
     pub row: Tree,
+    /// What the rows of one request have in common, of a `delivery` and its `row`, where the other side
+    /// takes them apart: each value gets requests of its own.
+    pub group: Option<Expr>,
     /// The request, of `rows`. It says how things are, so that it may be repeated.
     pub request: Request,
     /// What the reply says about single rows, of each `delivery`, its `row` and the `reply`: a reply
@@ -58,6 +61,7 @@ pub(super) struct CompiledBatch {
     steps: Vec<CompiledStep>,
     checks: Vec<CompiledCheck>,
     row: Node,
+    group: Option<Program>,
     call: Call,
     refused: Vec<CompiledCheck>,
     confirm: Node,
@@ -85,6 +89,7 @@ impl Batch {
         );
         let one = scope.clone().root("delivery", Type::Dyn);
         let rows = scope.root("rows", Type::Dyn);
+        let with_row = one.clone().root("row", Type::Dyn);
         let done = one.clone().root("row", Type::Dyn).root("reply", Type::Dyn);
         let mut batch = CompiledBatch {
             max: self.max.max(1),
@@ -97,6 +102,7 @@ impl Batch {
                 .map(|check| compile_check(check, compiler, &one, &format!("{path}.check")))
                 .collect(),
             row: compiler.tree(&self.row, &one, &format!("{path}.row")),
+            group: compiler.maybe(self.group.as_ref(), &with_row, &format!("{path}.group")),
             call: self
                 .request
                 .compile(compiler, limits, &rows, &format!("{path}.request")),
@@ -128,6 +134,7 @@ impl Batch {
             compile_check(check, &mut dry, &one, "");
         }
         dry.tree(&self.row, &one, "");
+        dry.maybe(self.group.as_ref(), &one.clone().root("row", Type::Dyn), "");
         self.request.compile(&mut dry, limits, &rows, "");
         for check in &self.refused {
             compile_check(check, &mut dry, &done, "");
@@ -148,6 +155,9 @@ impl CompiledBatch {
             check.reads("delivery", &mut reads);
         }
         self.row.reads("delivery", &mut reads);
+        if let Some(group) = &self.group {
+            group.reads("delivery", &mut reads);
+        }
         self.confirm.reads("delivery", &mut reads);
         reads
     }
@@ -158,7 +168,8 @@ impl CompiledBatch {
         for check in &self.refused {
             check.reads("row", &mut read);
         }
-        !read.any() && !self.confirm.names("row") && self.call.only_hands_on("rows")
+        let elsewhere = self.group.is_some() || self.confirm.names("row");
+        !read.any() && !elsewhere && self.call.only_hands_on("rows")
     }
 
     /// Carries out deliveries, given as documents; one result for each, in the same order.
@@ -190,8 +201,8 @@ impl CompiledBatch {
                 Err(fault) => done[n] = Some(Err(fault)),
             }
         }
-        // Halves that still have to be sent, the first one last.
-        let mut parts = vec![rows];
+        // What still has to be sent, groups and halves, the first one last.
+        let mut parts = self.groups(wire, &base, &all, rows, &mut done).await;
         while let Some(mut part) = parts.pop() {
             if part.is_empty() {
                 continue;
@@ -219,6 +230,42 @@ impl CompiledBatch {
         done.into_iter()
             .map(|one| one.unwrap_or_else(|| Err(forgotten())))
             .collect()
+    }
+
+    /// The rows that may share a request, the first of them last; one whose group cannot be computed
+    /// fails alone.
+    async fn groups(
+        &self,
+        wire: &Wire,
+        base: &[(&str, &Json)],
+        all: &Json,
+        rows: Vec<(usize, Row)>,
+        done: &mut [Option<Done>],
+    ) -> Vec<Vec<(usize, Row)>> {
+        let Some(group) = &self.group else {
+            return vec![rows];
+        };
+        let values = wire.with_frame(base, |frame| {
+            let values = rows.iter().map(|(n, row)| {
+                let roots = [("delivery", &list(all)[*n]), ("row", row.document())];
+                let frame = frame.with(&roots);
+                let value = group.eval(&frame);
+                let value = value.map_err(|error| cannot_compute(&Trouble::new(&error)))?;
+                Ok(value.into_json())
+            });
+            Ok(values.collect::<Vec<Result<Json, Fault>>>())
+        });
+        let mut groups: Vec<(Json, Vec<(usize, Row)>)> = Vec::new();
+        for (value, row) in values.await.unwrap_or_default().into_iter().zip(rows) {
+            match value {
+                Err(fault) => done[row.0] = Some(Err(fault)),
+                Ok(value) => match groups.iter_mut().find(|(known, _)| *known == value) {
+                    Some((_, rows)) => rows.push(row),
+                    None => groups.push((value, vec![row])),
+                },
+            }
+        }
+        groups.into_iter().rev().map(|(_, rows)| rows).collect()
     }
 
     /// Sends some rows in one request.

@@ -26,6 +26,7 @@ mod fault;
 mod lengths;
 mod limits;
 mod load;
+mod oauth1;
 mod read;
 mod reply;
 mod request;

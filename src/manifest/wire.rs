@@ -125,11 +125,7 @@ impl Wire {
         let mut request = call
             .build(base, &frame, lane)
             .map_err(|it| cannot_build(&it))?;
-        let proof = match &self.manifest.proof {
-            Proof::Fixed(headers) => headers,
-            Proof::Session(login) => &login.headers,
-        };
-        self.add_proof(&mut request, proof, session)?;
+        self.add_proof(&mut request, session)?;
         let reply = self
             .send(request, call.wants_json)
             .await
@@ -192,21 +188,23 @@ impl Wire {
         roots
     }
 
-    fn add_proof(
-        &self,
-        request: &mut HttpRequest,
-        headers: &[(String, crate::expr::Template)],
-        session: Option<&Json>,
-    ) -> Result<(), Fault> {
+    fn add_proof(&self, request: &mut HttpRequest, session: Option<&Json>) -> Result<(), Fault> {
         let mut roots = self.roots(session);
         roots.push(("secret", &self.values.secrets));
         let frame = Frame::new(&roots, &self.manifest.tables);
-        let headers = secret_headers(headers, &frame).map_err(|trouble| {
-            Fault::config(
-                "no_credentials",
-                format!("the credentials are incomplete: {trouble}"),
-            )
-        })?;
+        let incomplete = |trouble| {
+            let message = format!("the credentials are incomplete: {trouble}");
+            Fault::config("no_credentials", message)
+        };
+        let headers = match &self.manifest.proof {
+            Proof::Fixed(headers) => headers,
+            Proof::Session(login) => &login.headers,
+            Proof::Signed(signing) => {
+                let now = self.context.clock.now();
+                return signing.prove(request, &frame, now).map_err(incomplete);
+            }
+        };
+        let headers = secret_headers(headers, &frame).map_err(incomplete)?;
         for (name, value) in headers {
             request.headers.retain(|(known, _)| *known != name);
             request.headers.push((name, value));
