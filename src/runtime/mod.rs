@@ -24,6 +24,7 @@ mod rules;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,24 +171,25 @@ impl Runtime {
         let live = self.live();
         let on_disk = live.plan.store.engine != StoreEngine::Memory;
         let folder = on_disk.then(|| store_path(&live.plan));
-        let watch = care::Watch::new(self.caring(), folder, closing);
+        let watch = care::Watch::new(self.caring(folder.clone()), closing);
         for (place, work) in loops::wanted(&live.plan) {
             if let Some(connection) = live.connections.get(&place.0) {
                 let running = self.start_loop(&place, work, Arc::clone(connection));
                 self.loops.extend(running.map(|running| (place, running)));
             }
         }
-        self.tasks.spawn(care::care_loop(self.caring()));
+        self.tasks.spawn(care::care_loop(self.caring(folder)));
         self.tasks.spawn(watch.run());
     }
 
-    fn caring(&self) -> Caring {
+    fn caring(&self, folder: Option<PathBuf>) -> Caring {
         Caring {
             engine: self.engine.clone(),
             live: Arc::clone(&self.live),
             vitals: self.vitals.clone(),
             clock: Arc::clone(&self.clock),
             stop: self.reading.clone(),
+            folder,
         }
     }
 

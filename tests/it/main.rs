@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod cli;
+mod compaction;
 mod config;
 mod daemon;
 mod feeds;
