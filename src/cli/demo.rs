@@ -71,7 +71,8 @@ pub(super) fn run(command: &Demo, global: &Global, shell: &mut Shell<'_>) -> io:
     };
     drop(log::start(settings, global.log_colour(shell)));
     let own = std::env::temp_dir().join(format!("crossdock-demo-{}", std::process::id()));
-    let folder = command.folder.clone().unwrap_or_else(|| own.clone());
+    // Paths in the configuration hold wherever it is read from.
+    let folder = std::path::absolute(command.folder.as_ref().unwrap_or(&own))?;
     std::fs::create_dir_all(&folder)?;
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
