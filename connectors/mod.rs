@@ -21,6 +21,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         include_str!("sandbox_store/connector.toml"),
     ),
     ("tryton", include_str!("tryton/connector.toml")),
+    ("tryton_pos", include_str!("tryton_pos/connector.toml")),
     ("vendure", include_str!("vendure/connector.toml")),
 ];
 
@@ -107,6 +108,9 @@ mod tests {
             );
             kept += 1;
         }
-        assert_eq!(kept, 3, "medusa, tryton and vendure have fixtures");
+        assert_eq!(
+            kept, 4,
+            "medusa, tryton, tryton_pos and vendure have fixtures"
+        );
     }
 }

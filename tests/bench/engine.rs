@@ -219,6 +219,7 @@ fn stock(dir: &Path) {
     let pool = Pool {
         members: vec![member],
         fulfilled_by: None,
+        tills: BTreeSet::new(),
     };
     let publish = Publish {
         name: "publish".into(),
