@@ -21,6 +21,7 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         include_str!("sandbox_store/connector.toml"),
     ),
     ("tryton", include_str!("tryton/connector.toml")),
+    ("tryton_pos", include_str!("tryton_pos/connector.toml")),
     ("vendure", include_str!("vendure/connector.toml")),
     ("woocommerce", include_str!("woocommerce/connector.toml")),
 ];
@@ -109,8 +110,8 @@ mod tests {
             kept += 1;
         }
         assert_eq!(
-            kept, 4,
-            "medusa, tryton, vendure and woocommerce have fixtures"
+            kept, 5,
+            "medusa, tryton, tryton_pos, vendure and woocommerce have fixtures"
         );
     }
 }

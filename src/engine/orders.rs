@@ -324,6 +324,11 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
         return Ok(());
     };
     let owner = pool.fulfilled_by.clone();
+    // What a till sells has gone with the buyer, and the owner's number does not know it.
+    let is_till = pool.tills.contains(&entity.origin);
+    if is_till && !is_told(stage, entity, order, owner.as_ref()) {
+        return Ok(());
+    }
     let mut dirty = std::collections::BTreeSet::new();
     for line in &order.lines {
         let sku = Key::new(line.sku.as_str());
@@ -348,7 +353,8 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
                 }
             }
             // What had left or was called off before we saw it takes nothing.
-            None if line.qty_open() == Quantity::ZERO || cancelled == line.quantity => continue,
+            None if line.qty_open() == Quantity::ZERO && !is_till => continue,
+            None if cancelled == line.quantity => continue,
             // An old reading of an order that is done: its goods left, its reservation ended.
             None if left(entity, line).0 + cancelled.0 >= line.quantity.0 => continue,
             None => Reservation {
@@ -358,7 +364,11 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
                 sku: line.sku.clone(),
                 channel: entity.origin.clone(),
                 quantity: line.quantity,
-                released: Quantity(line.quantity.0 - line.qty_open().0),
+                released: if is_till {
+                    cancelled
+                } else {
+                    Quantity(line.quantity.0 - line.qty_open().0)
+                },
                 called_off: cancelled,
                 issues: Vec::new(),
                 confirmed_at: None,
@@ -371,6 +381,19 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
     }
     let cause = format!("order {} on {}", entity.key, entity.origin);
     pools::recompute(stage, &dirty, Some(&cause))
+}
+
+/// Whether the owner is to hear of a till's sale. One of before the start is in its number already.
+fn is_told(
+    stage: &Stage<'_, '_>,
+    entity: &Entity,
+    order: &Order,
+    owner: Option<&ConnectionName>,
+) -> bool {
+    let routes = stage.rules.router.from(&entity.origin, Stream::Orders);
+    let in_time = |route: &&Route| route.start_from.is_none_or(|it| order.placed_at >= it);
+    let mut to_owner = routes.iter().filter(|route| Some(&route.to.0) == owner);
+    to_owner.any(|route| in_time(&route))
 }
 
 /// What the owner's shipments took of a line.

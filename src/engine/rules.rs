@@ -53,6 +53,8 @@ pub struct Pool {
     pub members: Vec<PoolMember>,
     /// Whose shipments take goods out of it.
     pub fulfilled_by: Option<ConnectionName>,
+    /// Who sells out of it and is told no stock: the goods go at once, and the owner hears of it later.
+    pub tills: BTreeSet<ConnectionName>,
 }
 
 /// One channel's view of a pool.
@@ -185,15 +187,17 @@ impl Rules {
             .filter(move |publish| publish.pool == pool)
     }
 
-    /// The pool that an order of this channel is taken from.
+    /// The pool that an order of this channel or till is taken from.
     pub fn pool_of_channel(&self, channel: &ConnectionName) -> Option<(&str, &Pool)> {
-        let publish = self
-            .publishes
-            .iter()
-            .find(|publish| publish.to == *channel)?;
-        self.pools
-            .get_key_value(&publish.pool)
-            .map(|(name, pool)| (name.as_str(), pool))
+        let publish = self.publishes.iter().find(|publish| publish.to == *channel);
+        let found = match publish {
+            Some(publish) => self.pools.get_key_value(&publish.pool),
+            None => self
+                .pools
+                .iter()
+                .find(|(_, pool)| pool.tills.contains(channel)),
+        };
+        found.map(|(name, pool)| (name.as_str(), pool))
     }
 
     /// Whether anything of this stream of a connection is used.

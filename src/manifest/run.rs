@@ -163,7 +163,12 @@ impl<'a> Run<'a> {
             }
         };
         if !reached && !step.checks.is_empty() {
-            self.check(step, &value, &reply, names).await?;
+            let checked = self.check(step, &value, &reply, names).await;
+            if let (Err(_), Action::Lookup { call, .. }) = (&checked, &step.action) {
+                // What did not do is not remembered: whoever mends it should not have to wait.
+                self.wire.forget(call, names).await;
+            }
+            checked?;
         }
         Ok((value, reached))
     }

@@ -315,6 +315,13 @@ impl Wire {
         remembered.insert(key, (until, value.clone()));
     }
 
+    /// Forgets what a lookup gave, so that it is asked anew.
+    pub(super) async fn forget(&self, call: &Call, names: &[(&str, &Json)]) {
+        if let Ok(key) = self.lookup_key(call, names).await {
+            self.remembered.lock().await.remove(&key);
+        }
+    }
+
     /// What tells one lookup from another: the request that it would send.
     pub(super) async fn lookup_key(
         &self,

@@ -70,6 +70,7 @@ fn pool_of(pool: &crate::topology::PlannedPool) -> Pool {
     Pool {
         members: pool.members.iter().map(member).collect(),
         fulfilled_by: Some(pool.fulfilled_by.clone()),
+        tills: pool.tills.clone(),
     }
 }
 

@@ -234,6 +234,7 @@ fn stock_rules() -> Rules {
     let pool = Pool {
         members: vec![member],
         fulfilled_by: None,
+        tills: BTreeSet::new(),
     };
     let publish = Publish {
         name: "publish".into(),

@@ -47,6 +47,7 @@ pub(super) fn rules(mode: Mode) -> Rules {
     let pool = Pool {
         members: vec![member("erp"), member("acme")],
         fulfilled_by: Some("erp".into()),
+        tills: BTreeSet::from(["till".into()]),
     };
     let publish = |name: &str| Publish {
         name: format!("publish_{name}").as_str().into(),
@@ -70,6 +71,11 @@ pub(super) fn rules(mode: Mode) -> Rules {
             route(
                 "south_orders",
                 ("south", Stream::Orders),
+                ("erp", Stream::Orders),
+            ),
+            route(
+                "till_orders",
+                ("till", Stream::Orders),
                 ("erp", Stream::Orders),
             ),
             route(
