@@ -109,24 +109,36 @@ impl Amazon {
                 assert!(form.contains("grant_type=refresh_token"), "{form}");
                 assert!(form.contains("client_secret=secret-1"), "{form}");
                 let token = format!("Atza-{}", self.tokens);
-                (200, json!({"access_token": token, "token_type": "bearer", "expires_in": 3600}))
+                (
+                    200,
+                    json!({"access_token": token, "token_type": "bearer", "expires_in": 3600}),
+                )
             }
             ("GET", _) if path.ends_with("/items/SELLER") => {
                 let wanted = query.split("identifiers=").nth(1).unwrap_or("");
                 let wanted = wanted.split('&').next().unwrap_or("");
                 let items = wanted.split("%2C").filter_map(|sku| self.listing(sku));
-                (200, json!({"numberOfResults": 1, "items": items.collect::<Vec<_>>()}))
+                (
+                    200,
+                    json!({"numberOfResults": 1, "items": items.collect::<Vec<_>>()}),
+                )
             }
             ("GET", _) if path.contains("/items/SELLER/") => match self.listing(&last) {
                 Some(listing) => (200, listing),
-                None => (404, json!({"errors": [{"code": "NOT_FOUND", "message": "no"}]})),
+                None => (
+                    404,
+                    json!({"errors": [{"code": "NOT_FOUND", "message": "no"}]}),
+                ),
             },
             ("PATCH", _) => {
                 self.apply(&last, &json);
                 self.patches.push(json);
                 let refused = self.issues.iter().any(|it| it["severity"] == "ERROR");
                 let status = if refused { "INVALID" } else { "ACCEPTED" };
-                (200, json!({"sku": last, "status": status, "submissionId": "s", "issues": self.issues}))
+                (
+                    200,
+                    json!({"sku": last, "status": status, "submissionId": "s", "issues": self.issues}),
+                )
             }
             ("POST", "https://spapi.test/feeds/2021-06-30/documents") => (
                 201,
@@ -152,9 +164,10 @@ impl Amazon {
                 json!({"feedDocumentId": "out-1", "url": "https://files.test/out?sig=def", "compressionAlgorithm": "GZIP"}),
             ),
             ("GET", "https://files.test/out") => (200, self.report.clone()),
-            ("GET", "https://spapi.test/orders/2026-01-01/orders") => {
-                (200, json!({"orders": self.orders, "lastUpdatedBefore": "2026-11-22T09:58:00Z"}))
-            }
+            ("GET", "https://spapi.test/orders/2026-01-01/orders") => (
+                200,
+                json!({"orders": self.orders, "lastUpdatedBefore": "2026-11-22T09:58:00Z"}),
+            ),
             ("GET", _) if path.contains("/orders/2026-01-01/orders/") => {
                 let order = self.orders.iter().find(|it| it["orderId"] == last.as_str());
                 match order {
@@ -163,7 +176,10 @@ impl Amazon {
                         order["packages"] = json!(self.packages);
                         (200, json!({ "order": order }))
                     }
-                    None => (404, json!({"errors": [{"code": "NotFound", "message": "no"}]})),
+                    None => (
+                        404,
+                        json!({"errors": [{"code": "NotFound", "message": "no"}]}),
+                    ),
                 }
             }
             ("POST", _) if path.ends_with("/shipmentConfirmation") => {
@@ -182,21 +198,31 @@ impl HttpClient for Client {
         let (path, query) = request.url.split_once('?').unwrap_or((&request.url, ""));
         let shown = path.trim_start_matches("https://");
         let host = shown.split('/').next().unwrap();
-        let proof = request.headers.iter().any(|(_, value)| matches!(value, HeaderValue::Secret(_)));
+        let proof = request
+            .headers
+            .iter()
+            .any(|(_, value)| matches!(value, HeaderValue::Secret(_)));
         amazon.secrets_abroad |= proof != (host == "spapi.test");
         let agent = request.headers.iter().any(|(name, _)| name == "user-agent");
         assert!(agent, "{path}");
         amazon.asked.push(format!("{} {shown}", request.method));
         let body = request.body.clone().unwrap_or_default();
         let (status, json) = amazon.answer(&request.method, path, query, &body);
-        let mut body = if json.is_null() { Vec::new() } else { json.to_string().into_bytes() };
+        let mut body = if json.is_null() {
+            Vec::new()
+        } else {
+            json.to_string().into_bytes()
+        };
         if path == "https://files.test/out" {
             let level = flate2::Compression::default();
             let mut packed = flate2::write::GzEncoder::new(Vec::new(), level);
             packed.write_all(&body).unwrap();
             body = packed.finish().unwrap();
         }
-        let mut headers = vec![("date".to_owned(), "Sun, 22 Nov 2026 10:00:00 GMT".to_owned())];
+        let mut headers = vec![(
+            "date".to_owned(),
+            "Sun, 22 Nov 2026 10:00:00 GMT".to_owned(),
+        )];
         if path.ends_with("/orders/2026-01-01/orders") {
             headers.push(("x-amzn-ratelimit-limit".to_owned(), "0.0167".to_owned()));
         }
@@ -268,7 +294,9 @@ fn feed_of(client: &Client, listings: &[(&str, i64)]) -> Vec<Delivery> {
     for (sku, quantity) in listings {
         amazon.listings.insert((*sku).to_owned(), *quantity);
     }
-    let numbers = listings.iter().map(|(sku, quantity)| stock(sku, quantity + 10));
+    let numbers = listings
+        .iter()
+        .map(|(sku, quantity)| stock(sku, quantity + 10));
     numbers.collect()
 }
 
@@ -289,7 +317,10 @@ async fn one_token_serves_all_and_is_renewed_before_it_ends() {
     let amazon = client.amazon.lock().unwrap();
     assert_eq!(amazon.tokens, 2, "a minute before it would end");
     assert!(!amazon.secrets_abroad);
-    let learned = Feedback::Quota { per_second: 0.0167, burst: 20 };
+    let learned = Feedback::Quota {
+        per_second: 0.0167,
+        burst: 20,
+    };
     assert!(amazon.feedback.contains(&("orders".to_owned(), learned)));
 }
 
@@ -299,7 +330,11 @@ async fn one_token_serves_all_and_is_renewed_before_it_ends() {
 async fn an_order_is_read_whole_or_not_at_all() {
     let (client, connection) = open();
     let order = |status: &str, address: bool| {
-        let address = if address { json!({"name": "Zoë", "countryCode": "DE"}) } else { json!({}) };
+        let address = if address {
+            json!({"name": "Zoë", "countryCode": "DE"})
+        } else {
+            json!({})
+        };
         json!({"orderId": "1-2-3", "createdTime": "2026-11-22T09:00:00Z", "lastUpdatedTime": "2026-11-22T09:30:00Z",
             "salesChannel": {"channelName": "AMAZON"}, "recipient": {"deliveryAddress": address},
             "fulfillment": {"fulfillmentStatus": status, "fulfilledBy": "MERCHANT"},
@@ -310,8 +345,13 @@ async fn an_order_is_read_whole_or_not_at_all() {
                     {"type": "TAX", "subtotal": {"amount": "1.90", "currencyCode": "EUR"}}]}}]})
     };
     let source = &connection.sources[&Stream::Orders];
-    let cases = [("PENDING", false, "nothing"), ("UNSHIPPED", false, "no_address"), ("UNSHIPPED", true, "present"),
-        ("SHIPPED", false, "present"), ("CANCELLED", false, "present")];
+    let cases = [
+        ("PENDING", false, "nothing"),
+        ("UNSHIPPED", false, "no_address"),
+        ("UNSHIPPED", true, "present"),
+        ("SHIPPED", false, "present"),
+        ("CANCELLED", false, "present"),
+    ];
     for (status, address, expect) in cases {
         client.amazon.lock().unwrap().orders = vec![order(status, address)];
         let changes = source.fetch(&[RemoteId::from("1-2-3")]).await.unwrap();
@@ -319,7 +359,10 @@ async fn an_order_is_read_whole_or_not_at_all() {
             None => "nothing".to_owned(),
             Some(Body::Present(Record::Order(order))) => {
                 let line = &order.lines[0];
-                assert_eq!((line.line_net.to_string(), line.line_gross.to_string()), ("10.00 EUR".to_owned(), "11.90 EUR".to_owned()));
+                assert_eq!(
+                    (line.line_net.to_string(), line.line_gross.to_string()),
+                    ("10.00 EUR".to_owned(), "11.90 EUR".to_owned())
+                );
                 assert!(line.prices_include_tax, "the tax is within the total");
                 "present".to_owned()
             }
@@ -328,22 +371,40 @@ async fn an_order_is_read_whole_or_not_at_all() {
         };
         assert_eq!(found, expect, "{status}");
     }
-    assert!(source.fetch(&[RemoteId::from("9-9-9")]).await.unwrap().is_empty(), "nobody knows it");
+    assert!(
+        source
+            .fetch(&[RemoteId::from("9-9-9")])
+            .await
+            .unwrap()
+            .is_empty(),
+        "nobody knows it"
+    );
 }
 
 #[tokio::test]
 async fn a_few_numbers_are_patches_which_are_looked_at_later() {
     let (client, connection) = open();
     let batch = feed_of(&client, &[("A", 5), ("B C/D", 5)]);
-    client.amazon.lock().unwrap().listings.insert("B%20C%2FD".to_owned(), 5);
+    client
+        .amazon
+        .lock()
+        .unwrap()
+        .listings
+        .insert("B%20C%2FD".to_owned(), 5);
     let (outcomes, tokens) = tell(&connection, &batch[..1]).await;
-    assert!(matches!(outcomes[0], Outcome::Submitted { in_order: true, .. }), "{outcomes:?}");
+    assert!(
+        matches!(outcomes[0], Outcome::Submitted { in_order: true, .. }),
+        "{outcomes:?}"
+    );
     assert_eq!(ask(&connection, &batch[..1], &tokens).await, ["done"]);
     let (_, tokens) = tell(&connection, &batch[1..]).await;
     assert_eq!(tokens.len(), 1, "a SKU of any letters");
     let amazon = client.amazon.lock().unwrap();
     let value = &amazon.patches[0]["patches"][0]["value"][0];
-    assert_eq!(*value, json!({"fulfillment_channel_code": "DEFAULT", "quantity": 15}));
+    assert_eq!(
+        *value,
+        json!({"fulfillment_channel_code": "DEFAULT", "quantity": 15})
+    );
     assert!(!amazon.secrets_abroad);
 }
 
@@ -354,11 +415,24 @@ async fn a_patch_that_is_accepted_and_not_applied_is_found_out() {
     let batch = feed_of(&client, &[("A", 5)]);
     client.amazon.lock().unwrap().deaf = true;
     let (_, tokens) = tell(&connection, &batch).await;
-    assert_eq!(ask(&connection, &batch, &tokens).await, ["pending"], "until the engine loses patience");
+    assert_eq!(
+        ask(&connection, &batch, &tokens).await,
+        ["pending"],
+        "until the engine loses patience"
+    );
     // Less than was told was sold meanwhile; more was told by somebody else.
     for (shows, expect) in [(14, "done"), (0, "done"), (15, "done"), (16, "not_applied")] {
-        client.amazon.lock().unwrap().listings.insert("A".to_owned(), shows);
-        assert_eq!(ask(&connection, &batch, &tokens).await, [expect], "it shows {shows}");
+        client
+            .amazon
+            .lock()
+            .unwrap()
+            .listings
+            .insert("A".to_owned(), shows);
+        assert_eq!(
+            ask(&connection, &batch, &tokens).await,
+            [expect],
+            "it shows {shows}"
+        );
     }
     client.amazon.lock().unwrap().listings.clear();
     assert_eq!(ask(&connection, &batch, &tokens).await, ["unknown_sku"]);
@@ -385,7 +459,11 @@ async fn a_warning_is_no_refusal_and_an_error_is_one() {
     let (client, connection) = open();
     let batch = feed_of(&client, &[("A", 5)]);
     let issue = |severity: &str| json!({"code": "90220", "message": "'size' is missing", "severity": severity});
-    for (severity, expect) in [("WARNING", "pending"), ("INFO", "pending"), ("ERROR", "listing_refused")] {
+    for (severity, expect) in [
+        ("WARNING", "pending"),
+        ("INFO", "pending"),
+        ("ERROR", "listing_refused"),
+    ] {
         client.amazon.lock().unwrap().issues = vec![issue(severity)];
         let (outcomes, _) = tell(&connection, &batch).await;
         assert_eq!(shown(&outcomes[0]), expect, "{severity}");
@@ -398,7 +476,12 @@ async fn many_numbers_are_one_feed_and_each_has_its_outcome() {
     let batch = feed_of(&client, &[("A", 1), ("B", 2), ("C", 3), ("D", 4)]);
     let (outcomes, tokens) = tell(&connection, &batch).await;
     assert_eq!(tokens.len(), 4, "{outcomes:?}");
-    assert!(tokens.iter().all(|it| it.submission == tokens[0].submission), "asked after together");
+    assert!(
+        tokens
+            .iter()
+            .all(|it| it.submission == tokens[0].submission),
+        "asked after together"
+    );
     assert_eq!(ask(&connection, &batch, &tokens).await, ["pending"; 4]);
     let issues = json!([
         {"messageId": 2, "code": "90220", "severity": "ERROR", "message": "'x' is required"},
@@ -417,11 +500,24 @@ async fn many_numbers_are_one_feed_and_each_has_its_outcome() {
     let expect = ["done", "listing_refused", "done", "pending"];
     assert_eq!(ask(&connection, &batch, &tokens).await, expect);
     // Asked in another order, and not all of it.
-    let (two, of_two) = ([batch[2].clone(), batch[1].clone()], [tokens[2].clone(), tokens[1].clone()]);
-    assert_eq!(ask(&connection, &two, &of_two).await, ["done", "listing_refused"]);
+    let (two, of_two) = (
+        [batch[2].clone(), batch[1].clone()],
+        [tokens[2].clone(), tokens[1].clone()],
+    );
+    assert_eq!(
+        ask(&connection, &two, &of_two).await,
+        ["done", "listing_refused"]
+    );
     let amazon = client.amazon.lock().unwrap();
-    assert!(!amazon.secrets_abroad, "files go to a foreign host without our token");
-    let reports = amazon.asked.iter().filter(|it| it.contains("documents/out-1")).count();
+    assert!(
+        !amazon.secrets_abroad,
+        "files go to a foreign host without our token"
+    );
+    let reports = amazon
+        .asked
+        .iter()
+        .filter(|it| it.contains("documents/out-1"))
+        .count();
     assert_eq!(reports, 1, "the report has a quota of one in 45 seconds");
 }
 
@@ -432,9 +528,13 @@ async fn a_feed_that_ends_badly_is_told_again() {
         let batch = feed_of(&client, &[("A", 1), ("B", 2), ("C", 3)]);
         let (_, tokens) = tell(&connection, &batch).await;
         client.amazon.lock().unwrap().feed = status.to_owned();
-        let outcomes = connection.sinks[&Stream::Stock].check(&batch, &tokens).await;
+        let outcomes = connection.sinks[&Stream::Stock]
+            .check(&batch, &tokens)
+            .await;
         for outcome in outcomes {
-            let Outcome::Failed(fault) = outcome else { panic!("{status}") };
+            let Outcome::Failed(fault) = outcome else {
+                panic!("{status}")
+            };
             assert_eq!(fault.code, code);
             assert_eq!((fault.class, fault.effect), (Class::Retry, Effect::Unknown));
         }
@@ -445,25 +545,49 @@ async fn a_feed_that_ends_badly_is_told_again() {
 async fn a_parcel_is_confirmed_once() {
     let (client, connection) = open();
     let item = |id: &str, sku: &str| json!({"orderItemId": id, "quantityOrdered": 2, "product": {"sellerSku": sku}});
-    client.amazon.lock().unwrap().orders = vec![json!({"orderId": "1-2-3", "lastUpdatedTime": "2026-11-22T09:30:00Z",
+    client.amazon.lock().unwrap().orders = vec![
+        json!({"orderId": "1-2-3", "lastUpdatedTime": "2026-11-22T09:30:00Z",
         "salesChannel": {"marketplaceId": "A1PA6795UKMFR9"}, "fulfillment": {"fulfillmentStatus": "UNSHIPPED"},
-        "orderItems": [item("7", "A"), item("8", "B")]})];
+        "orderItems": [item("7", "A"), item("8", "B")]}),
+    ];
     let record = json!({"id": "S1", "order": "1-2-3", "carrier": {"name": "DHL"}, "shipped_at": "2026-11-22T09:45:00Z",
         "parcels": [{"tracking_number": "T1"}], "lines": [{"sku": "B", "quantity": "1"}]});
-    let one = delivery(Stream::Shipments, "erp:S1", Operation::Create, record.clone());
+    let one = delivery(
+        Stream::Shipments,
+        "erp:S1",
+        Operation::Create,
+        record.clone(),
+    );
     let sink = &connection.sinks[&Stream::Shipments];
     assert_eq!(sink.find(&one).await.unwrap(), None);
-    let outcome = sink.deliver(std::slice::from_ref(&one), &StepLog::default()).await;
+    let outcome = sink
+        .deliver(std::slice::from_ref(&one), &StepLog::default())
+        .await;
     assert!(matches!(outcome[0], Outcome::Delivered(_)), "{outcome:?}");
     let told = client.amazon.lock().unwrap().shipped.clone();
-    assert_eq!(told, [json!({"marketplaceId": "A1PA6795UKMFR9", "packageDetail": {"packageReferenceId": "1",
+    assert_eq!(
+        told,
+        [
+            json!({"marketplaceId": "A1PA6795UKMFR9", "packageDetail": {"packageReferenceId": "1",
         "carrierCode": "Other", "carrierName": "DHL", "trackingNumber": "T1", "shipDate": "2026-11-22T09:45:00Z",
-        "orderItems": [{"orderItemId": "8", "quantity": 1}]}})]);
-    client.amazon.lock().unwrap().packages = vec![json!({"packageReferenceId": "1", "trackingNumber": "T1"})];
-    assert!(sink.find(&one).await.unwrap().is_some(), "seen by its number");
-    let again = sink.deliver(std::slice::from_ref(&one), &StepLog::default()).await;
+        "orderItems": [{"orderItemId": "8", "quantity": 1}]}})
+        ]
+    );
+    client.amazon.lock().unwrap().packages =
+        vec![json!({"packageReferenceId": "1", "trackingNumber": "T1"})];
+    assert!(
+        sink.find(&one).await.unwrap().is_some(),
+        "seen by its number"
+    );
+    let again = sink
+        .deliver(std::slice::from_ref(&one), &StepLog::default())
+        .await;
     assert!(matches!(again[0], Outcome::Delivered(_)), "{again:?}");
-    assert_eq!(client.amazon.lock().unwrap().shipped.len(), 1, "and not told again");
+    assert_eq!(
+        client.amazon.lock().unwrap().shipped.len(),
+        1,
+        "and not told again"
+    );
     let mut record = record;
     record["parcels"] = json!([]);
     let bare = delivery(Stream::Shipments, "erp:S2", Operation::Create, record);

@@ -188,7 +188,9 @@ impl Dispatcher {
 
     /// Exactly one outcome per delivery, in order (law D1).
     async fn send(&self, deliveries: &[Delivery], heads: &[Head]) -> Vec<Outcome> {
-        let tokens = heads.iter().filter_map(|(action, ..)| action.token().cloned());
+        let tokens = heads
+            .iter()
+            .filter_map(|(action, ..)| action.token().cloned());
         let tokens: Vec<Token> = tokens.collect();
         if !tokens.is_empty() && tokens.len() == deliveries.len() {
             let outcomes = self.sink.check(deliveries, &tokens).await;

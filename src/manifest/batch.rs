@@ -130,8 +130,9 @@ impl Batch {
                 .confirm
                 .as_ref()
                 .map(|tree| compiler.tree(tree, &done, &format!("{path}.confirm"))),
-            later: later
-                .map(|later| later.compile(compiler, limits, &done, (&format!("{path}.later"), by))),
+            later: later.map(|later| {
+                later.compile(compiler, limits, &done, (&format!("{path}.later"), by))
+            }),
         };
         batch.hands_on = batch.only_hands_rows_on();
         if !self.names_batch(compiler, limits) {
@@ -159,10 +160,7 @@ impl Batch {
         if let Some(request) = &self.request {
             let rows = scope.clone().root("rows", Type::Dyn);
             let call = request.compile(compiler, limits, &rows, &format!("{path}.request"));
-            return (
-                HandIn::Call(Box::new(call)),
-                scope.root("reply", Type::Dyn),
-            );
+            return (HandIn::Call(Box::new(call)), scope.root("reply", Type::Dyn));
         }
         let rows = compiler.scope(&["batch", "rows"]);
         let both = (self.step.as_slice(), self.submit.as_slice());

@@ -128,7 +128,11 @@ impl CompiledLater {
 
     /// A row was taken in.
     pub(super) fn taken_in(&self, frame: &Frame<'_>) -> Result<Done, Trouble> {
-        let told = self.told.as_ref().map(|node| node.json(frame)).transpose()?;
+        let told = self
+            .told
+            .as_ref()
+            .map(|node| node.json(frame))
+            .transpose()?;
         let token = Token {
             submission: json!({ "by": self.by, "of": self.submission.json(frame)? }),
             told: told.unwrap_or_default(),

@@ -245,7 +245,14 @@ impl Read {
         let scope = compiler.scope(&["page", "ids", "rows"]);
         let both = (self.step.as_slice(), self.then.as_slice());
         let reading = Allowed::Reading;
-        compile_behind(both, compiler, limits, &scope, reading, &format!("{path}.then"))
+        compile_behind(
+            both,
+            compiler,
+            limits,
+            &scope,
+            reading,
+            &format!("{path}.then"),
+        )
     }
 
     fn compile_cursor(

@@ -315,7 +315,10 @@ impl Sink for ManifestSink {
             // The connector was changed meanwhile: what was taken in is told again.
             let message = "nobody knows any more how to ask after this submission";
             let fault = Fault::retry("unknown_submission", message).after_sending();
-            return batch.iter().map(|_| Outcome::Failed(fault.clone())).collect();
+            return batch
+                .iter()
+                .map(|_| Outcome::Failed(fault.clone()))
+                .collect();
         };
         for (some, tokens) in batch.chunks(later.max).zip(tokens.chunks(later.max)) {
             let mut documents = Vec::with_capacity(some.len());

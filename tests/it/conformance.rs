@@ -12,8 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use crossdock::clock::{Clock, ManualClock};
 use crossdock::connector::{
-    Body, Captured, Connection, Connector, Context, Delivery, FileLimits, Operation, Outcome,
-    StepLog, Token,
+    Body, Captured, Connection, Context, Delivery, FileLimits, Operation, Outcome, StepLog, Token,
 };
 use crossdock::connectors::built_in;
 use crossdock::fault::Fault;
@@ -53,7 +52,9 @@ const SKU: &str = "GM-ZDPI-9B4E";
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
 fn specs() -> Option<PathBuf> {
     let shared = std::env::var("CROSSDOCK_SPECS").unwrap_or_else(|_| "../shared/specs".to_owned());
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(shared).join("amazon-spapi");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(shared)
+        .join("amazon-spapi");
     if path.is_dir() {
         return Some(path);
     }
@@ -171,7 +172,10 @@ impl Examples {
         let parts: Vec<&str> = path.split('/').collect();
         let fits = |pattern: &[String]| {
             pattern.len() == parts.len()
-                && pattern.iter().zip(&parts).all(|(it, part)| it.starts_with('{') || it == part)
+                && pattern
+                    .iter()
+                    .zip(&parts)
+                    .all(|(it, part)| it.starts_with('{') || it == part)
         };
         let found = self.operations.iter().filter(|(it, ..)| it == method);
         let mut found = found.filter(|(_, pattern, _)| fits(pattern));
@@ -192,12 +196,19 @@ impl HttpClient for Examples {
                 self.answers.lock().unwrap()[name].clone()
             }
             // A file on another host: the upload, or a report.
-            None => (200, json!({"header": {}, "issues": [], "summary": {"messagesProcessed": 1}})),
+            None => (
+                200,
+                json!({"header": {}, "issues": [], "summary": {"messagesProcessed": 1}}),
+            ),
         };
         Ok(HttpReply {
             status,
             headers: Vec::new(),
-            body: Bytes::from(if status == 204 { String::new() } else { json.to_string() }),
+            body: Bytes::from(if status == 204 {
+                String::new()
+            } else {
+                json.to_string()
+            }),
             received_at: self.clock.now(),
         })
     }
@@ -229,8 +240,14 @@ fn examples(folder: &Path) -> (Vec<Example>, Vec<(String, Vec<String>, String)>)
                     let told = answer["examples"].as_object().into_iter().flatten();
                     let told = told.map(|(_, json)| json.clone());
                     let sandbox = answer["x-amzn-api-sandbox"]["static"].as_array();
-                    let sandbox = sandbox.into_iter().flatten().map(|it| it["response"].clone());
-                    all.extend(told.chain(sandbox).map(|json| (name.to_owned(), status, json)));
+                    let sandbox = sandbox
+                        .into_iter()
+                        .flatten()
+                        .map(|it| it["response"].clone());
+                    all.extend(
+                        told.chain(sandbox)
+                            .map(|json| (name.to_owned(), status, json)),
+                    );
                 }
             }
         }
@@ -284,10 +301,16 @@ async fn every_example_of_amazon_is_understood() {
     let mut good: BTreeMap<String, (u16, Value)> = BTreeMap::new();
     for (name, status, json) in &all {
         if *status < 300 {
-            good.entry(name.clone()).or_insert_with(|| (*status, json.clone()));
+            good.entry(name.clone())
+                .or_insert_with(|| (*status, json.clone()));
         }
     }
-    assert_eq!(good.len(), USED.len(), "each operation has an example: {:?}", good.keys());
+    assert_eq!(
+        good.len(),
+        USED.len(),
+        "each operation has an example: {:?}",
+        good.keys()
+    );
     let clock = ManualClock::at("2026-11-22T10:00:00Z".parse().unwrap());
     for (name, status, json) in &all {
         let mut answers = good.clone();

@@ -169,7 +169,10 @@ fn less_stock_goes_past_a_feed_that_hangs() {
     let (one, _) = claimed(&mut bench);
     settle(&mut bench, one, done());
     let (one, shown) = claimed(&mut bench);
-    assert!(shown.ends_with(" 2"), "the late feed may have told 8: {shown}");
+    assert!(
+        shown.ends_with(" 2"),
+        "the late feed may have told 8: {shown}"
+    );
     settle(&mut bench, one, done());
     bench.tick(100_000);
     nothing(&mut bench);
