@@ -44,7 +44,7 @@ def merged(specs):
             for operation in operations.values():
                 for code, answer in (operation.get("responses", {}) if isinstance(operation, dict) else {}).items():
                     static = answer.pop("x-amzn-api-sandbox", {}).get("static", [])
-                    if static and not answer.get("examples"):
+                    if static and "response" in static[0] and not answer.get("examples"):
                         answer["examples"] = {"application/json": static[0]["response"]}
         for kind in ("definitions", "parameters"):
             for key, value in one.get(kind, {}).items():
