@@ -10,6 +10,7 @@ mod bad_input;
 mod cli;
 mod compaction;
 mod config;
+mod conformance;
 mod daemon;
 mod feeds;
 mod guides;
