@@ -4,8 +4,10 @@
 //! cannot say it. To add one: write its folder and add a line to [`BUILT_IN`] or [`built_in`].
 
 pub mod feed;
+pub mod process;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use crate::connector::{Connector, Evidence};
 use crate::diagnostic::Diagnostics;
@@ -38,6 +40,18 @@ pub fn built_in() -> Result<Vec<Box<dyn Connector>>, Diagnostics> {
         connectors.push(Box::new(connector));
     }
     Ok(connectors)
+}
+
+/// Reads the `connector.toml` of a connector that is not part of the binary, whichever of the two kinds it is.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn load(path: impl Into<PathBuf>, text: &str) -> Result<Box<dyn Connector>, Diagnostics> {
+    Ok(if process::is_process(text) {
+        Box::new(process::load(path, text)?)
+    } else {
+        Box::new(manifest::load(path, text)?)
+    })
 }
 
 /// What each connector can do, and what stands behind the claim, as a Markdown table.

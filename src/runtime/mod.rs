@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -222,6 +223,11 @@ impl Runtime {
                 tracing::warn!("not everything under way was finished; it is found again at the next start");
             }
         }
+        // Each within a time of its own, side by side.
+        let live = self.live();
+        let closing = live.connections.values().filter_map(|known| known.closing.clone());
+        join_all(closing.map(|one| async move { one.close().await })).await;
+        drop(live);
         let writer = self.writer.take();
         drop(self); // the last handles, so that the engine's loop ends
         let Some(writer) = writer else { return Ok(()) };

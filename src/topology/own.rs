@@ -2,8 +2,8 @@
 
 use crate::config::Config;
 use crate::connector::Connector;
+use crate::connectors;
 use crate::diagnostic::Diagnostics;
-use crate::manifest::{self, ManifestConnector};
 
 /// Understands the manifests that the configuration found, those that are right; about the others
 /// everything that is wrong is told, with file and line.
@@ -11,10 +11,10 @@ pub fn own_connectors(
     config: &Config,
     built_in: &[&dyn Connector],
     findings: &mut Diagnostics,
-) -> Vec<ManifestConnector> {
+) -> Vec<Box<dyn Connector>> {
     let mut own = Vec::new();
     for found in &config.own_connectors {
-        let connector = match manifest::load(&found.text.path, &found.text.text) {
+        let connector = match connectors::load(&found.text.path, &found.text.text) {
             Ok(connector) => connector,
             Err(wrong) => {
                 findings.extend(wrong);
