@@ -26,6 +26,55 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("vendure", include_str!("vendure/connector.toml")),
 ];
 
+/// What `crossdock connector new` writes: file and text, in which `_template` stands for the name.
+pub const TEMPLATE: &[(&str, &str)] = &[
+    ("connector.toml", include_str!("_template/connector.toml")),
+    ("README.md", include_str!("_template/README.md")),
+    (
+        "fixtures/settings.toml",
+        include_str!("_template/fixtures/settings.toml"),
+    ),
+    (
+        "fixtures/troubles.json",
+        include_str!("_template/fixtures/troubles.json"),
+    ),
+    (
+        "fixtures/orders_pull.json",
+        include_str!("_template/fixtures/orders_pull.json"),
+    ),
+];
+
+/// The same with `--process`.
+pub const PROCESS_TEMPLATE: &[(&str, &str)] = &[
+    ("connector.toml", include_str!("process/template.toml")),
+    ("connector.py", include_str!("process/example.py")),
+    ("README.md", include_str!("process/README.template.md")),
+    (
+        "fixtures/settings.toml",
+        include_str!("process/fixtures/settings.toml"),
+    ),
+    (
+        "fixtures/items_pull.json",
+        include_str!("process/fixtures/items_pull.json"),
+    ),
+    (
+        "fixtures/stock_pull.json",
+        include_str!("process/fixtures/stock_pull.json"),
+    ),
+    (
+        "fixtures/orders_create.json",
+        include_str!("process/fixtures/orders_create.json"),
+    ),
+    (
+        "fixtures/files/articles.csv",
+        include_str!("process/fixtures/files/articles.csv"),
+    ),
+    (
+        "fixtures/files/orders/README",
+        include_str!("process/fixtures/files/orders/README"),
+    ),
+];
+
 /// All connectors, those in Rust first.
 ///
 /// # Errors
@@ -122,5 +171,34 @@ mod tests {
             kept += 1;
         }
         assert_eq!(kept, 3, "medusa, tryton and vendure have fixtures");
+    }
+
+    /// What `connector new` writes is green before anybody changes it.
+    #[tokio::test]
+    async fn the_template_keeps_the_contract() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/_template");
+        let connector = manifest::load("_template", TEMPLATE[0].1).unwrap();
+        let fixtures = Fixtures::load(&folder.join("fixtures")).unwrap();
+        let report = contract::run(&connector, &fixtures).await;
+        assert!(report.passed(), "{report}");
+    }
+
+    /// Every file of a template is written, and none is forgotten in the list.
+    #[test]
+    fn the_templates_are_whole() {
+        fn count(folder: &Path) -> usize {
+            let entries = std::fs::read_dir(folder)
+                .unwrap()
+                .map(|entry| entry.unwrap().path());
+            entries
+                .map(|path| if path.is_dir() { count(&path) } else { 1 })
+                .sum()
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors");
+        assert_eq!(count(&root.join("_template")), TEMPLATE.len());
+        assert_eq!(
+            count(&root.join("process/fixtures")),
+            PROCESS_TEMPLATE.len() - 3
+        );
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Guest {
     pub(super) launch: Launch,
     pub(super) values: Values,
     pub(super) context: Context,
-    mask: Mask,
+    pub(super) mask: Mask,
     state: Mutex<State>,
     slots: Arc<Semaphore>,
     /// Nothing is started any more.
@@ -129,7 +129,10 @@ impl Guest {
             slot: Some(slot),
         };
         if way.orders.send(Order::Ask(ask)).is_err() {
-            return Err(Fault::retry("process_exited", "the connector's process has just ended"));
+            return Err(Fault::retry(
+                "process_exited",
+                "the connector's process has just ended",
+            ));
         }
         let mut waiting = Waiting {
             answer: Some(answered),
@@ -144,7 +147,10 @@ impl Guest {
         };
         waiting.answer = None;
         let answer = answer.unwrap_or_else(|_| {
-            let fault = Fault::bug("process_lost", "nobody keeps the connector's process any more");
+            let fault = Fault::bug(
+                "process_lost",
+                "nobody keeps the connector's process any more",
+            );
             Err(if writes { fault.after_sending() } else { fault })
         });
         if answer.is_ok() {
@@ -174,7 +180,10 @@ impl Guest {
             self.failed(&mut state, why, useful);
         }
         if self.closed.load(Ordering::Relaxed) {
-            return Err(Fault::retry("process_ended", "the connection is being closed"));
+            return Err(Fault::retry(
+                "process_ended",
+                "the connection is being closed",
+            ));
         }
         let now = self.clock().monotonic();
         if let Some((until, why)) = &state.rest
@@ -204,7 +213,11 @@ impl Guest {
 
     /// Leaves it alone for a while: longer with each start that led to nothing.
     fn failed(&self, state: &mut State, why: Fault, was_useful: bool) {
-        state.failures = if was_useful { 1 } else { state.failures.saturating_add(1) };
+        state.failures = if was_useful {
+            1
+        } else {
+            state.failures.saturating_add(1)
+        };
         let doubled = REST.saturating_mul(1 << (state.failures - 1).min(16));
         let until = self.clock().monotonic() + doubled.min(LONGEST_REST);
         state.rest = Some((until, why));

@@ -114,7 +114,10 @@ enum Kind {
 /// `[stream.NAME.read]`
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one answer of its author")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one answer of its author"
+)]
 struct Reading {
     /// How often to read when the configuration does not say.
     #[serde(default = "sixty")]
@@ -295,12 +298,22 @@ impl Check {
         let stream = match manifest::parse_stream(name) {
             Ok(stream) => stream,
             Err(help) => {
-                self.at(&path, name.span(), "this is no stream".to_owned(), Some(help));
+                self.at(
+                    &path,
+                    name.span(),
+                    "this is no stream".to_owned(),
+                    Some(help),
+                );
                 return None;
             }
         };
         if part.read.is_none() && part.write.is_none() {
-            self.at(&path, name.span(), "neither read nor written".to_owned(), None);
+            self.at(
+                &path,
+                name.span(),
+                "neither read nor written".to_owned(),
+                None,
+            );
         }
         if let Some(read) = &part.read {
             let is_timed = read.overlap_secs.is_some() || read.settle_lag_secs.is_some();
@@ -318,7 +331,11 @@ impl Check {
                 self.at(&path, name.span(), message, None);
             }
         }
-        if part.write.as_ref().is_some_and(|write| !(1..=1000).contains(&write.max_batch)) {
+        if part
+            .write
+            .as_ref()
+            .is_some_and(|write| !(1..=1000).contains(&write.max_batch))
+        {
             let message = "`max_batch` is from 1 to 1000".to_owned();
             self.at(&path, name.span(), message, None);
         }
@@ -343,7 +360,10 @@ impl Part {
             write: self.write.is_some(),
             read_evidence: read.map(|_| self.evidence),
             write_evidence: self.write.as_ref().map(|_| self.evidence),
-            max_batch: self.write.as_ref().map_or(1, |write| write.max_batch as usize),
+            max_batch: self
+                .write
+                .as_ref()
+                .map_or(1, |write| write.max_batch as usize),
             poll: read.map_or(Duration::ZERO, |read| secs(Some(read.poll_secs))),
             fresh_for: None,
             onward: read.map_or(Onward::Whole, onward),

@@ -10,11 +10,12 @@ use super::child::Guest;
 use super::declared::ReadWays;
 use super::wire;
 use crate::connector::{
-    Change, Closing, Confirmation, Cursor, Delivery, Outcome, Page, Probe, Progress, Sink, Source,
-    StepLog, Token,
+    Body, Change, Closing, Confirmation, Cursor, Delivery, Outcome, Page, Probe, Progress, Sink,
+    Source, StepLog, Token,
 };
 use crate::fault::Fault;
 use crate::id::RemoteId;
+use crate::manifest::discreet;
 use crate::record::Stream;
 
 /// One stream that is read.
@@ -33,7 +34,18 @@ impl GuestSource {
         if answer.is_null() {
             return Ok(None);
         }
-        wire::page(answer, self.stream, self.ways.whole, asked).map(Some)
+        let mut page = wire::page(answer, self.stream, self.ways.whole, asked)?;
+        self.fit_to_show(&mut page.changes);
+        Ok(Some(page))
+    }
+
+    /// What a child says of a change that it refuses is shown to people.
+    fn fit_to_show(&self, changes: &mut [Change]) {
+        for change in changes {
+            if let Body::Rejected(fault) = &mut change.body {
+                *fault = self.guest.fit_to_show(fault.clone());
+            }
+        }
     }
 
     async fn some_page(&self, call: &str, after: Option<&Cursor>) -> Result<Page, Fault> {
@@ -64,7 +76,9 @@ impl Source for GuestSource {
             return Ok(Vec::new());
         }
         let call = json!({ "call": "fetch", "stream": self.stream, "ids": ids });
-        wire::fetched(self.guest.read(call).await?, self.stream, ids)
+        let mut changes = wire::fetched(self.guest.read(call).await?, self.stream, ids)?;
+        self.fit_to_show(&mut changes);
+        Ok(changes)
     }
 
     async fn sweep(&self, after: Option<&Cursor>) -> Result<Page, Fault> {
@@ -120,12 +134,15 @@ impl GuestSink {
     }
 }
 
+/// The request that delivers a batch.
+pub(super) fn deliver_call(stream: Stream, batch: &[Delivery]) -> Json {
+    json!({ "call": "deliver", "stream": stream, "batch": GuestSink::batch(batch) })
+}
+
 #[async_trait]
 impl Sink for GuestSink {
     async fn deliver(&self, batch: &[Delivery], progress: &dyn Progress) -> Vec<Outcome> {
-        let call = json!({
-            "call": "deliver", "stream": self.stream, "batch": Self::batch(batch),
-        });
+        let call = deliver_call(self.stream, batch);
         self.outcomes(call, batch, progress).await
     }
 
@@ -150,7 +167,7 @@ impl Probe for Guest {
     async fn probe(&self) -> Result<String, Fault> {
         let answer = self.read(json!({ "call": "probe" })).await?;
         match answer["says"].as_str() {
-            Some(says) => Ok(crate::manifest::discreet(says)),
+            Some(says) => Ok(discreet(&self.mask.hide(says))),
             None => Err(Fault::bug("process_bad_answer", "a `probe` without `says`")),
         }
     }

@@ -43,6 +43,7 @@ pub(super) struct Ask {
     /// To whom it is answered. Dropped when nobody waits any more.
     pub(super) answer: oneshot::Sender<Result<Json, Fault>>,
     /// Its place among the requests under way.
+    #[expect(dead_code, reason = "held for as long as the request is open")]
     pub(super) slot: Option<OwnedSemaphorePermit>,
 }
 
@@ -58,7 +59,10 @@ pub(super) struct Step {
 pub(super) enum Order {
     Ask(Ask),
     /// A reported step is durable.
-    Durable { request: u64, step: String },
+    Durable {
+        request: u64,
+        step: String,
+    },
     /// Nobody waits for an answer any more: look which.
     Cancelled,
     /// End it in order.
@@ -131,7 +135,9 @@ impl Keeper {
             let message = format!("cannot start `{program}` in {folder}: {error}");
             Fault::config("process_not_started", message)
         })?;
-        let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let pid = child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let group = Group(pid);
         let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
@@ -272,7 +278,10 @@ impl Keeper {
             }
             Order::Durable { request, step } => {
                 if self.open.contains_key(&request) {
-                    self.say(0, &json!({ "id": request, "call": "durable", "step": step }));
+                    self.say(
+                        0,
+                        &json!({ "id": request, "call": "durable", "step": step }),
+                    );
                 }
             }
             Order::Cancelled => self.cancel(),
@@ -361,8 +370,8 @@ impl Keeper {
         let text = std::str::from_utf8(line)
             .map_err(|_| broken("process_not_utf8", "a line that is not UTF-8"))?;
         let parsed: Result<Map<String, Json>, _> = serde_json::from_str(text);
-        let mut said = parsed
-            .map_err(|_| broken("process_not_json", "a line that is no JSON object"))?;
+        let mut said =
+            parsed.map_err(|_| broken("process_not_json", "a line that is no JSON object"))?;
         let id = said.remove("id").as_ref().and_then(Json::as_u64);
         let id = id.filter(|id| self.open.get(id).is_some_and(|open| open.sent));
         let Some(id) = id else {
@@ -399,7 +408,9 @@ impl Keeper {
         let delivery = step["delivery"].as_str().map(DeliveryId::from);
         let delivery = delivery.filter(|id| deliveries.contains(id));
         let (Some(delivery), Some(name)) = (delivery, step["step"].as_str()) else {
-            return Err(bad("a captured step without name, or of a delivery that is not its own"));
+            return Err(bad(
+                "a captured step without name, or of a delivery that is not its own",
+            ));
         };
         open.steps += 1;
         if open.steps > MAX_STEPS || name.len() > 100 {
@@ -517,7 +528,10 @@ enum Event {
 fn command(launch: &Launch) -> Result<Command, Fault> {
     let not_there = |error: std::io::Error| {
         let folder = launch.folder.display();
-        Fault::config("process_not_started", format!("cannot go to {folder}: {error}"))
+        Fault::config(
+            "process_not_started",
+            format!("cannot go to {folder}: {error}"),
+        )
     };
     // What is relative to our folder must not change its meaning in the child's.
     let folder = std::fs::canonicalize(&launch.folder).map_err(not_there)?;

@@ -171,7 +171,8 @@ impl Log {
     fn told_left_out(&mut self) {
         let count = std::mem::take(&mut self.left_out);
         if count > 0 {
-            self.ready.push_back(format!("({count} more lines left out)"));
+            self.ready
+                .push_back(format!("({count} more lines left out)"));
         }
     }
 }
@@ -209,7 +210,8 @@ mod tests {
     /// Story 55: secrets in logs.
     #[test]
     fn the_log_hides_secrets_and_is_bounded() {
-        let secrets = json!({"token": "t0psecret", "key": "-----BEGIN\nabcdef12\n-----END", "n": null});
+        let secrets =
+            json!({"token": "t0psecret", "key": "-----BEGIN\nabcdef12\n-----END", "n": null});
         let mut log = Log::new(Mask::of(&secrets));
         log.take(b"login with t0psecret\nline abcdef12\n", Duration::ZERO)
             .unwrap();

@@ -94,11 +94,18 @@ impl Configured for ConfiguredProcess {
             let (guest, stream) = (Arc::clone(&guest), *stream);
             if let Some(ways) = ways.read {
                 let guest = Arc::clone(&guest);
-                let source = GuestSource { guest, stream, ways };
+                let source = GuestSource {
+                    guest,
+                    stream,
+                    ways,
+                };
                 sources.insert(stream, Arc::new(source) as Arc<dyn Source>);
             }
             if ways.write {
-                sinks.insert(stream, Arc::new(GuestSink { guest, stream }) as Arc<dyn Sink>);
+                sinks.insert(
+                    stream,
+                    Arc::new(GuestSink { guest, stream }) as Arc<dyn Sink>,
+                );
             }
         }
         Ok(Connection {

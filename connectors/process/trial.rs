@@ -18,10 +18,10 @@ use crate::connector::contract::{
     Case, Fixtures, Report, Request, Trial, same_changes, same_outcomes, secrets,
 };
 use crate::connector::{
-    Body, Change, Configured, Connection, Context, Delivery, FileLimits, Outcome, Page,
-    StepLog,
+    Body, Change, Configured, Connection, Context, Delivery, FileLimits, Outcome, Page, StepLog,
 };
 use crate::fault::{Class, Effect, Fault};
+use crate::record::Stream;
 use crate::transport::http::{Feedback, HttpClient, HttpReply, HttpRequest};
 
 /// The most pages of a fixture.
@@ -153,6 +153,10 @@ impl Trial for ProcessConnector {
         }
         report
     }
+
+    fn would_send(&self, stream: Stream, batch: &[Delivery]) -> String {
+        super::ends::deliver_call(stream, batch).to_string()
+    }
 }
 
 impl Bench<'_> {
@@ -196,10 +200,15 @@ impl Bench<'_> {
     }
 
     fn discreet(&self, fault: &Fault) -> Result<(), String> {
-        let told = self.secrets.iter().any(|secret| fault.message.contains(secret));
+        let told = self
+            .secrets
+            .iter()
+            .any(|secret| fault.message.contains(secret));
         if told {
             let code = &fault.code;
-            return Err(format!("the message of `{code}` tells personal data or a secret"));
+            return Err(format!(
+                "the message of `{code}` tells personal data or a secret"
+            ));
         }
         Ok(())
     }
@@ -224,7 +233,11 @@ impl Bench<'_> {
         let has_raw = |change: &Change| change.raw.is_some() || change.body == Body::Absent;
         let kept = changes.iter().all(has_raw);
         let kept = kept.then_some(()).ok_or("a change without its payload");
-        report.add("raw", self.name("payloads are kept"), kept.map_err(str::to_owned));
+        report.add(
+            "raw",
+            self.name("payloads are kept"),
+            kept.map_err(str::to_owned),
+        );
         let again = match self.read(&connection).await {
             Ok((again, _)) => same_changes(&self.case.changes, &again),
             Err(fault) => Err(fault.to_string()),
@@ -352,7 +365,10 @@ impl Bench<'_> {
             let Outcome::Delivered(wanted) = outcome else {
                 continue;
             };
-            let found = sink.find(delivery).await.map_err(|fault| fault.to_string())?;
+            let found = sink
+                .find(delivery)
+                .await
+                .map_err(|fault| fault.to_string())?;
             match found {
                 Some(found) if found.remote_id != wanted.remote_id => {
                     return Err(format!("{}: another thing is found", delivery.reference));
@@ -361,7 +377,10 @@ impl Bench<'_> {
                     return Err(format!("{}: found what is not there", delivery.reference));
                 }
                 None if is_there => {
-                    return Err(format!("{}: not found, and it is there", delivery.reference));
+                    return Err(format!(
+                        "{}: not found, and it is there",
+                        delivery.reference
+                    ));
                 }
                 _ => {}
             }

@@ -42,17 +42,15 @@ fn without_values(message: &str) -> String {
 }
 
 /// Checks that a child is what `connector.toml` says.
-pub(super) fn agree(
-    said: &Json,
-    name: &str,
-    ways: &BTreeMap<Stream, Ways>,
-) -> Result<(), Fault> {
+pub(super) fn agree(said: &Json, name: &str, ways: &BTreeMap<Stream, Ways>) -> Result<(), Fault> {
     let other = |what: String| {
         let message = format!("the connector's process is not what connector.toml says: {what}");
         Err(Fault::config("process_other_spec", message))
     };
     if said["protocol"].as_u64() != Some(PROTOCOL) {
-        return other(format!("it does not speak version {PROTOCOL} of the protocol"));
+        return other(format!(
+            "it does not speak version {PROTOCOL} of the protocol"
+        ));
     }
     if said["name"].as_str() != Some(name) {
         return other(format!("it does not call itself `{name}`"));
@@ -150,7 +148,9 @@ pub(super) fn page(
 ) -> Result<Page, Fault> {
     let page: WirePage = read(json)?;
     if page.complete && !is_whole {
-        return Err(bad("only a stream that is read as a whole can be `complete`"));
+        return Err(bad(
+            "only a stream that is read as a whole can be `complete`",
+        ));
     }
     if page.complete && page.more {
         return Err(bad("a page that is `complete` and has `more`"));
@@ -181,7 +181,9 @@ pub(super) fn fetched(
         return Err(Fault::bug("process_foreign_id", message));
     }
     if told.len() != wanted.len() || told.len() != found.len() {
-        return Err(bad("a `fetch` must answer for each id once, with `absent` for what is gone"));
+        return Err(bad(
+            "a `fetch` must answer for each id once, with `absent` for what is gone",
+        ));
     }
     Ok(found)
 }
@@ -214,7 +216,10 @@ fn changes(listed: Vec<Json>, stream: Stream) -> Vec<Change> {
 
 fn change(n: usize, json: Json, stream: Stream) -> Change {
     let is_id = |id: &str| !id.is_empty() && id.len() <= MAX_ID;
-    let id = json["id"].as_str().filter(|id| is_id(id)).map(str::to_owned);
+    let id = json["id"]
+        .as_str()
+        .filter(|id| is_id(id))
+        .map(str::to_owned);
     let bytes = Bytes::from(json.to_string());
     let as_it_came = |bytes: Bytes| Raw {
         bytes,
@@ -224,7 +229,9 @@ fn change(n: usize, json: Json, stream: Stream) -> Change {
     let (id, told) = match (id, told) {
         (Some(id), Ok(told)) => (id, told),
         (id, told) => {
-            let fault = told.err().unwrap_or_else(|| bad("a change without a usable id"));
+            let fault = told
+                .err()
+                .unwrap_or_else(|| bad("a change without a usable id"));
             let fault = Fault::reject("process_bad_change", fault.message);
             let id = id.unwrap_or_else(|| format!("change {n}"));
             return Change {
@@ -236,8 +243,15 @@ fn change(n: usize, json: Json, stream: Stream) -> Change {
     debug_assert_eq!(id, told.id);
     let both = "a change is one of `record`, `absent` and `rejected`";
     let body = match (told.record, told.absent, told.rejected) {
-        (Some(record), false, None) => Record::from_json(stream, record)
-            .map_or_else(|fault| Body::Rejected(Fault { class: Class::Reject, ..fault }), Body::Present),
+        (Some(record), false, None) => Record::from_json(stream, record).map_or_else(
+            |fault| {
+                Body::Rejected(Fault {
+                    class: Class::Reject,
+                    ..fault
+                })
+            },
+            Body::Present,
+        ),
         (None, true, None) => Body::Absent,
         (None, false, Some(why)) => {
             let why = json!({ "class": "reject", "code": why.code, "message": why.message });
@@ -318,7 +332,8 @@ pub(super) fn outcomes(mut json: Json, batch: &[Delivery]) -> Result<Vec<Outcome
     for told in listed {
         let told: WireOutcome = read(told)?;
         if !batch.iter().any(|delivery| delivery.id == told.delivery) {
-            let message = "the connector's process gave an outcome of a delivery that it was not given";
+            let message =
+                "the connector's process gave an outcome of a delivery that it was not given";
             return Err(Fault::bug("process_foreign_delivery", message));
         }
         let outcome = match (told.delivered, told.submitted, told.failed) {
@@ -328,7 +343,11 @@ pub(super) fn outcomes(mut json: Json, batch: &[Delivery]) -> Result<Vec<Outcome
                 check_after: Duration::from_secs(submitted.check_after_secs.min(LONGEST_WAIT)),
             },
             (None, None, Some(told)) => Outcome::Failed(fault(&told, true)),
-            _ => return Err(bad("an outcome is one of `delivered`, `submitted` and `failed`")),
+            _ => {
+                return Err(bad(
+                    "an outcome is one of `delivered`, `submitted` and `failed`",
+                ));
+            }
         };
         if found.insert(told.delivery, outcome).is_some() {
             return Err(bad("two outcomes of one delivery"));

@@ -130,6 +130,7 @@ impl Wire {
             Proof::Session(login) => &login.headers,
         };
         self.add_proof(&mut request, proof, session)?;
+        request.changes = intent == Intent::Write;
         let reply = self
             .send(request, call.wants_json)
             .await

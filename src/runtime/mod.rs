@@ -12,6 +12,7 @@
 //! within a limit, then the engine's thread ends and the store is closed. What could not be finished is
 //! in flight in the store and is found again at the next start.
 
+pub mod alone;
 mod care;
 mod clock;
 mod gate;
@@ -225,7 +226,10 @@ impl Runtime {
         }
         // Each within a time of its own, side by side.
         let live = self.live();
-        let closing = live.connections.values().filter_map(|known| known.closing.clone());
+        let closing = live
+            .connections
+            .values()
+            .filter_map(|known| known.closing.clone());
         join_all(closing.map(|one| async move { one.close().await })).await;
         drop(live);
         let writer = self.writer.take();

@@ -15,3 +15,4 @@ mod practice;
 mod sim;
 mod store_crash;
 mod tidy;
+mod tutorial;

@@ -22,9 +22,10 @@ pub use fixture::{Case, ExpectedChange, ExpectedOutcome, Fixtures, Reply, Reques
 pub use sink::same_outcomes;
 pub use source::same as same_changes;
 
-use super::{Configured, Connection, Connector, Context};
+use super::{Configured, Connection, Connector, Context, Delivery};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::fault::Fault;
+use crate::record::Stream;
 use crate::transport::http::HttpClient;
 use crate::transport::http::faulty::{Faulty, Trouble};
 use crate::transport::http::replay::{Exchange, Order, Replay};
@@ -84,6 +85,9 @@ impl fmt::Display for Report {
 pub trait Trial: Send + Sync {
     /// Checks it against its fixtures, which stand in `folder`.
     async fn run(&self, fixtures: &Fixtures, folder: &Path, clock: &Arc<dyn Clock>) -> Report;
+
+    /// What it would be told to deliver, for a person to see; nothing is sent.
+    fn would_send(&self, stream: Stream, batch: &[Delivery]) -> String;
 }
 
 /// Checks a connector against its fixtures.
