@@ -165,6 +165,10 @@ pub(super) struct Ways {
 
 /// What can be done besides `pull`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one answer of its author"
+)]
 pub(super) struct ReadWays {
     pub(super) fetch: bool,
     pub(super) sweep: bool,

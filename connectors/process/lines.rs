@@ -71,7 +71,11 @@ impl std::fmt::Debug for Mask {
 impl Mask {
     pub(super) fn of(secrets: &Json) -> Self {
         let mut texts = Vec::new();
-        for secret in secrets.as_object().into_iter().flat_map(|all| all.values()) {
+        for secret in secrets
+            .as_object()
+            .into_iter()
+            .flat_map(serde_json::Map::values)
+        {
             let Some(secret) = secret.as_str() else {
                 continue;
             };

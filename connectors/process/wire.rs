@@ -33,12 +33,7 @@ fn bad(what: impl std::fmt::Display) -> Fault {
 
 fn read<T: for<'de> Deserialize<'de>>(json: Json) -> Result<T, Fault> {
     // The message of serde names fields and types, and quotes values: those are left out.
-    serde_json::from_value(json).map_err(|error| bad(without_values(&error.to_string())))
-}
-
-/// A message without what stands in quotes of any kind but the names of fields.
-fn without_values(message: &str) -> String {
-    discreet(message)
+    serde_json::from_value(json).map_err(|error| bad(discreet(&error.to_string())))
 }
 
 /// Checks that a child is what `connector.toml` says.

@@ -43,12 +43,9 @@ pub(super) fn run(command: &New, shell: &mut Shell<'_>) -> io::Result<Exit> {
         }
     };
     let folder = command.into.join(name);
-    match write(&folder, &files) {
-        Ok(()) => {}
-        Err(error) => {
-            writeln!(shell.err, "crossdock: {}: {error}", folder.display())?;
-            return Ok(Exit::Failed);
-        }
+    if let Err(error) = write(&folder, &files) {
+        writeln!(shell.err, "crossdock: {}: {error}", folder.display())?;
+        return Ok(Exit::Failed);
     }
     writeln!(shell.out, "{}", folder.display())?;
     for (file, _) in &files {

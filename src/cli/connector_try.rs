@@ -1,7 +1,7 @@
 //! `crossdock connector try`: a connector against a live system, without configuration, store or writing.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ pub(super) fn run(command: &Try, global: &Global, shell: &mut Shell<'_>) -> io::
             return Ok(Exit::Config);
         }
     };
-    let deliveries = match command.write.as_ref().map(deliveries).transpose() {
+    let deliveries = match command.write.as_deref().map(deliveries).transpose() {
         Ok(deliveries) => deliveries,
         Err(why) => {
             writeln!(shell.err, "crossdock: {why}")?;
@@ -354,7 +354,7 @@ fn settings(
 }
 
 /// The deliveries of a recorded case.
-fn deliveries(file: &PathBuf) -> Result<(Stream, Vec<Delivery>), String> {
+fn deliveries(file: &Path) -> Result<(Stream, Vec<Delivery>), String> {
     let why = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let text = std::fs::read_to_string(file).map_err(|error| why(&error))?;
     let case: Case = serde_json::from_str(&text).map_err(|error| why(&error))?;

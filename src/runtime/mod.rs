@@ -56,6 +56,8 @@ use writer::Writer;
 
 /// How long the engine's thread may take to close the store.
 const CLOSING: Duration = Duration::from_secs(5);
+/// How long child processes may take to end: longer than any of them may ask for.
+const CHILDREN: Duration = Duration::from_secs(70);
 
 /// A running daemon.
 #[derive(Debug)]
@@ -244,6 +246,24 @@ impl Runtime {
             clock.sleep(Duration::from_millis(20)).await;
         }
         writer.end().await.map_or(Ok(()), |engine| engine.map(drop))
+    }
+}
+
+impl Runtime {
+    /// Ends what belongs to connections, such as child processes: each within a time of its own, side by
+    /// side.
+    async fn close_connections(&self, clock: &dyn Clock) {
+        let live = self.live();
+        let closing = live.connections.values();
+        let closing: Vec<_> = closing.filter_map(|known| known.closing.clone()).collect();
+        if closing.is_empty() {
+            return;
+        }
+        let all = join_all(closing.iter().map(|one| one.close()));
+        tokio::select! {
+            _ = all => {}
+            () = clock.sleep(CHILDREN) => tracing::warn!("a child process did not end in time"),
+        }
     }
 }
 
