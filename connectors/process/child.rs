@@ -14,7 +14,7 @@ use super::lines::Mask;
 use super::wire;
 use crate::clock::Clock;
 use crate::connector::{Context, Progress};
-use crate::fault::{Effect, Fault};
+use crate::fault::{Class, Effect, Fault};
 use crate::id::DeliveryId;
 use crate::manifest::Values;
 use crate::record::Stream;
@@ -190,7 +190,13 @@ impl Guest {
             && now < *until
         {
             let message = format!("{}; it is started again in a moment", why.message);
+            // Whoever comes now has nothing to do with the rule that was broken.
+            let class = match why.class {
+                Class::Bug => Class::Retry,
+                class => class,
+            };
             let fault = Fault {
+                class,
                 message,
                 effect: Effect::None,
                 ..why.clone()

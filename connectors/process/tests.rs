@@ -244,6 +244,12 @@ async fn a_child_that_answers_after_its_time() {
 async fn a_child_that_answers_garbage() {
     if python() {
         both(|| Bad::new("garbage"), Class::Bug, "process_not_json").await;
+        // What comes while it is left alone for that is not held for good.
+        let bad = Bad::new("garbage");
+        assert_eq!(failed(bad.deliver().await).class, Class::Bug);
+        let fault = failed(bad.deliver().await);
+        assert_eq!((fault.class, fault.effect), (Class::Retry, Effect::None));
+        assert!(fault.retry_after.is_some() && bad.lives() == 1);
     }
 }
 

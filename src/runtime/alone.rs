@@ -78,7 +78,8 @@ impl HttpClient for Seen {
         if held_back {
             self.note(asked);
             let message = "this would change something and was not sent";
-            return Err(Fault::reject(HELD_BACK, message));
+            // Not refused: what is refused as a whole is tried in halves.
+            return Err(Fault::retry(HELD_BACK, message));
         }
         let reply = self.inner.send(request).await;
         asked.came = match &reply {
