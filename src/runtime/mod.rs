@@ -226,14 +226,7 @@ impl Runtime {
                 tracing::warn!("not everything under way was finished; it is found again at the next start");
             }
         }
-        // Each within a time of its own, side by side.
-        let live = self.live();
-        let closing = live
-            .connections
-            .values()
-            .filter_map(|known| known.closing.clone());
-        join_all(closing.map(|one| async move { one.close().await })).await;
-        drop(live);
+        self.close_connections(clock).await;
         let writer = self.writer.take();
         drop(self); // the last handles, so that the engine's loop ends
         let Some(writer) = writer else { return Ok(()) };
