@@ -118,13 +118,13 @@ impl Guest {
         let slot = slot.map_err(|_| closed())?;
         let way = self.running().await?;
         let (answer, answered) = oneshot::channel();
-        let (notes, mut noted) = mpsc::unbounded_channel();
+        let (reports, mut noted) = mpsc::unbounded_channel();
         let progress = steps.as_ref().map(|(_, progress)| *progress);
         let ask = Ask {
             call: object(call),
             limit: self.launch.request,
             writes,
-            steps: steps.map(|(deliveries, _)| (deliveries, notes)),
+            steps: steps.map(|(deliveries, _)| (deliveries, reports)),
             answer,
             slot: Some(slot),
         };
@@ -201,7 +201,7 @@ impl Guest {
                 effect: Effect::None,
                 ..why.clone()
             };
-            return Err(fault.wait(Some(*until - now)));
+            return Err(fault.wait(Some(until.saturating_sub(now))));
         }
         match self.start().await {
             Ok(running) => {
@@ -344,13 +344,13 @@ async fn durable(
     let Some(progress) = progress else {
         return Ok(());
     };
-    let kept = progress.captured(&step.delivery, &step.step, step.value);
+    let kept = progress.captured(&step.delivery, &step.name, step.value);
     // Not durable: nothing may go on, and what was done so far is to be looked for.
     kept.await.map_err(Fault::after_sending)?;
     // Ended meanwhile: the answer says so.
     let _ = orders.send(Order::Durable {
         request: step.request,
-        step: step.step,
+        step: step.name,
     });
     Ok(())
 }

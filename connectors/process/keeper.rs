@@ -51,7 +51,7 @@ pub(super) struct Ask {
 pub(super) struct Step {
     pub(super) request: u64,
     pub(super) delivery: DeliveryId,
-    pub(super) step: String,
+    pub(super) name: String,
     pub(super) value: Json,
 }
 
@@ -168,12 +168,11 @@ impl Keeper {
     pub(super) async fn keep(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let (why, closed) = self.serve(&mut orders).await;
         orders.close();
-        let why = match why {
-            Some(fault) => fault,
-            None => {
-                self.shut_down().await;
-                Fault::retry("process_ended", "the connector's process was told to end")
-            }
+        let why = if let Some(fault) = why {
+            fault
+        } else {
+            self.shut_down().await;
+            Fault::retry("process_ended", "the connector's process was told to end")
         };
         let broke_rules = why.class == crate::fault::Class::Bug;
         let status = self.end(!broke_rules).await;
@@ -419,7 +418,7 @@ impl Keeper {
         let step = Step {
             request: id,
             delivery,
-            step: name.to_owned(),
+            name: name.to_owned(),
             value: step["value"].clone(),
         };
         // Cancelled: the child hears of that, and nothing becomes durable.

@@ -94,10 +94,9 @@ struct WireFault {
 /// reason may have happened.
 pub(super) fn fault(json: &Json, writes: bool) -> Fault {
     let effect = |told: Option<Effect>, class: Class| match (writes, told) {
-        (false, _) => Effect::None,
         (true, Some(told)) => told,
         (true, None) if matches!(class, Class::Retry | Class::Bug) => Effect::Unknown,
-        (true, None) => Effect::None,
+        (false, _) | (true, None) => Effect::None,
     };
     let told: Result<WireFault, _> = WireFault::deserialize(json);
     let is_code = |code: &str| {

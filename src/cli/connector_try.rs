@@ -66,7 +66,7 @@ pub(super) struct Try {
 fn stream(text: &str) -> Result<Stream, String> {
     let names = Stream::ALL.map(Stream::name);
     text.parse()
-        .map_err(|_| format!("one of {}", names.join(", ")))
+        .map_err(|()| format!("one of {}", names.join(", ")))
 }
 
 /// What is known at the end.

@@ -238,7 +238,7 @@ impl Manifest {
 /// # Errors
 /// Advice.
 pub fn parse_stream(name: &Name) -> Result<Stream, String> {
-    name.as_str().parse().map_err(|_| {
+    name.as_str().parse().map_err(|()| {
         let names = Stream::ALL.map(Stream::name);
         did_you_mean(name.as_str(), names).map_or_else(
             || format!("one of {}", names.join(", ")),

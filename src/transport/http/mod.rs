@@ -127,6 +127,7 @@ impl fmt::Debug for HttpRequest {
             .field("cost", &self.cost)
             .field("lane", &self.lane)
             .field("timeout", &self.timeout)
+            .field("changes", &self.changes)
             .finish()
     }
 }
