@@ -4,8 +4,10 @@
 //! cannot say it. To add one: write its folder and add a line to [`BUILT_IN`] or [`built_in`].
 
 pub mod feed;
+pub mod process;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use crate::connector::{Connector, Evidence};
 use crate::diagnostic::Diagnostics;
@@ -27,6 +29,55 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("woocommerce", include_str!("woocommerce/connector.toml")),
 ];
 
+/// What `crossdock connector new` writes: file and text, in which `_template` stands for the name.
+pub const TEMPLATE: &[(&str, &str)] = &[
+    ("connector.toml", include_str!("_template/connector.toml")),
+    ("README.md", include_str!("_template/README.md")),
+    (
+        "fixtures/settings.toml",
+        include_str!("_template/fixtures/settings.toml"),
+    ),
+    (
+        "fixtures/troubles.json",
+        include_str!("_template/fixtures/troubles.json"),
+    ),
+    (
+        "fixtures/orders_pull.json",
+        include_str!("_template/fixtures/orders_pull.json"),
+    ),
+];
+
+/// The same with `--process`.
+pub const PROCESS_TEMPLATE: &[(&str, &str)] = &[
+    ("connector.toml", include_str!("process/template.toml")),
+    ("connector.py", include_str!("process/example.py")),
+    ("README.md", include_str!("process/README.template.md")),
+    (
+        "fixtures/settings.toml",
+        include_str!("process/fixtures/settings.toml"),
+    ),
+    (
+        "fixtures/items_pull.json",
+        include_str!("process/fixtures/items_pull.json"),
+    ),
+    (
+        "fixtures/stock_pull.json",
+        include_str!("process/fixtures/stock_pull.json"),
+    ),
+    (
+        "fixtures/orders_create.json",
+        include_str!("process/fixtures/orders_create.json"),
+    ),
+    (
+        "fixtures/files/articles.csv",
+        include_str!("process/fixtures/files/articles.csv"),
+    ),
+    (
+        "fixtures/files/orders/README",
+        include_str!("process/fixtures/files/orders/README"),
+    ),
+];
+
 /// All connectors, those in Rust first.
 ///
 /// # Errors
@@ -41,6 +92,18 @@ pub fn built_in() -> Result<Vec<Box<dyn Connector>>, Diagnostics> {
         connectors.push(Box::new(connector));
     }
     Ok(connectors)
+}
+
+/// Reads the `connector.toml` of a connector that is not part of the binary, whichever of the two kinds it is.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn load(path: impl Into<PathBuf>, text: &str) -> Result<Box<dyn Connector>, Diagnostics> {
+    Ok(if process::is_process(text) {
+        Box::new(process::load(path, text)?)
+    } else {
+        Box::new(manifest::load(path, text)?)
+    })
 }
 
 /// What each connector can do, and what stands behind the claim, as a Markdown table.
@@ -117,6 +180,35 @@ mod tests {
         assert_eq!(
             kept, 5,
             "medusa, tryton, tryton_pos, vendure and woocommerce have fixtures"
+        );
+    }
+
+    /// What `connector new` writes is green before anybody changes it.
+    #[tokio::test]
+    async fn the_template_keeps_the_contract() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/_template");
+        let connector = manifest::load("_template", TEMPLATE[0].1).unwrap();
+        let fixtures = Fixtures::load(&folder.join("fixtures")).unwrap();
+        let report = contract::run(&connector, &fixtures).await;
+        assert!(report.passed(), "{report}");
+    }
+
+    /// Every file of a template is written, and none is forgotten in the list.
+    #[test]
+    fn the_templates_are_whole() {
+        fn count(folder: &Path) -> usize {
+            let entries = std::fs::read_dir(folder)
+                .unwrap()
+                .map(|entry| entry.unwrap().path());
+            entries
+                .map(|path| if path.is_dir() { count(&path) } else { 1 })
+                .sum()
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors");
+        assert_eq!(count(&root.join("_template")), TEMPLATE.len());
+        assert_eq!(
+            count(&root.join("process/fixtures")),
+            PROCESS_TEMPLATE.len() - 3
         );
     }
 }

@@ -137,6 +137,7 @@ impl Configured for ConfiguredFeed {
             sources,
             sinks: BTreeMap::new(),
             probe: Some(feed),
+            closing: None,
         })
     }
 }

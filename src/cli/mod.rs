@@ -7,6 +7,8 @@ mod ask;
 mod check;
 mod config;
 mod connector;
+mod connector_new;
+mod connector_try;
 mod demo;
 mod desk;
 mod explain;

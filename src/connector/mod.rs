@@ -67,6 +67,11 @@ pub trait Connector: Send + Sync + Debug {
     fn files(&self) -> Option<&dyn Files> {
         None
     }
+
+    /// How its promises are tried where it asks nothing over HTTP; by [`contract::run`] otherwise.
+    fn trial(&self) -> Option<&dyn contract::Trial> {
+        None
+    }
 }
 
 /// What people do by hand with the files of a kind of system.
@@ -151,6 +156,15 @@ pub struct Connection {
     pub sinks: BTreeMap<Stream, Arc<dyn Sink>>,
     /// Answers `check --online`: can we log in, and who are we there?
     pub probe: Option<Arc<dyn Probe>>,
+    /// What must be ended in order before the process ends.
+    pub closing: Option<Arc<dyn Closing>>,
+}
+
+/// Something that belongs to a connection and must be ended in order, such as a child process.
+#[async_trait]
+pub trait Closing: Send + Sync + Debug {
+    /// Ends it, within a time of its own; nothing can be asked of the connection afterwards.
+    async fn close(&self);
 }
 
 /// Answers `check --online` and the resumption of a paused connection.

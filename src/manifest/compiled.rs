@@ -159,14 +159,12 @@ impl Manifest {
         let mut specs = BTreeMap::new();
         for (name, part) in &self.stream {
             let path = format!("stream.{}", name.as_str());
-            let Ok(stream) = name.as_str().parse::<Stream>() else {
-                let names = Stream::ALL.map(Stream::name);
-                let help = did_you_mean(name.as_str(), names).map_or_else(
-                    || format!("one of {}", names.join(", ")),
-                    |near| format!("did you mean `{near}`?"),
-                );
-                compiler.error(&path, name.span(), "this is no stream", Some(help));
-                continue;
+            let stream = match parse_stream(name) {
+                Ok(stream) => stream,
+                Err(help) => {
+                    compiler.error(&path, name.span(), "this is no stream", Some(help));
+                    continue;
+                }
             };
             if part.read.is_none() && part.write.is_none() {
                 compiler.error(&path, name.span(), "neither read nor written", None);
@@ -220,21 +218,44 @@ impl Manifest {
     }
 
     fn spec(&self, streams: BTreeMap<Stream, StreamSpec>, costliest_request: u32) -> Spec {
-        let declared = &self.capabilities;
         Spec {
             name: self.connector.name.as_str().to_owned(),
             summary: self.connector.summary.clone(),
             streams,
             capabilities: Capabilities {
-                stock_basis: declared.stock_basis,
-                stock_write: declared.stock_write,
-                restores_stock_on_cancel: declared.restores_stock_on_cancel,
-                stock_lag: Duration::from_secs(declared.stock_lag_secs),
                 costliest_request,
+                ..self.capabilities.capabilities()
             },
             quotas: self.limits.quotas(),
             concurrency: self.limits.concurrency,
             settings_schema: settings::json_schema(&self.settings),
+        }
+    }
+}
+
+/// The stream of that name, or what might have been meant.
+///
+/// # Errors
+/// Advice.
+pub fn parse_stream(name: &Name) -> Result<Stream, String> {
+    name.as_str().parse().map_err(|()| {
+        let names = Stream::ALL.map(Stream::name);
+        did_you_mean(name.as_str(), names).map_or_else(
+            || format!("one of {}", names.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        )
+    })
+}
+
+impl Declared {
+    /// As the plan sees it; nothing is counted in cells.
+    pub fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            stock_basis: self.stock_basis,
+            stock_write: self.stock_write,
+            restores_stock_on_cancel: self.restores_stock_on_cancel,
+            stock_lag: Duration::from_secs(self.stock_lag_secs),
+            costliest_request: 0,
         }
     }
 }

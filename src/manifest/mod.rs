@@ -44,16 +44,16 @@ mod wire;
 mod write;
 
 pub use auth::Auth;
-pub use compiled::Manifest;
+pub use compiled::{About, Declared, Manifest, parse_stream};
+pub use fault::discreet;
 pub use limits::{Limit, LimitPart};
 pub use read::Read;
-pub use settings::{Setting, SettingKind};
+pub use settings::{DeclaredSettings, Setting, SettingKind, Values};
 pub use text::{Expr, Name, Text, Tree};
 pub use write::Write;
 
 use compiled::Compiled;
 use fault::Intent;
-use settings::Values;
 use sink::ManifestSink;
 use source::ManifestSource;
 use wire::Wire;
@@ -67,6 +67,19 @@ use crate::transport::http::Lane;
 pub fn schema() -> Json {
     let generator = SchemaSettings::draft2020_12().into_generator();
     generator.into_root_schema_for::<Manifest>().to_value()
+}
+
+/// Reads the TOML file of a connector of another kind, checked in the same way: every unknown key, wrong
+/// type and missing key at once.
+///
+/// # Errors
+/// Everything that is wrong with its shape, each with its place.
+pub fn read_shape<T>(source: &Arc<SourceText>) -> Result<T, Diagnostics>
+where
+    T: serde::de::DeserializeOwned + schemars::JsonSchema,
+{
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    load::load(source, &generator.into_root_schema_for::<T>().to_value())
 }
 
 /// Reads a manifest. `path` is only for messages.

@@ -286,6 +286,7 @@ impl Call {
             cost: self.cost,
             lane,
             timeout: self.timeout.or(base.timeout),
+            changes: false,
         })
     }
 

@@ -132,6 +132,7 @@ impl Wire {
         if !call.is_foreign() {
             self.add_proof(&mut request, session)?;
         }
+        request.changes = intent == Intent::Write;
         let reply = self
             .send(request, call)
             .await

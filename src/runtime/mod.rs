@@ -12,6 +12,7 @@
 //! within a limit, then the engine's thread ends and the store is closed. What could not be finished is
 //! in flight in the store and is found again at the next start.
 
+pub mod alone;
 mod care;
 mod clock;
 mod gate;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -55,6 +57,8 @@ use writer::Writer;
 
 /// How long the engine's thread may take to close the store.
 const CLOSING: Duration = Duration::from_secs(5);
+/// How long child processes may take to end: longer than any of them may ask for.
+const CHILDREN: Duration = Duration::from_secs(70);
 
 /// A running daemon.
 #[derive(Debug)]
@@ -224,6 +228,7 @@ impl Runtime {
                 tracing::warn!("not everything under way was finished; it is found again at the next start");
             }
         }
+        self.close_connections(clock).await;
         let writer = self.writer.take();
         drop(self); // the last handles, so that the engine's loop ends
         let Some(writer) = writer else { return Ok(()) };
@@ -236,6 +241,24 @@ impl Runtime {
             clock.sleep(Duration::from_millis(20)).await;
         }
         writer.end().await.map_or(Ok(()), |engine| engine.map(drop))
+    }
+}
+
+impl Runtime {
+    /// Ends what belongs to connections, such as child processes: each within a time of its own, side by
+    /// side.
+    async fn close_connections(&self, clock: &dyn Clock) {
+        let live = self.live();
+        let closing = live.connections.values();
+        let closing: Vec<_> = closing.filter_map(|known| known.closing.clone()).collect();
+        if closing.is_empty() {
+            return;
+        }
+        let all = join_all(closing.iter().map(|one| one.close()));
+        tokio::select! {
+            _ = all => {}
+            () = clock.sleep(CHILDREN) => tracing::warn!("a child process did not end in time"),
+        }
     }
 }
 

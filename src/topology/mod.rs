@@ -177,7 +177,7 @@ pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagno
     let config = &loaded.config;
     let mut findings = loaded.findings.clone();
     let own = own_connectors(config, registry, &mut findings);
-    let own = own.iter().map(|connector| connector as &dyn Connector);
+    let own = own.iter().map(AsRef::as_ref);
     let registry: Vec<&dyn Connector> = registry.iter().copied().chain(own).collect();
     let mut draft = Draft {
         config,

@@ -18,4 +18,5 @@ mod practice;
 mod sim;
 mod store_crash;
 mod tidy;
+mod tutorial;
 mod woocommerce;
