@@ -73,6 +73,7 @@ impl Shoppers {
         let outlets = world.outlets();
         let first = self.rng.usize(..outlets.len());
         let second = (first + self.rng.usize(1..outlets.len())) % outlets.len();
+        let (first, second) = (first.min(second), first.max(second));
         let (Some(one), Some(other)) = (outlets.get(first), outlets.get(second)) else {
             return;
         };

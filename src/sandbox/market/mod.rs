@@ -9,7 +9,8 @@
 //! then there is one afterwards that nobody can buy.
 //!
 //! # Its orders
-//! An order is `PENDING` for a while, without prices, buyer and address, and `UNSHIPPED` after that. Each
+//! An order is `PENDING` for a while, without prices, buyer and address, and `UNSHIPPED` after that. The
+//! statement holds nobody to know of it before. Each
 //! change gives it a new `lastUpdatedTime` in whole seconds, and only some time later searches find it.
 //!
 //! What happens by itself (payment, writes that are applied, feeds) happens in [`Market::advance`], which
@@ -136,8 +137,10 @@ pub struct MarketOrder {
     pub updated_at: Timestamp,
     /// Searches do not find its present state before.
     pub visible_at: Timestamp,
-    /// When it is paid.
+    /// When it will be paid, unless it is called off before.
     pub paid_at: Timestamp,
+    /// It was.
+    pub is_paid: bool,
     /// Who.
     pub buyer: Buyer,
     /// What. Prices with tax; the id is the order item's.
@@ -252,8 +255,12 @@ impl Market {
         for order in state.orders.values_mut() {
             if order.status == MarketStatus::Pending && order.paid_at <= now {
                 order.status = MarketStatus::Unshipped;
+                order.is_paid = true;
                 let at = order.paid_at;
                 self.touch(order, at);
+                let order = order.id.clone();
+                self.audit
+                    .record(&self.options.name, Fact::Uploaded { order });
             }
         }
         self.advance_feeds(state, now);
@@ -291,6 +298,7 @@ impl Market {
             updated_at: now,
             visible_at: now,
             paid_at: later(now, self.options.pending.mul_f64(rng.f64())),
+            is_paid: false,
             buyer: basket.buyer.clone(),
             lines: lines.collect(),
             shipping: PricedShipping::new(basket.shipping),

@@ -1,7 +1,7 @@
 //! An order as the orders API of 2026-01-01 shows it.
 //!
-//! Only the parts that `includedData` asks for are there. A pending order has neither prices nor buyer
-//! nor address, whatever is asked.
+//! Only the parts that `includedData` asks for are there. An order that is not paid has neither
+//! prices nor buyer nor address, whatever is asked.
 
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ pub(super) const DATASETS: [&str; 11] = [
 
 pub(super) fn order(order: &MarketOrder, datasets: &[String], options: &MarketOptions) -> Value {
     let wants = |name: &str| datasets.iter().any(|wanted| wanted == name);
-    let is_paid = order.status != MarketStatus::Pending;
+    let is_paid = order.is_paid;
     let items = order.lines.iter().zip(0..);
     let items = items.map(|(line, n)| item(order, line, n == 0, datasets, is_paid));
     let mut body = json!({

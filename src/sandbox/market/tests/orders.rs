@@ -174,6 +174,7 @@ fn what_a_buyer_calls_off_is_for_sale_again_and_found_as_cancelled() {
     let order = rig.found().remove(0);
     assert_eq!(order["fulfillment"]["fulfillmentStatus"], "CANCELLED");
     let cancellation = &order["orderItems"][0]["cancellation"];
+    assert!(order["recipient"].is_null(), "it was never paid");
     assert_eq!(
         cancellation["cancellationExecution"]["cancelledBy"],
         "BUYER"
