@@ -13,6 +13,7 @@ use crate::manifest;
 
 /// Every manifest: the name of its folder and its text, in alphabetical order.
 pub const BUILT_IN: &[(&str, &str)] = &[
+    ("amazon", include_str!("amazon/connector.toml")),
     ("medusa", include_str!("medusa/connector.toml")),
     ("sandbox_erp", include_str!("sandbox_erp/connector.toml")),
     ("sandbox_pos", include_str!("sandbox_pos/connector.toml")),

@@ -2,7 +2,8 @@
 //!
 //! Only here is `secret` in scope, and what is computed here is never shown. A session logs in with the
 //! first request, keeps what the reply gave, and logs in again, once for all who wait, when a reply
-//! means `auth`; then the refused request is repeated once.
+//! means `auth`; then the refused request is repeated once. One that says for how long it is good is
+//! renewed before that (`expires_secs`).
 
 use std::collections::BTreeMap;
 
@@ -12,9 +13,9 @@ use serde::Deserialize;
 use super::limits::Limits;
 use super::request::{Call, Request};
 use super::scope::{Compiler, Frame, Trouble};
-use super::text::{Name, Text, Tree};
+use super::text::{Expr, Name, Text, Tree};
 use super::tree::Node;
-use crate::expr::{Template, Type};
+use crate::expr::{Program, Template, Type};
 use crate::secret::Secret;
 use crate::transport::http::HeaderValue;
 
@@ -73,6 +74,9 @@ pub struct Session {
     pub capture: Tree,
     /// Headers of every other request, in terms of `session` and `secret`.
     pub headers: BTreeMap<String, Text>,
+    /// For how many seconds it is good, of the `reply`: it is renewed before that. Without it, only when a
+    /// reply says that it is over.
+    pub expires_secs: Option<Expr>,
     /// A further request of a new session, such as for a user's preferences.
     pub then: Option<Then>,
 }
@@ -101,6 +105,7 @@ pub(super) enum Proof {
 pub(super) struct Login {
     pub(super) first: Call,
     pub(super) capture: Node,
+    pub(super) expires: Option<Program>,
     pub(super) headers: Vec<(String, Template)>,
     pub(super) then: Option<(Call, Node)>,
 }
@@ -179,6 +184,11 @@ impl Session {
                 .login
                 .compile(compiler, limits, &before, "auth.session.login"),
             capture: compiler.tree(&self.capture, &reply, "auth.session.capture"),
+            expires: compiler.maybe(
+                self.expires_secs.as_ref(),
+                &reply,
+                "auth.session.expires_secs",
+            ),
             then: self.then.as_ref().map(|then| {
                 let call = then
                     .request

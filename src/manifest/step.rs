@@ -145,6 +145,8 @@ pub struct ForEach {
     /// What an element is called.
     #[serde(rename = "as")]
     pub name: Name,
+    /// So many elements at a time: what is called by the name is then a list of them.
+    pub by: Option<usize>,
     /// What to do for each.
     pub step: Vec<Step>,
 }
@@ -176,6 +178,7 @@ pub(super) enum Action {
     ForEach {
         list: Program,
         name: String,
+        by: Option<usize>,
         steps: Vec<CompiledStep>,
     },
 }
@@ -418,6 +421,9 @@ impl Plan<'_> {
         let Some(foreach) = &step.foreach else {
             return Action::Nothing;
         };
+        if foreach.by == Some(0) {
+            self.wrong(step, path, "`by` must be above zero");
+        }
         let list = self.compiler.expr(&foreach.list, before, path);
         let outside = self.known.len();
         let scope = scope.clone().root(foreach.name.as_str(), Type::Dyn);
@@ -426,6 +432,7 @@ impl Plan<'_> {
         Action::ForEach {
             list,
             name: foreach.name.as_str().to_owned(),
+            by: foreach.by,
             steps,
         }
     }
