@@ -362,18 +362,18 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
             None => {
                 moved.insert(sku.clone());
                 Reservation {
-                order: entity.id.clone(),
-                order_number: entity.key.to_string(),
-                line_id: line.line_id.clone(),
-                sku: line.sku.clone(),
-                channel: entity.origin.clone(),
-                quantity: line.quantity,
-                released: Quantity(line.quantity.0 - line.qty_open().0),
-                called_off: cancelled,
-                issues: Vec::new(),
-                confirmed_at: None,
-                known_to_owner: false,
-                placed_at: order.placed_at,
+                    order: entity.id.clone(),
+                    order_number: entity.key.to_string(),
+                    line_id: line.line_id.clone(),
+                    sku: line.sku.clone(),
+                    channel: entity.origin.clone(),
+                    quantity: line.quantity,
+                    released: Quantity(line.quantity.0 - line.qty_open().0),
+                    called_off: cancelled,
+                    issues: Vec::new(),
+                    confirmed_at: None,
+                    known_to_owner: false,
+                    placed_at: order.placed_at,
                 }
             }
         };

@@ -108,12 +108,7 @@ settings = {{ url = {}, {secret} = {password} }}
     write_supplier(out, world)
 }
 
-fn write_market(
-    out: &mut String,
-    world: &World,
-    orders: u64,
-    password: &str,
-) -> std::fmt::Result {
+fn write_market(out: &mut String, world: &World, orders: u64, password: &str) -> std::fmt::Result {
     let name = "market";
     let inside = Inside::url(name);
     let url = world.url(name).unwrap_or(&inside);

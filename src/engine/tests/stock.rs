@@ -165,12 +165,20 @@ fn a_channel_that_counts_by_itself_is_told_again_after_its_own_orders() {
     bench.accept("north", Stream::Orders, vec![ordered("none")]);
     bench.accept("erp", Stream::Stock, vec![level("A", 6)]);
     assert!(bench.claim("south", Stream::Stock).is_empty());
-    assert_eq!(bench.deliver("north", Stream::Stock).len(), 1, "sold and restocked");
+    assert_eq!(
+        bench.deliver("north", Stream::Stock).len(),
+        1,
+        "sold and restocked"
+    );
     bench.accept("north", Stream::Orders, vec![ordered("none")]);
     assert!(bench.claim("north", Stream::Stock).is_empty(), "no news");
     let unseen = young("2", &[("A", 1)], "cancelled");
     bench.accept("north", Stream::Orders, vec![unseen]);
-    assert_eq!(bench.deliver("north", Stream::Stock).len(), 1, "called off unseen");
+    assert_eq!(
+        bench.deliver("north", Stream::Stock).len(),
+        1,
+        "called off unseen"
+    );
     assert_eq!(told(&mut bench, "A"), "5/5");
 }
 

@@ -243,8 +243,8 @@ impl Books {
         for (parcel, times) in &self.sent {
             let (reference, tracking) = parcel;
             let placed = self.placed.get(reference);
-            let wants_it = placed
-                .is_some_and(|placed| !placed.called_off && self.has(&placed.channel));
+            let wants_it =
+                placed.is_some_and(|placed| !placed.called_off && self.has(&placed.channel));
             if !wants_it {
                 continue;
             }
