@@ -61,6 +61,10 @@ pub fn support_table() -> Result<String, Diagnostics> {
 }
 
 #[cfg(test)]
+#[path = "amazon/tests.rs"]
+mod amazon;
+
+#[cfg(test)]
 mod tests {
     use std::path::Path;
 

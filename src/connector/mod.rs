@@ -197,9 +197,11 @@ pub trait Sink: Send + Sync + Debug {
     /// crash [`Delivery::captured`] carries them and the write resumes at the first step not confirmed.
     async fn deliver(&self, batch: &[Delivery], progress: &dyn Progress) -> Vec<Outcome>;
 
-    /// Asks after an asynchronous submission; one outcome per delivery of the submission.
-    async fn check(&self, token: &Token, batch: &[Delivery]) -> Vec<Outcome> {
-        let _ = token;
+    /// Asks after deliveries of one submission, each with its token; exactly one outcome per delivery, in
+    /// the same order (D1). A delivery of state carries the value that was submitted, whatever is wanted
+    /// by now. It need not be all of the submission, and may be asked again (D2): nothing is changed by it.
+    async fn check(&self, batch: &[Delivery], tokens: &[Token]) -> Vec<Outcome> {
+        let _ = tokens;
         let fault = Fault::bug("no_check", "this sink never answers `submitted`");
         batch
             .iter()

@@ -20,6 +20,7 @@ use super::index::Update;
 use super::prices::Tag;
 use super::rules::Rules;
 use super::stage::{NewQuarantine, Stage};
+use super::submitted;
 use super::tables::{ATTEMPT, CellAttempt, Entry, Subject};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, Key, RouteName};
@@ -54,7 +55,7 @@ impl Figure {
         }
     }
 
-    fn decode(text: &str) -> Option<Self> {
+    pub(super) fn decode(text: &str) -> Option<Self> {
         if text.contains(';') {
             return Tag::decode(text).map(Self::Price);
         }
@@ -443,7 +444,8 @@ fn refresh_pending(
     let when = match attempt {
         _ if feed.mode == Mode::Observe => When::Observed,
         Some(attempt) if attempt.not_listed => attempt.due.map_or(When::Now, When::At),
-        _ => When::Now,
+        Some(attempt) => submitted::when(&attempt, cell, stage.limits()).unwrap_or(When::Now),
+        None => When::Now,
     };
     Some((key.clone(), Some((cell.lane(), when))))
 }

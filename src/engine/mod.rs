@@ -42,6 +42,7 @@ mod settle;
 mod shipments;
 mod snapshots;
 mod stage;
+mod submitted;
 mod sweep;
 mod tables;
 

@@ -121,6 +121,10 @@ pub struct EngineLimits {
     pub max_payload_bytes: usize,
     /// How long until a SKU that a channel does not have is offered again.
     pub not_listed_retry: Duration,
+    /// How long less stock waits for an earlier value that the channel took in and has not confirmed.
+    pub overtake_after: Duration,
+    /// How long a channel may take to confirm a value that it took in.
+    pub submission_max: Duration,
     /// So many rows of the quarantine are too many: what would need another one is not accepted.
     pub quarantine_rows: usize,
     /// How long the journal is kept.
@@ -138,6 +142,8 @@ impl Default for EngineLimits {
             personal_payload_ttl: Duration::from_secs(14 * 24 * 3600),
             max_payload_bytes: 256 * 1024,
             not_listed_retry: Duration::from_secs(3600),
+            overtake_after: Duration::from_secs(600),
+            submission_max: Duration::from_secs(3600),
             quarantine_rows: 100_000,
             journal_ttl: Duration::from_secs(90 * 24 * 3600),
             commit_rows: 500,

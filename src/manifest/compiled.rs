@@ -241,12 +241,14 @@ impl Manifest {
 
 fn stream_spec(part: &StreamPart, read: Option<&Reading>, write: Option<&Writing>) -> StreamSpec {
     let batch = write.and_then(|write| write.batch.as_ref());
+    let bulk = write.and_then(|write| write.bulk.as_ref());
+    let bulk = bulk.map_or(1, |(_, bulk)| bulk.max);
     StreamSpec {
         read: read.is_some(),
         write: write.is_some(),
         read_evidence: read.and(part.read_evidence.or(Some(part.evidence))),
         write_evidence: write.and(Some(part.evidence)),
-        max_batch: batch.map_or(1, |batch| batch.max),
+        max_batch: batch.map_or(1, |batch| batch.max).max(bulk),
         poll: read.map_or(Duration::ZERO, |read| read.poll),
         fresh_for: None,
         onward: read.map_or(Onward::Whole, |read| read.rules.kind.onward()),

@@ -8,7 +8,7 @@
 //!
 //! In reading order: `text`, `scope` and `tree` (expressions and documents), `load`, `settings`,
 //! `request` with `tagged` and `limits`, `auth`, `reply` and `fault`, `wire` (what sends), `cursor`,
-//! `read` and `source`, `step` and `run`, `batch`, `lengths`, `write` and `sink`.
+//! `read` and `source`, `step` and `run`, `batch` with `later`, `lengths`, `write` and `sink`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ mod body;
 mod compiled;
 pub mod cursor;
 mod fault;
+mod later;
 mod lengths;
 mod limits;
 mod load;

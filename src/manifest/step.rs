@@ -258,6 +258,36 @@ pub(super) fn compile(
     (done, with_steps)
 }
 
+/// Compiles the steps behind a request, which see the results of those before it. Gives only the later ones.
+pub(super) fn compile_behind(
+    (before, behind): (&[Step], &[Step]),
+    compiler: &mut Compiler,
+    limits: &Limits,
+    scope: &Scope,
+    allowed: Allowed,
+    path: &str,
+) -> (Vec<CompiledStep>, Scope) {
+    // Compiled as one list, so that names stay unique and later ones see earlier ones.
+    let all: Vec<Step> = before.iter().chain(behind).cloned().collect();
+    let told = compiler.findings.0.len();
+    let (mut steps, scope) = compile(&all, compiler, limits, scope, allowed, path);
+    // What is wrong with the first ones was told already.
+    let known: Vec<String> = before
+        .iter()
+        .map(|step| format!("{path}.{}", step.name.as_str()))
+        .collect();
+    let mut n = 0;
+    compiler.findings.0.retain(|finding| {
+        n += 1;
+        n <= told
+            || !known
+                .iter()
+                .any(|path| finding.path.starts_with(path.as_str()))
+    });
+    steps.drain(..before.len().min(steps.len()));
+    (steps, scope)
+}
+
 struct Plan<'a> {
     compiler: &'a mut Compiler,
     limits: &'a Limits,

@@ -9,6 +9,7 @@
 mod bad_input;
 mod cli;
 mod config;
+mod conformance;
 mod daemon;
 mod feeds;
 mod practice;

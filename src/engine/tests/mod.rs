@@ -7,6 +7,7 @@ mod events;
 mod items;
 mod prices;
 mod stock;
+mod submitted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
