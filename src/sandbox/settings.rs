@@ -56,6 +56,11 @@ ballast_bytes = 0
 [server]
 listen = \"127.0.0.1:0\"
 admin_socket = {socket}
+
+[limits]
+# What a marketplace took in and forgot is told again before the day is over.
+overtake_after_secs = 15
+submission_max_secs = 60
 "
     )
 }
@@ -130,6 +135,10 @@ client_secret = {password}
 refresh_token = {password}
 seller_id = {seller}
 marketplace = {store}
+# This one is in a hurry.
+feed_from = 20
+feed_after_secs = 3
+verify_after_secs = 2
 "
     )
 }

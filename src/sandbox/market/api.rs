@@ -8,6 +8,7 @@
 //! GET  /orders/v0/orders/{orderId}/address                   getOrderAddress (restricted)
 //! POST /orders/v0/orders/{orderId}/shipmentConfirmation      confirmShipment: 204
 //! GET, PATCH /listings/2021-08-01/items/{sellerId}/{sku}     getListingsItem, patchListingsItem
+//! GET  /listings/2021-08-01/items/{sellerId}                 searchListingsItems
 //! POST /feeds/2021-06-30/documents                           createFeedDocument: 201
 //! GET  /feeds/2021-06-30/documents/{feedDocumentId}          getFeedDocument
 //! POST, GET /feeds/2021-06-30/feeds                          createFeed: 202, getFeeds
@@ -24,7 +25,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
-use super::{Market, State};
+use super::{Market, State, orders};
 use crate::clock::Timestamp;
 use crate::sandbox::audit::lock;
 use crate::sandbox::faults::FaultKind;
@@ -153,9 +154,10 @@ impl Market {
             "createRestrictedDataToken" => self.restricted_token(state, call, now),
             "searchOrders" => self.search_orders(state, call, now),
             "getOrder" => self.get_order(state, last, call),
-            "getOrderAddress" => self.get_address(state, order),
+            "getOrderAddress" => orders::get_address(state, order),
             "confirmShipment" => self.confirm_shipment(state, order, call, now),
             "getListingsItem" => self.get_listing(state, segments, call),
+            "searchListingsItems" => self.search_listings(state, last, call),
             "patchListingsItem" => self.patch_listing(state, segments, call, now),
             "createFeedDocument" => state.documents.create(call, now),
             "getFeedDocument" => state.documents.open(last, call, now),
@@ -193,6 +195,7 @@ fn operation(call: &Call) -> Option<&'static str> {
         ("GET", ["orders", "v0", "orders", _, "address"]) => "getOrderAddress",
         ("POST", ["orders", "v0", "orders", _, "shipmentConfirmation"]) => "confirmShipment",
         ("GET", ["listings", "2021-08-01", "items", _, _]) => "getListingsItem",
+        ("GET", ["listings", "2021-08-01", "items", _]) => "searchListingsItems",
         ("PATCH", ["listings", "2021-08-01", "items", _, _]) => "patchListingsItem",
         ("POST", ["feeds", "2021-06-30", "documents"]) => "createFeedDocument",
         ("GET", ["feeds", "2021-06-30", "documents", _]) => "getFeedDocument",

@@ -27,7 +27,7 @@ pub(super) struct Documents {
     last: u64,
     /// The permissions that are good at the moment, by what the URL carries.
     urls: BTreeMap<String, Permission>,
-    documents: BTreeMap<String, Document>,
+    by_id: BTreeMap<String, Document>,
 }
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Documents {
 
     /// `getFeedDocument`: a permission to read one.
     pub(super) fn open(&mut self, id: &str, call: &Call, now: Timestamp) -> Result<Reply, Reply> {
-        let Some(document) = self.documents.get(id) else {
+        let Some(document) = self.by_id.get(id) else {
             return Err(api::error(404, "NotFound", "Feed document not found"));
         };
         let gzip = document.gzip;
@@ -94,12 +94,12 @@ impl Documents {
 
     /// What was uploaded; `None` when nothing was, or there is no such document.
     pub(super) fn content(&self, id: &str) -> Option<Bytes> {
-        self.documents.get(id)?.body.clone()
+        self.by_id.get(id)?.body.clone()
     }
 
     /// Whether there is such a document, filled or not.
     pub(super) fn contains(&self, id: &str) -> bool {
-        self.documents.contains_key(id)
+        self.by_id.contains_key(id)
     }
 
     fn add(&mut self, content_type: String, body: Option<Bytes>, gzip: bool) -> String {
@@ -110,7 +110,7 @@ impl Documents {
             body,
             gzip,
         };
-        self.documents.insert(id.clone(), document);
+        self.by_id.insert(id.clone(), document);
         id
     }
 
@@ -140,7 +140,7 @@ impl Documents {
     /// Fills a document.
     pub(super) fn upload(&mut self, id: &str, call: &Call, now: Timestamp) -> Result<Reply, Reply> {
         self.permitted(id, call, now)?;
-        let Some(document) = self.documents.get_mut(id) else {
+        let Some(document) = self.by_id.get_mut(id) else {
             return Err(xml(404, "NoSuchKey", "The specified key does not exist."));
         };
         let said = call.headers.get("content-type").map_or("", String::as_str);
@@ -162,7 +162,7 @@ impl Documents {
     /// Gives a document out.
     pub(super) fn download(&self, id: &str, call: &Call, now: Timestamp) -> Result<Reply, Reply> {
         let permission = self.permitted(id, call, now)?;
-        let found = self.documents.get(id);
+        let found = self.by_id.get(id);
         let Some((document, body)) = found.and_then(|one| Some((one, one.body.clone()?))) else {
             return Err(xml(404, "NoSuchKey", "The specified key does not exist."));
         };

@@ -23,7 +23,7 @@ const PAGE: usize = 100;
 /// All feeds, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Feeds {
-    feeds: Vec<Feed>,
+    all: Vec<Feed>,
     next_fate: Fate,
     failures: u64,
 }
@@ -81,7 +81,8 @@ struct Header {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Message {
-    message_id: u64,
+    #[serde(rename = "messageId")]
+    id: u64,
     sku: String,
     operation_type: String,
     #[serde(default)]
@@ -109,7 +110,7 @@ impl Feeds {
 
     /// `getFeed`.
     pub(super) fn show(&self, id: &str) -> Result<Reply, Reply> {
-        let feed = self.feeds.iter().find(|feed| feed.id == id);
+        let feed = self.all.iter().find(|feed| feed.id == id);
         let missing = || api::error(404, "NotFound", "Feed not found");
         feed.map(|feed| Reply::ok(&feed.to_json()))
             .ok_or_else(missing)
@@ -129,9 +130,8 @@ impl Feeds {
             .query
             .get("pageSize")
             .map_or(Ok(10), |text| text.parse());
-        let size = match size {
-            Ok(size @ 1..=PAGE) => size,
-            _ => return Err(api::invalid_input("'pageSize' is from 1 to 100.")),
+        let Ok(size @ 1..=PAGE) = size else {
+            return Err(api::invalid_input("'pageSize' is from 1 to 100."));
         };
         let has_status = |feed: &Feed| match &wanted {
             Some(names) => names
@@ -139,7 +139,7 @@ impl Feeds {
                 .any(|name| json!(feed.status) == *name.as_str()),
             None => true,
         };
-        let feeds = self.feeds.iter().rev().filter(|feed| {
+        let feeds = self.all.iter().rev().filter(|feed| {
             let in_time = feed.created_at >= since && feed.created_at <= until;
             in_time && has_status(feed) && types.iter().any(|name| name == FEED_TYPE)
         });
@@ -207,8 +207,8 @@ impl Market {
         if std::mem::take(&mut state.forgets_next) {
             fate = Fate::Forgotten;
         }
-        let id = (50_001 + state.feeds.feeds.len()).to_string();
-        state.feeds.feeds.push(Feed {
+        let id = (50_001 + state.feeds.all.len()).to_string();
+        state.feeds.all.push(Feed {
             id: id.clone(),
             document: wanted.input_feed_document_id,
             created_at: now,
@@ -223,7 +223,7 @@ impl Market {
     }
 
     pub(super) fn advance_feeds(&self, state: &mut State, now: Timestamp) {
-        let mut feeds = std::mem::take(&mut state.feeds.feeds);
+        let mut feeds = std::mem::take(&mut state.feeds.all);
         for (feed, number) in feeds.iter_mut().zip(0u64..) {
             let starts = later(feed.created_at, self.options.feed_lag);
             let ends = later(starts, self.options.feed_lag);
@@ -244,7 +244,7 @@ impl Market {
                 }
             }
         }
-        state.feeds.feeds = feeds;
+        state.feeds.all = feeds;
     }
 
     fn work_off(&self, state: &mut State, feed: &mut Feed, at: Timestamp, gzip: bool) {
@@ -316,7 +316,7 @@ fn judge(messages: &[Message]) -> Judged {
     let mut seen = BTreeSet::new();
     for message in messages {
         judged.processed += 1;
-        let changes = if seen.insert(message.message_id) {
+        let changes = if seen.insert(message.id) {
             message.changes()
         } else {
             Err(vec![Issue::about_message(
@@ -326,7 +326,7 @@ fn judge(messages: &[Message]) -> Judged {
         match changes {
             Ok(changes) => judged.accepted.push((message.sku.clone(), changes)),
             Err(issues) => {
-                let (id, sku) = (message.message_id, &message.sku);
+                let (id, sku) = (message.id, &message.sku);
                 let found = issues.iter().map(|issue| issue.in_report(id, sku));
                 judged.issues.extend(found);
             }

@@ -219,6 +219,43 @@ impl Market {
             let text = format!("SKU '{sku}' not found in marketplace {store}");
             return Err(api::error(404, "NOT_FOUND", &text));
         };
+        Ok(Reply::ok(&self.item(sku, listing, call)))
+    }
+
+    /// `searchListingsItems`: by SKU, at most 20; what is not there is left out.
+    pub(super) fn search_listings(
+        &self,
+        state: &State,
+        seller: &str,
+        call: &Call,
+    ) -> Result<Reply, Reply> {
+        self.check_owner(seller, call)?;
+        let skus = call.list("identifiers").unwrap_or_default();
+        let kind = call.query.get("identifiersType").map(String::as_str);
+        if kind != Some("SKU") || skus.is_empty() || skus.len() > 20 {
+            let text = "The parameters 'identifiers' and 'identifiersType' are missing or invalid.";
+            return Err(api::invalid_input(text));
+        }
+        let size = call
+            .query
+            .get("pageSize")
+            .map_or(Ok(10), |text| text.parse());
+        let Ok(size @ 1..=20) = size else {
+            return Err(api::invalid_input("The parameter 'pageSize' is invalid."));
+        };
+        let found = skus.iter().filter_map(|sku| {
+            let listing = state.listings.get(sku)?;
+            Some(self.item(sku, listing, call))
+        });
+        let mut items: Vec<Value> = found.collect();
+        let all = items.len();
+        items.truncate(size);
+        Ok(Reply::ok(
+            &json!({ "numberOfResults": all, "items": items }),
+        ))
+    }
+
+    fn item(&self, sku: &str, listing: &Listing, call: &Call) -> Value {
         let wanted = call.list("includedData");
         let wants = |name: &str| match &wanted {
             Some(names) => names.iter().any(|wanted| wanted == name),
@@ -246,7 +283,7 @@ impl Market {
             body["fulfillmentAvailability"] =
                 json!([{ "fulfillmentChannelCode": "DEFAULT", "quantity": quantity }]);
         }
-        Ok(Reply::ok(&body))
+        body
     }
 
     fn summaries(&self, sku: &str, listing: &Listing) -> Value {
@@ -334,7 +371,12 @@ impl Market {
         let [.., seller, sku] = segments else {
             return Err(api::invalid_input("Invalid input"));
         };
-        if *seller != self.options.seller_id {
+        self.check_owner(seller, call)?;
+        Ok(*sku)
+    }
+
+    fn check_owner(&self, seller: &str, call: &Call) -> Result<(), Reply> {
+        if seller != self.options.seller_id {
             let text = "Access to requested resource is denied.";
             return Err(api::error(403, "Unauthorized", text));
         }
@@ -343,7 +385,7 @@ impl Market {
             let text = "The parameter 'marketplaceIds' is missing or invalid.";
             return Err(api::invalid_input(text));
         }
-        Ok(*sku)
+        Ok(())
     }
 
     /// Takes a write on, to be applied after those of the same SKU that came before.

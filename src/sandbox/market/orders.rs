@@ -64,12 +64,9 @@ impl Search {
             return Err(api::invalid_input(text));
         }
         let size = call.query.get("maxResultsPerPage");
-        let size = match size.map_or(Ok(PAGE), |text| text.parse()) {
-            Ok(size @ 1..=PAGE) => size,
-            _ => {
-                let text = "'maxResultsPerPage' must be between 1 and 100.";
-                return Err(api::invalid_input(text));
-            }
+        let Ok(size @ 1..=PAGE) = size.map_or(Ok(PAGE), |text| text.parse()) else {
+            let text = "'maxResultsPerPage' must be between 1 and 100.";
+            return Err(api::invalid_input(text));
         };
         let print = print_of(call);
         Ok(Self {
@@ -195,23 +192,6 @@ impl Market {
         Ok(Reply::ok(&json!({ "order": order })))
     }
 
-    /// The restricted one of version 0.
-    pub(super) fn get_address(&self, state: &State, id: &str) -> Result<Reply, Reply> {
-        let order = wanted(state, id)?;
-        let mut payload = json!({ "AmazonOrderId": order.id });
-        if order.status != MarketStatus::Pending {
-            let buyer = &order.buyer;
-            payload["ShippingAddress"] = json!({
-                "Name": buyer.name,
-                "AddressLine1": buyer.street,
-                "City": buyer.city,
-                "PostalCode": buyer.postal_code,
-                "CountryCode": buyer.country,
-            });
-        }
-        Ok(Reply::ok(&json!({ "payload": payload })))
-    }
-
     pub(super) fn confirm_shipment(
         &self,
         state: &mut State,
@@ -257,6 +237,23 @@ impl Market {
         self.audit.record(&self.options.name, fact);
         Ok(no_content())
     }
+}
+
+/// The restricted one of version 0.
+pub(super) fn get_address(state: &State, id: &str) -> Result<Reply, Reply> {
+    let order = wanted(state, id)?;
+    let mut payload = json!({ "AmazonOrderId": order.id });
+    if order.status != MarketStatus::Pending {
+        let buyer = &order.buyer;
+        payload["ShippingAddress"] = json!({
+            "Name": buyer.name,
+            "AddressLine1": buyer.street,
+            "City": buyer.city,
+            "PostalCode": buyer.postal_code,
+            "CountryCode": buyer.country,
+        });
+    }
+    Ok(Reply::ok(&json!({ "payload": payload })))
 }
 
 fn no_content() -> Reply {

@@ -8,12 +8,13 @@ use crate::sandbox::audit::lock;
 use crate::sandbox::serve::{Bucket, RateLimit};
 
 /// Operation, requests a second and burst, as the vendor's description has them.
-const VENDOR: [(&str, f64, f64); 13] = [
+const VENDOR: [(&str, f64, f64); 14] = [
     ("searchOrders", 0.0056, 20.0),
     ("getOrder", 0.5, 30.0),
     ("getOrderAddress", 0.5, 30.0),
     ("confirmShipment", 2.0, 10.0),
     ("getListingsItem", 5.0, 10.0),
+    ("searchListingsItems", 5.0, 5.0),
     ("patchListingsItem", 5.0, 5.0),
     ("createFeedDocument", 0.5, 15.0),
     ("createFeed", 0.0083, 15.0),

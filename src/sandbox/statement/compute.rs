@@ -282,7 +282,7 @@ impl Books {
             let supplier = self.supplier.get(sku).copied().unwrap_or(0);
             let open = self.open(&self.left, sku, |_| true);
             let expected = (warehouse + supplier - open - buffer).max(0);
-            for shop in self.channels.iter().copied() {
+            for &shop in &self.channels {
                 let offered = self.offered(shop, sku);
                 statement.stock_compared += 1;
                 if offered != expected {
@@ -311,7 +311,7 @@ impl Books {
     pub(super) fn prices_into(&self, statement: &mut Statement) {
         let wanted = self.prices.iter().filter(|((system, _), _)| system == ERP);
         for ((_, sku), price) in wanted {
-            for shop in self.channels.iter().copied() {
+            for &shop in &self.channels {
                 statement.prices_compared += 1;
                 let there = self.prices.get(&(shop.to_owned(), sku.clone()));
                 let difference = match there {

@@ -86,6 +86,35 @@ fn what_is_wrong_with_a_patch_is_named() {
     assert_eq!(rig.get(&nowhere).status, 400);
 }
 
+#[test]
+fn listings_are_searched_by_sku() {
+    let rig = Rig::new();
+    let search = |more: &str| {
+        let data = "includedData=summaries,fulfillmentAvailability";
+        let path = "/listings/2021-08-01/items/A1PRACTICE";
+        rig.get(&format!("{path}?marketplaceIds={STORE}&{data}&{more}"))
+    };
+    let found = search("identifiersType=SKU&identifiers=0017,NOPE-1,1E5&pageSize=20").value();
+    assert_eq!(found["numberOfResults"], 2);
+    let skus = found["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["sku"]);
+    assert!(skus.eq(["0017", "1E5"].iter()), "{found}");
+    assert_eq!(
+        found["items"][0]["fulfillmentAvailability"][0]["quantity"],
+        0
+    );
+    for wrong in [
+        "identifiers=0017",
+        "identifiersType=ASIN&identifiers=B0",
+        "identifiersType=SKU",
+    ] {
+        assert_eq!(search(wrong).status, 400, "{wrong}");
+    }
+}
+
 /// A write to an unknown SKU is accepted, and nobody can buy what it makes.
 #[test]
 fn an_unknown_sku_is_accepted_and_never_for_sale() {
