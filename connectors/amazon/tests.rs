@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, ManualClock};
+use crate::connector::contract;
 use crate::connector::{
     Body, Captured, Connection, Connector, Context, Delivery, Operation, Outcome, StepLog, Token,
 };
@@ -275,8 +276,9 @@ async fn tell(connection: &Connection, batch: &[Delivery]) -> (Vec<Outcome>, Vec
 
 /// What becomes of numbers that were all taken in.
 async fn ask(connection: &Connection, batch: &[Delivery], tokens: &[Token]) -> Vec<String> {
-    let outcomes = connection.sinks[&Stream::Stock].check(batch, tokens).await;
-    outcomes.iter().map(shown).collect()
+    let sink = &*connection.sinks[&Stream::Stock];
+    let outcomes = contract::asked_in_every_way(sink, batch, tokens).await;
+    outcomes.unwrap().iter().map(shown).collect()
 }
 
 fn shown(outcome: &Outcome) -> String {

@@ -295,7 +295,9 @@ fn claim_cells(
             _ => Asked::Nothing,
         };
         match asked {
-            Asked::Later(update) => {
+            Asked::Later(when) => {
+                let place = Some((*lane, when));
+                let update = Update::Cell(target.clone(), key.clone(), place);
                 stage.updates.push(update);
                 continue;
             }
@@ -344,7 +346,7 @@ enum Asked {
     /// This, now.
     Now(Box<Claimed>),
     /// Something, later.
-    Later(Update),
+    Later(When),
 }
 
 /// What was submitted under a key is asked after when it is due, with the value that was submitted.
@@ -363,8 +365,7 @@ fn asked_after(
             Step::Send => return Asked::Nothing,
             Step::Wait => {
                 let when = submitted::when(attempt, cell, stage.limits()).unwrap_or(When::Now);
-                let place = Some((lane, when));
-                return Asked::Later(Update::Cell(target.clone(), key.clone(), place));
+                return Asked::Later(when);
             }
             Step::Ask(submission) => (submission, false),
             Step::Watch(submission) => (submission, true),

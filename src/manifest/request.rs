@@ -379,3 +379,29 @@ pub(super) fn cannot_build(trouble: &Trouble) -> Fault {
         format!("the request cannot be made: {trouble}"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_safe;
+
+    /// An address that another system tells must not be one where everybody on the way can read.
+    #[test]
+    fn a_foreign_address_is_https_or_on_this_machine() {
+        let cases = [
+            ("https://bucket.test/in?X-Sig=1", true),
+            ("http://127.0.0.1:8123/in", true),
+            ("http://[::1]:8123/in", true),
+            ("http://localhost/in", true),
+            ("http://bucket.test/in", false),
+            ("http://10.0.0.1/in", false),
+            ("http://127.0.0.1.bucket.test/in", false),
+            ("file:///etc/passwd", false),
+            ("ftp://127.0.0.1/in", false),
+            ("/in", false),
+            ("", false),
+        ];
+        for (url, safe) in cases {
+            assert_eq!(is_safe(url), safe, "{url}");
+        }
+    }
+}

@@ -16,6 +16,7 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -25,6 +26,15 @@ import time
 import urllib.parse
 
 FILES = ["orders_2026-01-01", "ordersV0", "listingsItems_2021-08-01", "feeds_2021-06-30", "sellers"]
+# Which operation each bucket of the connector is for.
+BUCKETS = {
+    "orders": ("orders_2026-01-01", "searchOrders"), "order": ("orders_2026-01-01", "getOrder"),
+    "ship": ("ordersV0", "confirmShipment"), "listing": ("listingsItems_2021-08-01", "getListingsItem"),
+    "patch": ("listingsItems_2021-08-01", "patchListingsItem"),
+    "search": ("listingsItems_2021-08-01", "searchListingsItems"), "document": ("feeds_2021-06-30", "createFeedDocument"),
+    "feed": ("feeds_2021-06-30", "createFeed"), "feed_status": ("feeds_2021-06-30", "getFeed"),
+    "report": ("feeds_2021-06-30", "getFeedDocument"), "seller": ("sellers", "getMarketplaceParticipations"),
+}
 counts = {"validated": 0, "feeds": 0, "files": 0, "operations": set(), "wrong": []}
 
 
@@ -44,7 +54,7 @@ def merged(specs):
             for operation in operations.values():
                 for code, answer in (operation.get("responses", {}) if isinstance(operation, dict) else {}).items():
                     static = answer.pop("x-amzn-api-sandbox", {}).get("static", [])
-                    if static and not answer.get("examples"):
+                    if static and "response" in static[0] and not answer.get("examples"):
                         answer["examples"] = {"application/json": static[0]["response"]}
         for kind in ("definitions", "parameters"):
             for key, value in one.get(kind, {}).items():
@@ -113,6 +123,17 @@ def invalid(schema, value, root, where="feed"):
     if "oneOf" in schema and sum(not invalid(one, value, root, where) for one in schema["oneOf"]) != 1:
         wrong.append(f"{where} fits not exactly one of its forms")
     return wrong
+
+
+def quotas(specs):
+    """The connector's defaults are the vendor's."""
+    rates = json.loads((specs / "rate-limits.json").read_text(encoding="utf-8"))
+    text = pathlib.Path("connectors/amazon/connector.toml").read_text(encoding="utf-8")
+    for bucket, (file, operation) in BUCKETS.items():
+        found = re.search(rf"^bucket\.{bucket} = {{ per_second = ([0-9.]+), burst = ([0-9]+),", text, re.MULTILINE)
+        rate = rates[f"{file}.json"][operation]
+        if not found or [float(it) for it in found.groups()] != [rate["rate_per_s"], rate["burst"]]:
+            counts["wrong"].append(f"bucket {bucket}: {operation} has {rate['rate_per_s']} a second, {rate['burst']} at once")
 
 
 def operation_of(spec, method, path):
@@ -228,6 +249,7 @@ def free_port():
 def main():
     specs, prism, command = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3:]
     spec = merged(specs)
+    quotas(specs)
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "spapi.json"
         file.write_text(json.dumps(spec), encoding="utf-8")

@@ -7,6 +7,7 @@
 //! hold. `crossdock connector test NAME` and the tests of the built-in connectors run the same suite.
 
 mod fixture;
+mod later;
 mod sink;
 mod source;
 
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 pub use fixture::{Case, ExpectedChange, ExpectedOutcome, Fixtures, Reply, Request, Troubles};
+pub use later::asked_in_every_way;
 
 use super::{Configured, Connection, Connector, Context};
 use crate::clock::{Clock, ManualClock, Timestamp};
