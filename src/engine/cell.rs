@@ -522,12 +522,18 @@ pub(super) fn forget_published(
             ..cell
         };
         writes.push((key.as_str(), Some(cell.encode())));
+        let row = (target.0.clone(), target.1, key.clone());
+        let mut attempt = ATTEMPT.get(stage.txn, &row)?;
+        if let Some(attempt) = attempt.as_mut().filter(|it| it.submitted.is_some()) {
+            // Taken in before or after what moved the number: its end would tell nothing.
+            submitted::go_past(attempt);
+            ATTEMPT.put(stage.txn, &row, attempt)?;
+        }
         if stage.index.in_flight.contains(target, key) {
             let shaken = Update::CellShaken(target.clone(), key.clone());
             stage.updates.push(shaken);
             continue; // settling it will look at the difference
         }
-        let attempt = ATTEMPT.get(stage.txn, &(target.0.clone(), target.1, key.clone()))?;
         let when = match &attempt {
             _ if feed.mode == Mode::Observe => When::Observed,
             Some(attempt) if attempt.quarantine.is_some() => When::Held,

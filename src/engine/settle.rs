@@ -377,8 +377,17 @@ fn settle_cells(
     let attempts = Attempts::among(stage.txn, target, keys)?;
     let mut settling = Vec::with_capacity(results.len());
     for (claimed, outcome) in results {
-        let before = attempts.get(stage.txn, &claimed.delivery.key)?;
-        settling.push(submissions::judge(stage, claimed, outcome, before));
+        let key = &claimed.delivery.key;
+        let before = attempts.get(stage.txn, key)?;
+        let mut one = submissions::judge(stage, claimed, outcome, before);
+        let shaken = stage.index.shaken.of(target);
+        let is_shaken = shaken.is_some_and(|keys| keys.contains(key));
+        if is_shaken && matches!(one.became, Became::TakenIn) {
+            // The channel moved the number meanwhile: the end of this would tell nothing.
+            submissions::go_past(&mut one.attempt);
+            one.became = Became::Arrived;
+        }
+        settling.push(one);
     }
     let cells = publish(stage, &feed, &settling)?;
     let mut places = Vec::with_capacity(settling.len());

@@ -38,7 +38,9 @@ impl Inside {
     fn find(&self, url: &str) -> Option<(&Arc<Station>, String)> {
         let rest = url.strip_prefix("http://")?;
         let (host, target) = rest.split_once('/').unwrap_or((rest, ""));
-        let station = self.stations.get(host.strip_suffix(".sandbox")?)?;
+        // A system may have more names: `documents.market.sandbox`.
+        let name = host.strip_suffix(".sandbox")?.rsplit('.').next()?;
+        let station = self.stations.get(name)?;
         Some((station, format!("/{target}")))
     }
 }
@@ -53,6 +55,8 @@ impl HttpClient for Inside {
             ));
         };
         let mut call = Call::new(&request.method, &target, request.body.unwrap_or_default());
+        let host = request.url.split('/').nth(2).unwrap_or_default();
+        call.headers.insert("host".to_owned(), host.to_owned());
         for (name, value) in &request.headers {
             let value = match value {
                 HeaderValue::Plain(text) => text.as_str(),

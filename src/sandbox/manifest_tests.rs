@@ -1,5 +1,7 @@
 //! The practice systems through their manifests: what the daemon will do, one delivery at a time.
 
+mod market;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +66,10 @@ impl Rig {
         } else {
             "password"
         };
-        let settings = format!("url = \"{}\"\n{secret} = \"practice\"", Inside::url(name));
+        let mut settings = format!("url = \"{}\"\n{secret} = \"practice\"", Inside::url(name));
+        if connector == "amazon" {
+            settings = market::settings(&self.world);
+        }
         let configured = manifest
             .configure(&toml::from_str(&settings).unwrap())
             .unwrap();

@@ -146,6 +146,42 @@ fn a_cancelled_order_gives_back_at_once_when_nothing_was_sent() {
     assert_eq!(told(&mut bench, "A"), "5/5");
 }
 
+/// A channel whose number is what it still sells moves that number by itself. Where an order and a delivery
+/// of goods come to the same number as before, or an order was called off before anybody knew of it, the
+/// number that was told is no longer the one that stands there.
+#[test]
+fn a_channel_that_counts_by_itself_is_told_again_after_its_own_orders() {
+    let mut rules = rules(Mode::Apply);
+    let free = Facts {
+        stock_basis: StockBasis::Free,
+        ..Facts::default()
+    };
+    rules.facts.insert("north".into(), free);
+    let mut bench = Bench::with(rules);
+    bench.tick(3600);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    assert_eq!(told(&mut bench, "A"), "5/5");
+    let ordered = |state: &str| young("1", &[("A", 1)], state);
+    bench.accept("north", Stream::Orders, vec![ordered("none")]);
+    bench.accept("erp", Stream::Stock, vec![level("A", 6)]);
+    assert!(bench.claim("south", Stream::Stock).is_empty());
+    assert_eq!(
+        bench.deliver("north", Stream::Stock).len(),
+        1,
+        "sold and restocked"
+    );
+    bench.accept("north", Stream::Orders, vec![ordered("none")]);
+    assert!(bench.claim("north", Stream::Stock).is_empty(), "no news");
+    let unseen = young("2", &[("A", 1)], "cancelled");
+    bench.accept("north", Stream::Orders, vec![unseen]);
+    assert_eq!(
+        bench.deliver("north", Stream::Stock).len(),
+        1,
+        "called off unseen"
+    );
+    assert_eq!(told(&mut bench, "A"), "5/5");
+}
+
 /// An earlier life may have sent it: its goods are for sale again when the owner has been asked.
 #[test]
 fn a_cancelled_order_of_an_earlier_life_gives_back_when_it_was_looked_for() {

@@ -263,3 +263,37 @@ fn a_refusal_is_a_refusal_and_an_unanswered_question_is_none() {
     now_there(&mut bench, 9);
     assert_eq!(claimed(&mut bench).1, "send 9");
 }
+
+/// The channel sells by itself while it has a number in hand: the number is told again, and the end of the
+/// first says nothing any more. Whether the order is read before or after the number was taken in.
+#[test]
+fn an_order_of_the_channel_itself_ends_the_trust_in_a_submission() {
+    for in_flight in [false, true] {
+        let mut rules = rules(Mode::Apply);
+        let free = Facts {
+            stock_basis: StockBasis::Free,
+            ..Facts::default()
+        };
+        rules.facts.insert("north".into(), free);
+        let mut bench = Bench::with(rules);
+        bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+        let (one, shown) = claimed(&mut bench);
+        assert_eq!(shown, "send 5");
+        if !in_flight {
+            settle(&mut bench, one.clone(), taken_in("p1", true));
+        }
+        bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+        now_there(&mut bench, 6);
+        if in_flight {
+            settle(&mut bench, one, taken_in("p1", true));
+        }
+        let (one, shown) = claimed(&mut bench);
+        assert_eq!(shown, "send 5", "in flight: {in_flight}");
+        settle(&mut bench, one, taken_in("p2", true));
+        bench.tick(60);
+        let (one, shown) = claimed(&mut bench);
+        assert_eq!(shown, "check \"p2\" 5");
+        settle(&mut bench, one, done());
+        nothing(&mut bench);
+    }
+}
