@@ -146,9 +146,10 @@ impl Sink for GuestSink {
         self.outcomes(call, batch, progress).await
     }
 
-    async fn check(&self, token: &Token, batch: &[Delivery]) -> Vec<Outcome> {
+    async fn check(&self, batch: &[Delivery], tokens: &[Token]) -> Vec<Outcome> {
         let call = json!({
-            "call": "check", "stream": self.stream, "token": token, "batch": Self::batch(batch),
+            "call": "check", "stream": self.stream, "batch": Self::batch(batch),
+            "tokens": wire::tokens(tokens),
         });
         // A check captures nothing that must be remembered.
         self.outcomes(call, batch, &StepLog::default()).await

@@ -303,7 +303,11 @@ struct WireConfirmation {
 #[serde(deny_unknown_fields)]
 struct WireSubmitted {
     token: Json,
+    #[serde(default)]
+    told: Json,
     check_after_secs: u64,
+    #[serde(default)]
+    in_order: bool,
 }
 
 impl From<WireConfirmation> for Confirmation {
@@ -317,6 +321,14 @@ impl From<WireConfirmation> for Confirmation {
             existed: told.existed,
         }
     }
+}
+
+/// What a `check` is asked with, in the order of its batch.
+pub(super) fn tokens(tokens: &[Token]) -> Json {
+    let tokens = tokens
+        .iter()
+        .map(|token| json!({ "token": token.submission, "told": token.told }));
+    Json::Array(tokens.collect())
 }
 
 /// The outcomes of a `deliver` or `check`, in the order of the batch.
@@ -333,8 +345,12 @@ pub(super) fn outcomes(mut json: Json, batch: &[Delivery]) -> Result<Vec<Outcome
         let outcome = match (told.delivered, told.submitted, told.failed) {
             (Some(confirmation), None, None) => Outcome::Delivered(confirmation.into()),
             (None, Some(submitted), None) => Outcome::Submitted {
-                token: Token(submitted.token),
+                token: Token {
+                    submission: submitted.token,
+                    told: submitted.told,
+                },
                 check_after: Duration::from_secs(submitted.check_after_secs.min(LONGEST_WAIT)),
+                in_order: submitted.in_order,
             },
             (None, None, Some(told)) => Outcome::Failed(fault(&told, true)),
             _ => {
