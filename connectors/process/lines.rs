@@ -227,9 +227,10 @@ mod tests {
         log.take(b"later\n", MINUTE).unwrap();
         assert_eq!(log.next().unwrap(), "(802 more lines left out)");
         assert_eq!(log.next().unwrap(), "later");
-        log.take(&[b'x'; 1 << 20], MINUTE).unwrap();
+        let much = vec![b'x'; 1 << 20];
+        log.take(&much, MINUTE).unwrap();
         assert!(log.line.len() <= LOG_BYTES);
-        let flood = (0..16).find(|_| log.take(&[b'x'; 1 << 20], MINUTE).is_err());
+        let flood = (0..16).find(|_| log.take(&much, MINUTE).is_err());
         assert!(flood.is_some());
     }
 }

@@ -52,6 +52,7 @@ impl HttpClient for NoHttp {
 }
 
 /// Whether there is a Python; says so where not.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn python() -> bool {
     let there =
         Path::new("/usr/bin/python3").exists() || Path::new("/usr/local/bin/python3").exists();

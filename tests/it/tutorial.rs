@@ -73,6 +73,7 @@ fn run(script: &str, folder: &Path) -> String {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn the_tutorial_ends_with_an_order_moved() {
     if !Path::new("/usr/bin/python3").exists() && !Path::new("/usr/local/bin/python3").exists() {
         eprintln!("SKIPPED: no python3 in /usr/bin or /usr/local/bin: the tutorial is not run");
