@@ -240,6 +240,33 @@ class Proxy(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
 
 
+def harness_sees(url):
+    """What must be refused is, or the figures mean nothing."""
+    host = url.removeprefix("http://")
+    order, listing = "/orders/2026-01-01/orders", "/listings/2021-08-01/items/S/A?marketplaceIds=M"
+    patch = {"productType": "PRODUCT", "patches": [{"op": "replace", "path": "/a"}]}
+    bad = [("an unknown parameter", "GET", order + "?lastUpdatedSince=1", None, True),
+           ("letter case", "GET", order + "?MarketplaceIds=M", None, True),
+           ("a value that is none", "GET", order + "?includedData=BUYER%2CNONE", None, True),
+           ("a missing token", "GET", order, None, False),
+           ("an unknown field", "PATCH", listing, {**patch, "producttype": "X"}, True),
+           ("a field within another", "PATCH", listing, {**patch, "patches": [{**patch["patches"][0], "Value": 1}]}, True),
+           ("a missing field", "PATCH", listing, {"productType": "PRODUCT"}, True),
+           ("a feed without its version", "PUT", "/files/in", {"header": {"sellerId": "S"}, "messages": []}, False),
+           ("a token abroad", "PUT", "/files/in", {}, True)]
+    for name, method, path, body, token in bad:
+        there = http.client.HTTPConnection(host, timeout=60)
+        headers = {"user-agent": "crossdock/1", "content-type": "application/json"}
+        if token:
+            headers["x-amz-access-token"] = "t"
+        there.request(method, path, json.dumps(body) if body is not None else None, headers)
+        if there.getresponse().status != 400:
+            sys.exit(f"conformance: the harness does not see {name}")
+        there.close()
+    print(f"conformance: the harness refuses {len(bad)} kinds of wrong requests")
+    counts.update(validated=0, feeds=0, files=0, operations=set(), wrong=[])
+
+
 def free_port():
     with socket.socket() as it:
         it.bind(("127.0.0.1", 0))
@@ -249,7 +276,6 @@ def free_port():
 def main():
     specs, prism, command = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3:]
     spec = merged(specs)
-    quotas(specs)
     with tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder) / "spapi.json"
         file.write_text(json.dumps(spec), encoding="utf-8")
@@ -274,6 +300,8 @@ def main():
             server.report = (schemas / "listings-feed-processing-report-schema-v2.example.json").read_bytes()
             threading.Thread(target=server.serve_forever, daemon=True).start()
             url = f"http://127.0.0.1:{server.server_address[1]}"
+            harness_sees(url)
+            quotas(specs)
             ended = subprocess.run(command, env={**os.environ, "CROSSDOCK_CONFORMANCE": url}, check=False)
         finally:
             mock.terminate()
