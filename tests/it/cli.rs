@@ -201,7 +201,7 @@ fn connectors_can_be_listed_and_shown() {
     );
     let (_, out, _) = real(&["connector", "list", "--json"]);
     let all: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(all.as_array().unwrap().len(), 7);
+    assert_eq!(all.as_array().unwrap().len(), 8);
 
     let (exit, out, _) = real(&["connector", "show", "vendure"]);
     assert_eq!(exit, Exit::Ok);
