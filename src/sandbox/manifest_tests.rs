@@ -1,7 +1,5 @@
 //! The practice systems through their manifests: what the daemon will do, one delivery at a time.
 
-mod market;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,10 +64,7 @@ impl Rig {
         } else {
             "password"
         };
-        let mut settings = format!("url = \"{}\"\n{secret} = \"practice\"", Inside::url(name));
-        if connector == "amazon" {
-            settings = market::settings(&self.world);
-        }
+        let settings = format!("url = \"{}\"\n{secret} = \"practice\"", Inside::url(name));
         let configured = manifest
             .configure(&toml::from_str(&settings).unwrap())
             .unwrap();

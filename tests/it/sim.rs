@@ -136,7 +136,6 @@ impl Day {
             WorldOptions::new(folder.path().join("acme")).with_faults(self.percent, self.skew);
         options.seed = self.seed;
         options.articles = 16;
-        options.market = true;
         options.erp_unique_reference = self.unique_reference;
         options.reach.write = Duration::from_secs(10);
         std::fs::create_dir_all(options.folder.join("in")).unwrap();
