@@ -111,15 +111,16 @@ pub fn load(path: impl Into<PathBuf>, text: &str) -> Result<Box<dyn Connector>, 
 /// # Errors
 /// As [`built_in`].
 pub fn support_table() -> Result<String, Diagnostics> {
-    let mut table = String::from("| connector | stream | read | write |\n|---|---|---|---|\n");
+    let mut table =
+        String::from("| connector | stream | read | write | checked |\n|---|---|---|---|---|\n");
     for connector in built_in()? {
         let spec = connector.spec();
         for (stream, part) in &spec.streams {
             let shown = |evidence: Option<Evidence>| evidence.map_or("", Evidence::name);
             let (read, write) = (shown(part.read_evidence), shown(part.write_evidence));
-            let name = &spec.name;
+            let (name, day) = (&spec.name, spec.checked.as_deref().unwrap_or_default());
             // Writing into a text cannot fail.
-            let _ = writeln!(table, "| {name} | {stream} | {read} | {write} |");
+            let _ = writeln!(table, "| {name} | {stream} | {read} | {write} | {day} |");
         }
     }
     Ok(table)
@@ -142,6 +143,16 @@ mod tests {
         let connectors = built_in().unwrap();
         for ((name, _), connector) in BUILT_IN.iter().zip(&connectors[1..]) {
             assert_eq!(connector.spec().name, *name);
+        }
+    }
+
+    #[test]
+    fn every_claim_has_its_day() {
+        for connector in built_in().unwrap() {
+            let spec = connector.spec();
+            let day = spec.checked.as_deref().unwrap_or_default();
+            let day: Result<jiff::civil::Date, _> = day.parse();
+            assert!(day.is_ok(), "{}: `checked` is a day", spec.name);
         }
     }
 

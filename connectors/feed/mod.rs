@@ -90,6 +90,7 @@ impl FeedConnector {
             spec: Spec {
                 name: "feed".to_owned(),
                 summary: "delimited files that a supplier drops into a folder".to_owned(),
+                checked: Some("2026-11-22".to_owned()),
                 streams: streams.into(),
                 capabilities: Capabilities::default(),
                 quotas: BTreeMap::new(),

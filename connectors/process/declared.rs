@@ -228,6 +228,7 @@ pub(super) fn read(path: PathBuf, text: &str) -> Result<Known, Diagnostics> {
         spec: Spec {
             name: file.connector.name.as_str().to_owned(),
             summary: file.connector.summary,
+            checked: file.connector.checked,
             streams,
             capabilities: file.capabilities.capabilities(),
             quotas: BTreeMap::new(),

@@ -217,6 +217,7 @@ fn as_json(spec: &Spec) -> Value {
     json!({
         "name": spec.name,
         "summary": spec.summary,
+        "checked": spec.checked,
         "streams": streams,
         "limits": { "concurrency": spec.concurrency, "buckets": quotas },
         "capabilities": {
@@ -234,7 +235,9 @@ fn show(spec: &Spec, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit>
     if global.json {
         return show_json(&as_json(spec), shell);
     }
-    writeln!(shell.out, "{}: {}\n", spec.name, spec.summary)?;
+    let checked = spec.checked.as_ref();
+    let checked = checked.map_or(String::new(), |day| format!(" (checked {day})"));
+    writeln!(shell.out, "{}: {}{checked}\n", spec.name, spec.summary)?;
     let settings = settings(&spec.settings_schema);
     table(shell, &["setting", "type", "default", "meaning"], settings)?;
     let streams = spec.streams.iter().map(|(stream, part)| {

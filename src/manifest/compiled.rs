@@ -70,6 +70,9 @@ pub struct About {
     pub name: Name,
     /// One sentence.
     pub summary: String,
+    /// The day on which its evidence was last shown: `2026-11-22`.
+    #[schemars(regex(pattern = r"^\d{4}-\d{2}-\d{2}$"))]
+    pub checked: Option<String>,
 }
 
 /// `[probe]`
@@ -221,6 +224,7 @@ impl Manifest {
         Spec {
             name: self.connector.name.as_str().to_owned(),
             summary: self.connector.summary.clone(),
+            checked: self.connector.checked.clone(),
             streams,
             capabilities: Capabilities {
                 costliest_request,
