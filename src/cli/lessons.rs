@@ -169,6 +169,24 @@ description (every request is valid under it), practice system (only ours).",
   crossdock connector show vendure",
     ),
     (
+        "connector new",
+        "Examples:
+  crossdock connector new mine
+  crossdock connector new mine --from medusa
+  crossdock connector new mine --process      # a program of your own, in Python
+
+connectors/README.md is a tutorial that begins with this command.",
+    ),
+    (
+        "connector try",
+        "Examples:
+  crossdock connector try mine --set url=http://127.0.0.1:8417 --set token=secret
+  crossdock connector try vendure orders --connection north
+  crossdock connector try mine --write my-case.json --dry-run
+
+Writes and stores nothing. What it shows may be personal data.",
+    ),
+    (
         "connector test",
         "Examples:
   crossdock connector test vendure

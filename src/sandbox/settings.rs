@@ -31,6 +31,9 @@ impl World {
         let mut text = String::from("version = 1\n");
         // Writing into a String cannot fail.
         let _ = write_process(&mut text, state);
+        if self.options.market {
+            text.push_str(MARKET_LIMITS);
+        }
         let _ = write_connections(&mut text, self, state);
         let _ = write_routes(&mut text, self);
         text
@@ -56,14 +59,16 @@ ballast_bytes = 0
 [server]
 listen = \"127.0.0.1:0\"
 admin_socket = {socket}
-
-[limits]
-# What a marketplace took in and forgot is told again before the day is over.
-overtake_after_secs = 15
-submission_max_secs = 60
 "
     )
 }
+
+/// What a marketplace took in and forgot is told again before the day is over.
+const MARKET_LIMITS: &str = "
+[limits]
+overtake_after_secs = 15
+submission_max_secs = 60
+";
 
 fn write_connections(out: &mut String, world: &World, state: &Path) -> std::fmt::Result {
     let reach = world.options().reach;

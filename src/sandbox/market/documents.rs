@@ -134,7 +134,13 @@ impl Documents {
         };
         self.urls.insert(signature.clone(), permission);
         let (host, life) = (other_name(call), URL_LIFE.as_secs());
-        format!("http://{host}/documents/{id}?X-Amz-Expires={life}&X-Amz-Signature={signature}")
+        // Without a network all addresses are https ones.
+        let scheme = if host.ends_with(".sandbox") {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{host}/documents/{id}?X-Amz-Expires={life}&X-Amz-Signature={signature}")
     }
 
     /// Fills a document.
