@@ -26,7 +26,7 @@ impl Engine {
         let last = META.get(&Txn::new(self.store.as_ref()), &COMPACTED.to_owned())?;
         let last = last.and_then(|fact| fact.value["bytes"].as_u64());
         let mark = above.max(last.unwrap_or(0).saturating_mul(GROWTH));
-        let busy = self.index.queue.len() > 0 && size < mark.saturating_mul(OVERDUE);
+        let busy = !self.index.queue.is_empty() && size < mark.saturating_mul(OVERDUE);
         // Nobody knows how much of it lives: at worst all of it does.
         if size <= mark || busy || room < size {
             return Ok(None);

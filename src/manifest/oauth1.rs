@@ -43,15 +43,11 @@ impl Signer {
         let key = format!("{}&", encode(self.secret.expose()));
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
         let signature = STANDARD.encode(hmac::sign(&key, text.as_bytes()));
-        let mut signed = format!("{address}?{query}");
-        for (name, value) in proof {
-            if !signed.ends_with('?') {
-                signed.push('&');
-            }
-            signed.push_str(&format!("{name}={value}"));
-        }
-        signed.push_str(&format!("&oauth_signature={}", encode(&signature)));
-        signed
+        let proof = proof.map(|(name, value)| format!("{name}={value}"));
+        let own = (!query.is_empty()).then(|| query.to_owned());
+        let signature = format!("oauth_signature={}", encode(&signature));
+        let all: Vec<String> = own.into_iter().chain(proof).chain([signature]).collect();
+        format!("{address}?{}", all.join("&"))
     }
 }
 

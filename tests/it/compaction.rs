@@ -9,7 +9,7 @@ use crossdock::engine::{Engine, Rules, Unit};
 use crossdock::record::{Record, Stream};
 use crossdock::router::{Mode, Route, Router};
 use crossdock::store::dir::Birth;
-use crossdock::store::{DiskStore, EngineKind, KeyRange, Store};
+use crossdock::store::{DiskStore, EngineKind, KeyRange};
 use serde_json::json;
 
 fn engine(store: DiskStore) -> Engine {

@@ -226,6 +226,7 @@ fn every_command_exists() {
 
 /// Part 1 of the sysadmin's guide, in a folder of its own; the people buy for a shorter time.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "another process is waited for")]
 fn the_first_part_of_the_sysadmins_guide_runs() {
     let found = of_kind("sysadmin.md", "console");
     let [demo, looks] = found.as_slice() else {
