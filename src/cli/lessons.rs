@@ -166,13 +166,13 @@ description (every request is valid under it), practice system (only ours).",
     (
         "connector show",
         "Examples:
-  crossdock connector show vendure",
+  crossdock connector show feed",
     ),
     (
         "connector new",
         "Examples:
   crossdock connector new mine
-  crossdock connector new mine --from medusa
+  crossdock connector new mine --from sandbox_store
   crossdock connector new mine --process      # a program of your own, in Python
 
 connectors/README.md is a tutorial that begins with this command.",
@@ -181,7 +181,7 @@ connectors/README.md is a tutorial that begins with this command.",
         "connector try",
         "Examples:
   crossdock connector try mine --set url=http://127.0.0.1:8417 --set token=secret
-  crossdock connector try vendure orders --connection north
+  crossdock connector try mine orders --connection north
   crossdock connector try mine --write my-case.json --dry-run
 
 Writes and stores nothing. What it shows may be personal data.",
@@ -189,7 +189,7 @@ Writes and stores nothing. What it shows may be personal data.",
     (
         "connector test",
         "Examples:
-  crossdock connector test vendure
+  crossdock connector test mine
   crossdock connector test mine --fixtures my-connectors/mine/fixtures",
     ),
     (

@@ -15,7 +15,7 @@ const OVERDUE: u64 = 2;
 
 impl Engine {
     /// Gives the room of what was overwritten and removed back to the disk, once the store is larger than `above`
-    /// bytes and than [`GROWTH`] times what it was after the last time. `room` is how many bytes may be used for
+    /// bytes and than four times what it was after the last time. `room` is how many bytes may be used for
     /// the copy.
     ///
     /// # Errors

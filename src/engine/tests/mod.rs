@@ -8,6 +8,7 @@ mod items;
 mod prices;
 mod stock;
 mod submitted;
+mod tills;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

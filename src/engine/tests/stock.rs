@@ -3,7 +3,7 @@
 use super::*;
 
 /// What each channel would be told of a SKU now, as `north/south`; sends it.
-fn told(bench: &mut Bench, sku: &str) -> String {
+pub(super) fn told(bench: &mut Bench, sku: &str) -> String {
     bench.deliver("north", Stream::Stock);
     bench.deliver("south", Stream::Stock);
     let number = |bench: &mut Bench, channel: &str| {
@@ -607,62 +607,6 @@ fn goods_that_left_are_not_reserved_again() {
     let old = Change::present("1", Record::from_json(Stream::Orders, old).unwrap());
     bench.accept("north", Stream::Orders, vec![old]);
     assert_eq!(told(&mut bench, "A"), "3/3");
-}
-
-/// What is sold at a till that is not the owner's has gone with the buyer: it lowers both stores at once, though the
-/// sale says that it was handed over, and until the owner's number knows it.
-#[test]
-fn a_sale_at_the_till_lowers_the_stores_until_the_owner_knows() {
-    let mut bench = Bench::new();
-    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
-    assert_eq!(told(&mut bench, "A"), "5/5");
-    let mut sale = order_json("1", &[("A", 2)]);
-    sale["lines"][0]["qty_shipped"] = json!("2");
-    sale["axes"] = json!({"fulfilment": "delivered"});
-    let sale = change(Stream::Orders, "1", sale);
-    bench.accept("till", Stream::Orders, vec![sale.clone()]);
-    assert_eq!(told(&mut bench, "A"), "3/3");
-    bench.accept("till", Stream::Orders, vec![sale]);
-    bench.deliver("erp", Stream::Orders);
-    bench.tick(60);
-    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
-    assert_eq!(told(&mut bench, "A"), "3/3", "the owner has not booked it");
-    bench.tick(60);
-    let booked = shipment("S1", "R-till:1", &[("A", 2)], bench.clock.now());
-    bench.accept("erp", Stream::Shipments, vec![booked]);
-    assert_eq!(told(&mut bench, "A"), "3/3");
-    bench.tick(60);
-    bench.accept("erp", Stream::Stock, vec![level("A", 3)]);
-    assert_eq!(told(&mut bench, "A"), "3/3", "taken off once");
-    bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
-    assert_eq!(told(&mut bench, "A"), "4/4", "and forgotten");
-}
-
-/// What a till sold before the start is in the owner's number; what is called off is given back.
-#[test]
-fn an_old_sale_of_a_till_takes_nothing_and_a_cancelled_one_gives_back() {
-    let mut bench = Bench::new();
-    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
-    let mut old = order_json("1", &[("A", 2)]);
-    old["placed_at"] = json!("2026-10-01T10:00:00Z");
-    bench.accept(
-        "till",
-        Stream::Orders,
-        vec![change(Stream::Orders, "1", old)],
-    );
-    assert_eq!(told(&mut bench, "A"), "5/5");
-    bench.accept(
-        "till",
-        Stream::Orders,
-        vec![young("2", &[("A", 2)], "none")],
-    );
-    assert_eq!(told(&mut bench, "A"), "3/3");
-    bench.accept(
-        "till",
-        Stream::Orders,
-        vec![young("2", &[("A", 2)], "cancelled")],
-    );
-    assert_eq!(told(&mut bench, "A"), "5/5");
 }
 
 /// A file that is not believed stands on the desk until a better one comes.
