@@ -4,8 +4,10 @@
 //! cannot say it. To add one: write its folder and add a line to [`BUILT_IN`] or [`built_in`].
 
 pub mod feed;
+pub mod process;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use crate::connector::{Connector, Evidence};
 use crate::diagnostic::Diagnostics;
@@ -13,6 +15,7 @@ use crate::manifest;
 
 /// Every manifest: the name of its folder and its text, in alphabetical order.
 pub const BUILT_IN: &[(&str, &str)] = &[
+    ("amazon", include_str!("amazon/connector.toml")),
     ("medusa", include_str!("medusa/connector.toml")),
     ("sandbox_erp", include_str!("sandbox_erp/connector.toml")),
     ("sandbox_pos", include_str!("sandbox_pos/connector.toml")),
@@ -21,7 +24,58 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         include_str!("sandbox_store/connector.toml"),
     ),
     ("tryton", include_str!("tryton/connector.toml")),
+    ("tryton_pos", include_str!("tryton_pos/connector.toml")),
     ("vendure", include_str!("vendure/connector.toml")),
+    ("woocommerce", include_str!("woocommerce/connector.toml")),
+];
+
+/// What `crossdock connector new` writes: file and text, in which `_template` stands for the name.
+pub const TEMPLATE: &[(&str, &str)] = &[
+    ("connector.toml", include_str!("_template/connector.toml")),
+    ("README.md", include_str!("_template/README.md")),
+    (
+        "fixtures/settings.toml",
+        include_str!("_template/fixtures/settings.toml"),
+    ),
+    (
+        "fixtures/troubles.json",
+        include_str!("_template/fixtures/troubles.json"),
+    ),
+    (
+        "fixtures/orders_pull.json",
+        include_str!("_template/fixtures/orders_pull.json"),
+    ),
+];
+
+/// The same with `--process`.
+pub const PROCESS_TEMPLATE: &[(&str, &str)] = &[
+    ("connector.toml", include_str!("process/template.toml")),
+    ("connector.py", include_str!("process/example.py")),
+    ("README.md", include_str!("process/README.template.md")),
+    (
+        "fixtures/settings.toml",
+        include_str!("process/fixtures/settings.toml"),
+    ),
+    (
+        "fixtures/items_pull.json",
+        include_str!("process/fixtures/items_pull.json"),
+    ),
+    (
+        "fixtures/stock_pull.json",
+        include_str!("process/fixtures/stock_pull.json"),
+    ),
+    (
+        "fixtures/orders_create.json",
+        include_str!("process/fixtures/orders_create.json"),
+    ),
+    (
+        "fixtures/files/articles.csv",
+        include_str!("process/fixtures/files/articles.csv"),
+    ),
+    (
+        "fixtures/files/orders/README",
+        include_str!("process/fixtures/files/orders/README"),
+    ),
 ];
 
 /// All connectors, those in Rust first.
@@ -40,24 +94,41 @@ pub fn built_in() -> Result<Vec<Box<dyn Connector>>, Diagnostics> {
     Ok(connectors)
 }
 
+/// Reads the `connector.toml` of a connector that is not part of the binary, whichever of the two kinds it is.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn load(path: impl Into<PathBuf>, text: &str) -> Result<Box<dyn Connector>, Diagnostics> {
+    Ok(if process::is_process(text) {
+        Box::new(process::load(path, text)?)
+    } else {
+        Box::new(manifest::load(path, text)?)
+    })
+}
+
 /// What each connector can do, and what stands behind the claim, as a Markdown table.
 ///
 /// # Errors
 /// As [`built_in`].
 pub fn support_table() -> Result<String, Diagnostics> {
-    let mut table = String::from("| connector | stream | read | write |\n|---|---|---|---|\n");
+    let mut table =
+        String::from("| connector | stream | read | write | checked |\n|---|---|---|---|---|\n");
     for connector in built_in()? {
         let spec = connector.spec();
         for (stream, part) in &spec.streams {
             let shown = |evidence: Option<Evidence>| evidence.map_or("", Evidence::name);
             let (read, write) = (shown(part.read_evidence), shown(part.write_evidence));
-            let name = &spec.name;
+            let (name, day) = (&spec.name, spec.checked.as_deref().unwrap_or_default());
             // Writing into a text cannot fail.
-            let _ = writeln!(table, "| {name} | {stream} | {read} | {write} |");
+            let _ = writeln!(table, "| {name} | {stream} | {read} | {write} | {day} |");
         }
     }
     Ok(table)
 }
+
+#[cfg(test)]
+#[path = "amazon/tests.rs"]
+mod amazon;
 
 #[cfg(test)]
 mod tests {
@@ -72,6 +143,16 @@ mod tests {
         let connectors = built_in().unwrap();
         for ((name, _), connector) in BUILT_IN.iter().zip(&connectors[1..]) {
             assert_eq!(connector.spec().name, *name);
+        }
+    }
+
+    #[test]
+    fn every_claim_has_its_day() {
+        for connector in built_in().unwrap() {
+            let spec = connector.spec();
+            let day = spec.checked.as_deref().unwrap_or_default();
+            let day: Result<jiff::civil::Date, _> = day.parse();
+            assert!(day.is_ok(), "{}: `checked` is a day", spec.name);
         }
     }
 
@@ -107,6 +188,38 @@ mod tests {
             );
             kept += 1;
         }
-        assert_eq!(kept, 3, "medusa, tryton and vendure have fixtures");
+        assert_eq!(
+            kept, 5,
+            "medusa, tryton, tryton_pos, vendure and woocommerce have fixtures"
+        );
+    }
+
+    /// What `connector new` writes is green before anybody changes it.
+    #[tokio::test]
+    async fn the_template_keeps_the_contract() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/_template");
+        let connector = manifest::load("_template", TEMPLATE[0].1).unwrap();
+        let fixtures = Fixtures::load(&folder.join("fixtures")).unwrap();
+        let report = contract::run(&connector, &fixtures).await;
+        assert!(report.passed(), "{report}");
+    }
+
+    /// Every file of a template is written, and none is forgotten in the list.
+    #[test]
+    fn the_templates_are_whole() {
+        fn count(folder: &Path) -> usize {
+            let entries = std::fs::read_dir(folder)
+                .unwrap()
+                .map(|entry| entry.unwrap().path());
+            entries
+                .map(|path| if path.is_dir() { count(&path) } else { 1 })
+                .sum()
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors");
+        assert_eq!(count(&root.join("_template")), TEMPLATE.len());
+        assert_eq!(
+            count(&root.join("process/fixtures")),
+            PROCESS_TEMPLATE.len() - 3
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A fault carries the decision that follows from it (its [`Class`]) and whether something may have
 //! happened at the other side (its [`Effect`]). What to do about each pair stands in one table,
-//! `dispatch/policy.rs`. Wrong configuration is a [`Diagnostic`](crate::diagnostic::Diagnostic), our
+//! `engine/policy.rs`. Wrong configuration is a [`Diagnostic`](crate::diagnostic::Diagnostic), our
 //! own broken invariant is a panic.
 
 use std::borrow::Cow;

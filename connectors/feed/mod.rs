@@ -90,6 +90,7 @@ impl FeedConnector {
             spec: Spec {
                 name: "feed".to_owned(),
                 summary: "delimited files that a supplier drops into a folder".to_owned(),
+                checked: Some("2026-11-22".to_owned()),
                 streams: streams.into(),
                 capabilities: Capabilities::default(),
                 quotas: BTreeMap::new(),
@@ -137,6 +138,7 @@ impl Configured for ConfiguredFeed {
             sources,
             sinks: BTreeMap::new(),
             probe: Some(feed),
+            closing: None,
         })
     }
 }

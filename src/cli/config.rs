@@ -51,7 +51,7 @@ fn show(global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
     };
     let mut ignored = Diagnostics::default(); // told by `check`
     let own = topology::own_connectors(&loaded.config, shell.registry, &mut ignored);
-    let own = own.iter().map(|connector| connector as &dyn Connector);
+    let own = own.iter().map(AsRef::as_ref);
     let known: Vec<&dyn Connector> = shell.registry.iter().copied().chain(own).collect();
     // Of a connector that nobody knows, any setting may be a secret.
     let is_secret = |connector: &str, setting: &str| {

@@ -2,15 +2,22 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::show::{json as show_json, table, text};
-use super::{Exit, Global, Shell};
-use crate::config::suggest;
+use super::{Exit, Global, Shell, connector_new, connector_try};
+use crate::clock::Clock;
+use crate::config::{self, Credentials, MANIFEST, OwnConnector, suggest};
 use crate::connector::contract::{self, Fixtures, Report};
 use crate::connector::{Evidence, Spec, StockBasis, StockWrite};
+use crate::connectors;
+use crate::runtime::SystemClock;
+
+/// The largest `connector.toml`.
+const MAX_MANIFEST: u64 = 1 << 20;
 
 /// The kinds of systems that can be connected
 #[derive(Debug, Args)]
@@ -25,9 +32,11 @@ enum Command {
     List,
     /// One of them: settings with types and defaults, streams, limits, capabilities
     Show {
-        /// Its name
+        /// Its name, or its folder
         name: String,
     },
+    New(connector_new::New),
+    Try(connector_try::Try),
     /// Check one against recorded exchanges of its system, as they are and spoiled in every way
     ///
     /// Plays the fixtures and then throttles, fails, cuts, and garbles each request in turn; the laws of
@@ -35,9 +44,9 @@ enum Command {
     /// --online` asks the real system. Ends with 1 when a promise is not kept, and with 6 when there are
     /// no fixtures: then nothing is shown.
     Test {
-        /// Its name
+        /// Its name, or its folder
         name: String,
-        /// The folder of its fixtures [default: connectors/NAME/fixtures]
+        /// The folder of its fixtures [default: beside its connector.toml]
         #[arg(long, value_name = "FOLDER")]
         fixtures: Option<PathBuf>,
     },
@@ -46,39 +55,106 @@ enum Command {
 pub(super) fn run(command: &Connector, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
     match &command.command {
         Command::List => list(global, shell),
-        Command::Show { name } => match find(name, shell)? {
-            Some(connector) => show(connector.spec(), global, shell),
-            None => Ok(Exit::Usage),
+        Command::Show { name } => match find(name, global, shell)? {
+            Ok(found) => show(found.connector().spec(), global, shell),
+            Err(exit) => Ok(exit),
         },
-        Command::Test { name, fixtures } => match find(name, shell)? {
-            Some(connector) => {
-                let usual = || PathBuf::from("connectors").join(name).join("fixtures");
-                let folder = fixtures.clone().unwrap_or_else(usual);
-                test(connector, &folder, global, shell)
+        Command::New(command) => connector_new::run(command, shell),
+        Command::Try(command) => connector_try::run(command, global, shell),
+        Command::Test { name, fixtures } => match find(name, global, shell)? {
+            Ok(found) => {
+                let folder = fixtures.clone();
+                let folder = folder.unwrap_or_else(|| found.folder().join("fixtures"));
+                test(found.connector(), &folder, global, shell)
             }
-            None => Ok(Exit::Usage),
+            Err(exit) => Ok(exit),
         },
     }
 }
 
 type Known<'a> = &'a dyn crate::connector::Connector;
 
-fn find<'a>(name: &str, shell: &mut Shell<'a>) -> io::Result<Option<Known<'a>>> {
-    let registry = shell.registry;
-    let found = registry.iter().find(|known| known.spec().name == name);
-    if found.is_none() {
-        let known: Vec<&str> = registry.iter().map(|c| c.spec().name.as_str()).collect();
-        let help = suggest(Some(name), &known);
-        writeln!(
-            shell.err,
-            "crossdock: there is no connector `{name}`; {help}"
-        )?;
+/// A connector, wherever it stands.
+pub(super) enum Found<'a> {
+    /// In the program.
+    BuiltIn(Known<'a>),
+    /// In a folder.
+    Own(Box<dyn crate::connector::Connector>, PathBuf),
+}
+
+impl Found<'_> {
+    pub(super) fn connector(&self) -> Known<'_> {
+        match self {
+            Self::BuiltIn(connector) => *connector,
+            Self::Own(connector, _) => connector.as_ref(),
+        }
     }
-    Ok(found.copied())
+
+    fn folder(&self) -> PathBuf {
+        match self {
+            Self::BuiltIn(connector) => PathBuf::from("connectors").join(&connector.spec().name),
+            Self::Own(_, folder) => folder.clone(),
+        }
+    }
+}
+
+/// The connector of that name or in that folder: of the program, of the configuration, or of the folder
+/// `connectors` here.
+pub(super) fn find<'a>(
+    name: &str,
+    global: &Global,
+    shell: &mut Shell<'a>,
+) -> io::Result<Result<Found<'a>, Exit>> {
+    let registry = shell.registry;
+    if let Some(found) = registry.iter().find(|known| known.spec().name == name) {
+        return Ok(Ok(Found::BuiltIn(*found)));
+    }
+    let own = own(global, shell);
+    let of_config = own.iter().find(|own| own.name == name);
+    let of_config = of_config.and_then(|own| own.text.path.parent().map(PathBuf::from));
+    let here = [PathBuf::from(name), PathBuf::from("connectors").join(name)];
+    for folder in of_config.into_iter().chain(here) {
+        let path = folder.join(MANIFEST);
+        if shell.around.read(&path, 1).is_err() {
+            continue;
+        }
+        let bytes = shell.around.read(&path, MAX_MANIFEST)?;
+        let text = String::from_utf8_lossy(&bytes);
+        return Ok(match connectors::load(path, &text) {
+            Ok(connector) => Ok(Found::Own(connector, folder)),
+            Err(findings) => {
+                global.tell(&findings, shell)?;
+                Err(Exit::Config)
+            }
+        });
+    }
+    let built_in = registry.iter().map(|known| known.spec().name.as_str());
+    let known: Vec<&str> = built_in
+        .chain(own.iter().map(|own| own.name.as_str()))
+        .collect();
+    let help = suggest(Some(name), &known);
+    writeln!(
+        shell.err,
+        "crossdock: there is no connector `{name}`; {help}"
+    )?;
+    Ok(Err(Exit::Usage))
+}
+
+/// Those of the configuration, if there is one that can be read: `check` tells what is wrong with it.
+fn own(global: &Global, shell: &Shell<'_>) -> Vec<OwnConnector> {
+    let path = global.path(shell.around);
+    let loaded = config::read(&path, shell.around, Credentials::Assumed);
+    loaded.map_or_else(|_| Vec::new(), |loaded| loaded.config.own_connectors)
 }
 
 fn list(global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
+    let own = own(global, shell);
+    let own = own
+        .iter()
+        .filter_map(|own| connectors::load(&own.text.path, &own.text.text).ok());
+    let own: Vec<_> = own.collect();
     let mut specs: Vec<&Spec> = shell.registry.iter().map(|known| known.spec()).collect();
+    specs.extend(own.iter().map(|known| known.spec()));
     specs.sort_by(|a, b| a.name.cmp(&b.name));
     if global.json {
         let all: Vec<Value> = specs.into_iter().map(as_json).collect();
@@ -141,6 +217,7 @@ fn as_json(spec: &Spec) -> Value {
     json!({
         "name": spec.name,
         "summary": spec.summary,
+        "checked": spec.checked,
         "streams": streams,
         "limits": { "concurrency": spec.concurrency, "buckets": quotas },
         "capabilities": {
@@ -158,7 +235,9 @@ fn show(spec: &Spec, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit>
     if global.json {
         return show_json(&as_json(spec), shell);
     }
-    writeln!(shell.out, "{}: {}\n", spec.name, spec.summary)?;
+    let checked = spec.checked.as_ref();
+    let checked = checked.map_or(String::new(), |day| format!(" (checked {day})"));
+    writeln!(shell.out, "{}: {}{checked}\n", spec.name, spec.summary)?;
     let settings = settings(&spec.settings_schema);
     table(shell, &["setting", "type", "default", "meaning"], settings)?;
     let streams = spec.streams.iter().map(|(stream, part)| {
@@ -323,7 +402,13 @@ fn test(
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let report = tokio.block_on(contract::run(connector, &fixtures));
+    let report = match connector.trial() {
+        Some(trial) => {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+            tokio.block_on(trial.run(&fixtures, folder, &clock))
+        }
+        None => tokio.block_on(contract::run(connector, &fixtures)),
+    };
     if global.json {
         show_json(&report_json(&report), shell)?;
     } else {

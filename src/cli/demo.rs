@@ -25,8 +25,8 @@ const VIEW: Duration = Duration::from_secs(2);
 
 /// See goods move: practice systems on this machine, and the real daemon between them
 ///
-/// Two webstores, a till, an ERP and a supplier's folder. Shoppers buy, a clerk ships, a supplier drops
-/// files. At the end a statement says whether every order arrived exactly once; the exit code is 1 when
+/// Two webstores, a marketplace, a till, an ERP and a supplier's folder. Shoppers buy, a clerk ships, a
+/// supplier drops files. At the end a statement says whether every order arrived exactly once; the exit code is 1 when
 /// it does not hold.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
@@ -71,7 +71,8 @@ pub(super) fn run(command: &Demo, global: &Global, shell: &mut Shell<'_>) -> io:
     };
     drop(log::start(settings, global.log_colour(shell)));
     let own = std::env::temp_dir().join(format!("crossdock-demo-{}", std::process::id()));
-    let folder = command.folder.clone().unwrap_or_else(|| own.clone());
+    // Paths in the configuration hold wherever it is read from.
+    let folder = std::path::absolute(command.folder.as_ref().unwrap_or(&own))?;
     std::fs::create_dir_all(&folder)?;
     let tokio = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -93,6 +94,7 @@ async fn play(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let mut options = WorldOptions::new(folder.join("acme")).with_faults(command.faults, 0);
     options.seed = command.seed;
+    options.market = true;
     let world = World::start(&clock, options).await?;
     let file = world.write_config(folder)?;
     let plan = match plan(&file, global, shell)? {

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell as Kind;
 
-use super::{Cli, Exit, Shell};
+use super::{Exit, Shell, lessons};
 
 /// Print a script that completes commands and options in a shell
 #[derive(Debug, Args)]
@@ -26,18 +26,23 @@ pub(super) struct Man {
 
 pub(super) fn completions(command: &Completions, shell: &mut Shell<'_>) -> io::Result<Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(command.shell, &mut Cli::command(), "crossdock", &mut script);
+    clap_complete::generate(
+        command.shell,
+        &mut lessons::command(),
+        "crossdock",
+        &mut script,
+    );
     shell.out.write_all(&script)?;
     Ok(Exit::Ok)
 }
 
 pub(super) fn man(command: &Man, shell: &mut Shell<'_>) -> io::Result<Exit> {
     let Some(folder) = &command.into else {
-        clap_mangen::Man::new(Cli::command()).render(&mut shell.out)?;
+        clap_mangen::Man::new(lessons::command()).render(&mut shell.out)?;
         return Ok(Exit::Ok);
     };
     std::fs::create_dir_all(folder)?;
-    clap_mangen::generate_to(Cli::command(), folder)?;
+    clap_mangen::generate_to(lessons::command(), folder)?;
     writeln!(shell.out, "written to {}", folder.display())?;
     Ok(Exit::Ok)
 }

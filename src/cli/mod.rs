@@ -7,10 +7,13 @@ mod ask;
 mod check;
 mod config;
 mod connector;
+mod connector_new;
+mod connector_try;
 mod demo;
 mod desk;
 mod explain;
 mod feed;
+mod lessons;
 mod log;
 mod manual;
 mod run;
@@ -21,7 +24,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Credentials, Surroundings, System, render};
 use crate::connector::Connector;
@@ -95,18 +98,21 @@ const EXITS: &str = "Exit codes: 0 done and everything holds; 1 done, and someth
                      2 wrong command line; 3 configuration refused; 4 store refused or in use; \
                      5 nobody to ask; 6 could not be done for another reason.";
 
+/// What options of every command stand under.
+const EVERYWHERE: &str = "With every command";
+
 const CONFIG_HELP: &str = "Configuration: a file, or a folder of *.toml [default: \
                            $CROSSDOCK_CONFIG, ./crossdock.toml, /etc/crossdock]";
 
 #[derive(Debug, Args)]
 struct Global {
-    #[arg(long, global = true, value_name = "PATH", help = CONFIG_HELP)]
+    #[arg(long, global = true, value_name = "PATH", help = CONFIG_HELP, help_heading = EVERYWHERE)]
     config: Option<PathBuf>,
     /// Whether to use colours
-    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, help_heading = EVERYWHERE)]
     color: Colour,
     /// Results as JSON, for machines
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
 }
 
@@ -164,7 +170,8 @@ pub fn broken(findings: &Diagnostics) -> Exit {
 
 /// Runs one command line; the first argument is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> Exit {
-    let cli = match Cli::try_parse_from(args) {
+    let matches = lessons::command().try_get_matches_from(args);
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, shell),
     };

@@ -120,7 +120,11 @@ fn one_line(finding: &Diagnostic) -> String {
 fn reasons(findings: &Diagnostics) -> Vec<String> {
     let errors = findings.0.iter();
     let errors = errors.filter(|finding| finding.severity == Severity::Error);
-    errors.map(one_line).collect()
+    let with_help = |finding: &Diagnostic| match &finding.help {
+        Some(help) => format!("{} ({help})", one_line(finding)),
+        None => one_line(finding),
+    };
+    errors.map(with_help).collect()
 }
 
 /// What a person or systemd may tell the process.

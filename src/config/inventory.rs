@@ -24,6 +24,11 @@ pub struct PoolSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub fulfilled_by: Option<ConnectionName>,
+    /// Tills that sell out of it and are told no stock: their goods have gone with the buyer before the
+    /// owner hears of it. None whose sales the owner's own number knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub tills: Vec<ConnectionName>,
 }
 
 /// One owner's stock in a pool: `"erp.stock"`, or a table when only some locations count.

@@ -49,6 +49,13 @@ pub struct Limits {
     /// How long until a SKU that a channel does not have is offered to it again.
     #[schemars(range(min = 60))]
     pub not_listed_retry_secs: u64,
+    /// How long less stock waits for an earlier number that a channel took in and has not confirmed (a feed that
+    /// does not end); then it is told in another way.
+    #[schemars(range(min = 1, max = 86_400))]
+    pub overtake_after_secs: u64,
+    /// How long a channel may take to confirm a number or price that it took in; then it counts as failed.
+    #[schemars(range(min = 60))]
+    pub submission_max_secs: u64,
     /// A delivery that waits for a link this long raises an alert.
     #[schemars(range(min = 60))]
     pub waiting_alert_secs: u64,
@@ -96,6 +103,8 @@ impl Default for Limits {
             retry_max_secs: 300,
             retry_max_age_secs: 86_400,
             not_listed_retry_secs: 3600,
+            overtake_after_secs: 600,
+            submission_max_secs: 3600,
             waiting_alert_secs: 3600,
             feed_max_bytes: 2 << 30,
             feed_max_rows: 20_000_000,

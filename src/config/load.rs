@@ -94,8 +94,8 @@ pub fn read(
     ranges::check(&schema(), &document, &mut findings);
     let base = base_folder(path, around);
     fill_in(&mut config, &base, around, &document, &mut findings);
-    config.own_connectors =
-        connectors::find(&config.connectors, &base, around, &document, &mut findings);
+    let own = connectors::find(&mut config, &base, around, &document, &mut findings);
+    config.own_connectors = own;
     check::settings(&config, &document, &mut findings);
     Ok(Loaded {
         config,

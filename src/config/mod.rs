@@ -41,7 +41,7 @@ pub use connection::{
     ConnectionSettings, HIDDEN, HttpSettings, LimitSettings, Proxy, Settings, StockBasis,
     StreamSettings,
 };
-pub use connectors::{MANIFEST, OwnConnector};
+pub use connectors::{MANIFEST, OwnConnector, as_bad_as_used};
 pub use interpolate::Credentials;
 pub use inventory::{
     Guards, ItemSettings, PoolMember, PoolSettings, PriceGuard, PublishSettings, StockGuard,
@@ -104,7 +104,8 @@ pub struct Config {
     #[schemars(default)]
     pub guard: Guards,
     /// Folders of connectors of one's own, besides those in the program: each holds
-    /// `NAME/connector.toml`, or is itself such a folder. Beside the configuration if relative.
+    /// `NAME/connector.toml`, or is itself such a folder. Beside the configuration if relative. When
+    /// absent, the folder `connectors` there, if there is one.
     #[schemars(default)]
     pub connectors: Vec<PathBuf>,
     /// The manifests that were found there.

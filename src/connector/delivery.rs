@@ -89,8 +89,14 @@ pub struct Confirmation {
 }
 
 /// What an asynchronous submission is asked after with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Token(pub Value);
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Token {
+    /// Equal for what can be asked after together, such as everything in one feed.
+    pub submission: Value,
+    /// What the sink wants to remember of this one delivery.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub told: Value,
+}
 
 /// What became of one delivery.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,6 +109,9 @@ pub enum Outcome {
         token: Token,
         /// Not before.
         check_after: Duration,
+        /// Of state: a newer value need not wait until this one has ended, because the other side keeps
+        /// the order in which it is told.
+        in_order: bool,
     },
     /// It is not there, or nobody knows.
     Failed(Fault),

@@ -67,6 +67,11 @@ pub trait Connector: Send + Sync + Debug {
     fn files(&self) -> Option<&dyn Files> {
         None
     }
+
+    /// How its promises are tried where it asks nothing over HTTP; by [`contract::run`] otherwise.
+    fn trial(&self) -> Option<&dyn contract::Trial> {
+        None
+    }
 }
 
 /// What people do by hand with the files of a kind of system.
@@ -151,6 +156,15 @@ pub struct Connection {
     pub sinks: BTreeMap<Stream, Arc<dyn Sink>>,
     /// Answers `check --online`: can we log in, and who are we there?
     pub probe: Option<Arc<dyn Probe>>,
+    /// What must be ended in order before the process ends.
+    pub closing: Option<Arc<dyn Closing>>,
+}
+
+/// Something that belongs to a connection and must be ended in order, such as a child process.
+#[async_trait]
+pub trait Closing: Send + Sync + Debug {
+    /// Ends it, within a time of its own; nothing can be asked of the connection afterwards.
+    async fn close(&self);
 }
 
 /// Answers `check --online` and the resumption of a paused connection.
@@ -197,9 +211,11 @@ pub trait Sink: Send + Sync + Debug {
     /// crash [`Delivery::captured`] carries them and the write resumes at the first step not confirmed.
     async fn deliver(&self, batch: &[Delivery], progress: &dyn Progress) -> Vec<Outcome>;
 
-    /// Asks after an asynchronous submission; one outcome per delivery of the submission.
-    async fn check(&self, token: &Token, batch: &[Delivery]) -> Vec<Outcome> {
-        let _ = token;
+    /// Asks after deliveries of one submission, each with its token; exactly one outcome per delivery, in
+    /// the same order (D1). A delivery of state carries the value that was submitted, whatever is wanted
+    /// by now. It need not be all of the submission, and may be asked again (D2): nothing is changed by it.
+    async fn check(&self, batch: &[Delivery], tokens: &[Token]) -> Vec<Outcome> {
+        let _ = tokens;
         let fault = Fault::bug("no_check", "this sink never answers `submitted`");
         batch
             .iter()

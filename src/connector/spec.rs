@@ -134,6 +134,8 @@ pub struct Spec {
     pub name: String,
     /// One sentence.
     pub summary: String,
+    /// The day on which its evidence was last shown: `2026-11-22`.
+    pub checked: Option<String>,
     /// Declared facts per stream.
     pub streams: BTreeMap<Stream, StreamSpec>,
     /// Declared facts of the whole.

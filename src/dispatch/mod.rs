@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 
-use crate::connector::{Confirmation, Delivery, Outcome, Progress, Sink};
+use crate::connector::{Confirmation, Delivery, Outcome, Progress, Sink, Token};
 use crate::engine::{Action, Claimed, EngineError, Handle, Place};
 use crate::fault::{Class, Effect, Fault};
 use crate::id::{ConnectionName, DeliveryId};
@@ -131,17 +131,11 @@ impl Dispatcher {
             .map_err(EngineError::into_fault)?;
         let mut parts: Vec<Vec<Claimed>> = Vec::new();
         for claim in claimed {
-            // Only plain sends share a request; what must be looked up or asked after goes alone.
-            let alone = !matches!(claim.action, Action::Send);
-            match parts.last_mut() {
-                Some(part)
-                    if !alone
-                        && part.len() < self.max_batch.max(1)
-                        && matches!(part[0].action, Action::Send) =>
-                {
-                    part.push(claim);
-                }
-                _ => parts.push(vec![claim]),
+            let room = |part: &Vec<Claimed>| part.len() < self.max_batch.max(1);
+            let mut open = parts.iter_mut().rev().filter(|part| room(part));
+            match open.find(|part| goes_with(&part[0], &claim)) {
+                Some(part) => part.push(claim),
+                None => parts.push(vec![claim]),
             }
         }
         Ok(parts)
@@ -194,11 +188,16 @@ impl Dispatcher {
 
     /// Exactly one outcome per delivery, in order (law D1).
     async fn send(&self, deliveries: &[Delivery], heads: &[Head]) -> Vec<Outcome> {
+        let tokens = heads
+            .iter()
+            .filter_map(|(action, ..)| action.token().cloned());
+        let tokens: Vec<Token> = tokens.collect();
+        if !tokens.is_empty() && tokens.len() == deliveries.len() {
+            let outcomes = self.sink.check(deliveries, &tokens).await;
+            return complete(outcomes, deliveries.len());
+        }
         if let ([delivery], [(action, place, _)]) = (deliveries, heads) {
             match action {
-                Action::Check(token) => {
-                    return complete(self.sink.check(token, deliveries).await, 1);
-                }
                 Action::FindFirst => match self.find(delivery, place).await {
                     Ok(Some(confirmation)) => return vec![Outcome::Delivered(confirmation)],
                     Ok(None) => {}
@@ -211,7 +210,7 @@ impl Dispatcher {
                         Err(fault) => Outcome::Failed(fault),
                     }];
                 }
-                Action::Send => {}
+                Action::Send | Action::Check(_) | Action::Watch(_) => {}
             }
         }
         let progress = EngineProgress::new(self.engine.clone(), deliveries, heads);
@@ -232,6 +231,18 @@ impl Dispatcher {
                 existed: true,
                 ..confirmation
             }))
+    }
+}
+
+/// Whether two deliveries share a request: plain sends, and what is asked after of one submission. What must be
+/// looked for goes alone.
+fn goes_with(first: &Claimed, other: &Claimed) -> bool {
+    match (&first.action, &other.action) {
+        (Action::Send, Action::Send) => true,
+        (one, other) => match (one.token(), other.token()) {
+            (Some(one), Some(other)) => one.submission == other.submission,
+            _ => false,
+        },
     }
 }
 

@@ -20,6 +20,7 @@ use super::index::Update;
 use super::prices::Tag;
 use super::rules::Rules;
 use super::stage::{NewQuarantine, Stage};
+use super::submitted;
 use super::tables::{ATTEMPT, CellAttempt, Entry, Subject};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, Key, RouteName};
@@ -54,7 +55,7 @@ impl Figure {
         }
     }
 
-    fn decode(text: &str) -> Option<Self> {
+    pub(super) fn decode(text: &str) -> Option<Self> {
         if text.contains(';') {
             return Tag::decode(text).map(Self::Price);
         }
@@ -443,7 +444,8 @@ fn refresh_pending(
     let when = match attempt {
         _ if feed.mode == Mode::Observe => When::Observed,
         Some(attempt) if attempt.not_listed => attempt.due.map_or(When::Now, When::At),
-        _ => When::Now,
+        Some(attempt) => submitted::when(&attempt, cell, stage.limits()).unwrap_or(When::Now),
+        None => When::Now,
     };
     Some((key.clone(), Some((cell.lane(), when))))
 }
@@ -520,12 +522,18 @@ pub(super) fn forget_published(
             ..cell
         };
         writes.push((key.as_str(), Some(cell.encode())));
+        let row = (target.0.clone(), target.1, key.clone());
+        let mut attempt = ATTEMPT.get(stage.txn, &row)?;
+        if let Some(attempt) = attempt.as_mut().filter(|it| it.submitted.is_some()) {
+            // Taken in before or after what moved the number: its end would tell nothing.
+            submitted::go_past(attempt);
+            ATTEMPT.put(stage.txn, &row, attempt)?;
+        }
         if stage.index.in_flight.contains(target, key) {
             let shaken = Update::CellShaken(target.clone(), key.clone());
             stage.updates.push(shaken);
             continue; // settling it will look at the difference
         }
-        let attempt = ATTEMPT.get(stage.txn, &(target.0.clone(), target.1, key.clone()))?;
         let when = match &attempt {
             _ if feed.mode == Mode::Observe => When::Observed,
             Some(attempt) if attempt.quarantine.is_some() => When::Held,

@@ -12,11 +12,12 @@ use super::cell::{self, Cell, Figure, Target};
 use super::index::{Update, unread_items};
 use super::items::ItemPlace;
 use super::stage::Stage;
+use super::submitted::{self, Step};
 use super::tables::{CHECKPOINT, CellAttempt, ENTITY, GROUP, GroupAt, INTENT, Intent, META};
 use super::{items, orders, pools, prices};
 use crate::connector::{Captured, Delivery, Operation, StockBasis, Token};
 use crate::id::{ConnectionName, DeliveryId, EntityId, Key};
-use crate::outbox::{OutboxRow, State};
+use crate::outbox::{OutboxRow, State, When};
 use crate::record::{Lane, Record, Sku, StockLevel, Stream, Written};
 use crate::router::Mode;
 
@@ -36,6 +37,18 @@ pub enum Action {
     FindOnly,
     /// Ask after its submission.
     Check(Token),
+    /// Ask after a submission that a newer value has gone past.
+    Watch(Token),
+}
+
+impl Action {
+    /// What is asked with, if something is.
+    pub fn token(&self) -> Option<&Token> {
+        match self {
+            Self::Check(token) | Self::Watch(token) => Some(token),
+            _ => None,
+        }
+    }
 }
 
 /// Where a claimed delivery stands.
@@ -276,12 +289,30 @@ fn claim_cells(
         let Some(desired) = cell.as_ref().and_then(figure) else {
             continue;
         };
+        let attempt = attempts.get(stage.txn, key)?;
+        let asked = match (&attempt, cell) {
+            (Some(attempt), Some(cell)) => asked_after(stage, target, (key, *lane), attempt, cell),
+            _ => Asked::Nothing,
+        };
+        match asked {
+            Asked::Later(when) => {
+                let place = Some((*lane, when));
+                let update = Update::Cell(target.clone(), key.clone(), place);
+                stage.updates.push(update);
+                continue;
+            }
+            Asked::Now(claim) => {
+                claimed.push(*claim);
+                taken.push((key.clone(), *lane));
+                continue;
+            }
+            Asked::Nothing => {}
+        }
         if let Some(on) = dependence.waits(stage, cell::sku_of(key))? {
             let update = Update::Waits(target.clone(), key.clone(), *lane, on);
             stage.updates.push(update);
             continue;
         }
-        let attempt = attempts.get(stage.txn, key)?;
         if let Some(claim) = claim_cell(stage, target, (key, *lane), desired, attempt) {
             claimed.push(claim);
             taken.push((key.clone(), *lane));
@@ -308,6 +339,48 @@ fn read_cells<'t>(
     Ok((cells, attempts))
 }
 
+/// What is asked after instead of sending a value.
+enum Asked {
+    /// Nothing: the value is sent.
+    Nothing,
+    /// This, now.
+    Now(Box<Claimed>),
+    /// Something, later.
+    Later(When),
+}
+
+/// What was submitted under a key is asked after when it is due, with the value that was submitted.
+fn asked_after(
+    stage: &mut Stage<'_, '_>,
+    target: &Target,
+    (key, lane): (&Key, Lane),
+    attempt: &CellAttempt,
+    cell: &Cell,
+) -> Asked {
+    let Some(desired) = cell.desired else {
+        return Asked::Nothing;
+    };
+    let (submission, watched) =
+        match submitted::step(attempt, cell, desired, stage.now, stage.limits()) {
+            Step::Send => return Asked::Nothing,
+            Step::Wait => {
+                let when = submitted::when(attempt, cell, stage.limits()).unwrap_or(When::Now);
+                return Asked::Later(when);
+            }
+            Step::Ask(submission) => (submission, false),
+            Step::Watch(submission) => (submission, true),
+        };
+    let token = submission.token.clone();
+    let action = if watched {
+        Action::Watch(token)
+    } else {
+        Action::Check(token)
+    };
+    let figure = submission.figure();
+    let claim = figure.and_then(|told| claim_with(stage, target, (key, lane), told, action, 0));
+    claim.map_or(Asked::Nothing, |claim| Asked::Now(Box::new(claim)))
+}
+
 fn claim_cell(
     stage: &mut Stage<'_, '_>,
     target: &Target,
@@ -315,15 +388,33 @@ fn claim_cell(
     desired: Figure,
     attempt: Option<CellAttempt>,
 ) -> Option<Claimed> {
-    let record = record_of(key, desired)?;
     let uncertain = attempt
         .as_ref()
         .and_then(|attempt| attempt.uncertain.as_ref());
+    // What goes past a submission that does not end goes alone: not behind it in another one.
+    let goes_past = attempt.as_ref().is_some_and(|attempt| {
+        let waits = attempt.submitted.as_ref().is_some_and(|it| !it.in_order);
+        waits || !attempt.overtaken.is_empty()
+    });
     // The same value may be sent again freely; before another one the last is looked up.
     let action = match uncertain {
         Some(last) if *last != desired.encode() => Action::FindFirst,
+        _ if goes_past => Action::FindFirst,
         _ => Action::Send,
     };
+    let attempts = attempt.map_or(0, |attempt| attempt.attempts);
+    claim_with(stage, target, (key, lane), desired, action, attempts)
+}
+
+fn claim_with(
+    stage: &mut Stage<'_, '_>,
+    target: &Target,
+    (key, lane): (&Key, Lane),
+    figure: Figure,
+    action: Action,
+    attempts: u32,
+) -> Option<Claimed> {
+    let record = record_of(key, figure)?;
     let delivery = Delivery {
         id: DeliveryId::new(stage.numbers.id("dlv", stage.now)),
         stream: target.1,
@@ -335,7 +426,7 @@ fn claim_cell(
         target: None,
         group: None,
         captured: Captured::new(),
-        attempts: attempt.map_or(0, |attempt| attempt.attempts),
+        attempts,
     };
     Some(Claimed {
         delivery,

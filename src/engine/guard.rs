@@ -85,6 +85,12 @@ pub(super) fn hold(
         uncertain: before
             .as_ref()
             .and_then(|attempt| attempt.uncertain.clone()),
+        submitted: before
+            .as_ref()
+            .and_then(|attempt| attempt.submitted.clone()),
+        overtaken: before
+            .as_ref()
+            .map_or_else(Vec::new, |attempt| attempt.overtaken.clone()),
         quarantine: Some(number),
         held: true,
         fault: Some(fault.clone()),

@@ -10,7 +10,7 @@
 //! freshness.rs  owners that are silent for too long
 //! pools.rs      from snapshots and reservations to what a channel should be told of stock
 //! cell.rs       what a channel should be told of stock and prices, and what it was told (guard.rs, attempts.rs)
-//! care.rs       how much waits; removing what is too old
+//! care.rs       how much waits; removing what is too old (compact.rs: giving the room back)
 //! sweep.rs      where the slow reading of everything stands
 //! payloads.rs   what came, as it came, for mapping it again
 //! ```
@@ -24,6 +24,7 @@ mod attempts;
 mod care;
 mod cell;
 mod claim;
+mod compact;
 mod desk;
 mod figures;
 mod freshness;
@@ -42,6 +43,7 @@ mod settle;
 mod shipments;
 mod snapshots;
 mod stage;
+mod submitted;
 mod sweep;
 mod tables;
 

@@ -324,7 +324,14 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
         return Ok(());
     };
     let owner = pool.fulfilled_by.clone();
+    // What a till sells has gone with the buyer, and the owner's number does not know it.
+    let is_till = pool.tills.contains(&entity.origin);
+    if is_till && !is_told(stage, entity, order, owner.as_ref()) {
+        return Ok(());
+    }
     let mut dirty = std::collections::BTreeSet::new();
+    // What the channel took off its number, or put back, without us.
+    let mut moved = std::collections::BTreeSet::new();
     for line in &order.lines {
         let sku = Key::new(line.sku.as_str());
         let key = (sku.clone(), entity.id.clone(), line.line_id.clone());
@@ -341,6 +348,7 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
                 if (released, called_off) == (known.released, known.called_off) {
                     continue;
                 }
+                moved.insert(sku.clone());
                 Reservation {
                     released,
                     called_off,
@@ -348,29 +356,55 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
                 }
             }
             // What had left or was called off before we saw it takes nothing.
-            None if line.qty_open() == Quantity::ZERO || cancelled == line.quantity => continue,
+            None if cancelled == line.quantity || line.qty_open() == Quantity::ZERO && !is_till => {
+                if left(entity, line) == Quantity::ZERO {
+                    moved.insert(sku);
+                }
+                continue;
+            }
             // An old reading of an order that is done: its goods left, its reservation ended.
             None if left(entity, line).0 + cancelled.0 >= line.quantity.0 => continue,
-            None => Reservation {
-                order: entity.id.clone(),
-                order_number: entity.key.to_string(),
-                line_id: line.line_id.clone(),
-                sku: line.sku.clone(),
-                channel: entity.origin.clone(),
-                quantity: line.quantity,
-                released: Quantity(line.quantity.0 - line.qty_open().0),
-                called_off: cancelled,
-                issues: Vec::new(),
-                confirmed_at: None,
-                known_to_owner: false,
-                placed_at: order.placed_at,
-            },
+            None => {
+                moved.insert(sku.clone());
+                Reservation {
+                    order: entity.id.clone(),
+                    order_number: entity.key.to_string(),
+                    line_id: line.line_id.clone(),
+                    sku: line.sku.clone(),
+                    channel: entity.origin.clone(),
+                    quantity: line.quantity,
+                    released: if is_till {
+                        cancelled
+                    } else {
+                        Quantity(line.quantity.0 - line.qty_open().0)
+                    },
+                    called_off: cancelled,
+                    issues: Vec::new(),
+                    confirmed_at: None,
+                    known_to_owner: false,
+                    placed_at: order.placed_at,
+                }
+            }
         };
         pools::put_reservation(stage, &key, row)?;
         dirty.insert(sku);
     }
+    pools::forget_sold(stage, &entity.origin, &moved)?;
     let cause = format!("order {} on {}", entity.key, entity.origin);
     pools::recompute(stage, &dirty, Some(&cause))
+}
+
+/// Whether the owner is to hear of a till's sale. One of before the start is in its number already.
+fn is_told(
+    stage: &Stage<'_, '_>,
+    entity: &Entity,
+    order: &Order,
+    owner: Option<&ConnectionName>,
+) -> bool {
+    let routes = stage.rules.router.from(&entity.origin, Stream::Orders);
+    let in_time = |route: &&Route| route.start_from.is_none_or(|it| order.placed_at >= it);
+    let mut to_owner = routes.iter().filter(|route| Some(&route.to.0) == owner);
+    to_owner.any(|route| in_time(&route))
 }
 
 /// What the owner's shipments took of a line.

@@ -281,6 +281,17 @@ fn rule_for<'a>(publish: &'a Publish, sku: &Key) -> &'a PublishRule {
     publish.items.get(sku).unwrap_or(&publish.rule)
 }
 
+/// A channel whose number is what it still sells takes its own orders off it by itself, and puts back what
+/// is called off, before or after what else is being written there: nobody knows what stands there, so it
+/// is written again.
+pub(super) fn forget_sold(
+    stage: &mut Stage<'_, '_>,
+    channel: &ConnectionName,
+    skus: &BTreeSet<Key>,
+) -> Result<(), EngineError> {
+    forget_told(stage, channel, StockBasis::Free, skus)
+}
+
 /// A channel with allocations apart lowers its number on hand by itself when it is told of a shipment,
 /// before or after what else is being written there: nobody knows what stands there, so it is written
 /// again.
@@ -289,9 +300,19 @@ pub(super) fn forget_published(
     channel: &ConnectionName,
     skus: &BTreeSet<Key>,
 ) -> Result<(), EngineError> {
-    let apart = stage.rules.facts(channel).stock_basis == StockBasis::AllocatedApart;
+    forget_told(stage, channel, StockBasis::AllocatedApart, skus)
+}
+
+/// What was told of these is forgotten, if the channel counts that way.
+fn forget_told(
+    stage: &mut Stage<'_, '_>,
+    channel: &ConnectionName,
+    basis: StockBasis,
+    skus: &BTreeSet<Key>,
+) -> Result<(), EngineError> {
+    let counts_so = stage.rules.facts(channel).stock_basis == basis;
     let target = (channel.clone(), Stream::Stock);
-    match stage.rules.feed_of(&target).filter(|_| apart) {
+    match stage.rules.feed_of(&target).filter(|_| counts_so) {
         Some(feed) => cell::forget_published(stage, &feed, skus),
         None => Ok(()),
     }

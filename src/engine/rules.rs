@@ -53,6 +53,8 @@ pub struct Pool {
     pub members: Vec<PoolMember>,
     /// Whose shipments take goods out of it.
     pub fulfilled_by: Option<ConnectionName>,
+    /// Who sells out of it and is told no stock: the goods go at once, and the owner hears of it later.
+    pub tills: BTreeSet<ConnectionName>,
 }
 
 /// One channel's view of a pool.
@@ -121,6 +123,10 @@ pub struct EngineLimits {
     pub max_payload_bytes: usize,
     /// How long until a SKU that a channel does not have is offered again.
     pub not_listed_retry: Duration,
+    /// How long less stock waits for an earlier value that the channel took in and has not confirmed.
+    pub overtake_after: Duration,
+    /// How long a channel may take to confirm a value that it took in.
+    pub submission_max: Duration,
     /// So many rows of the quarantine are too many: what would need another one is not accepted.
     pub quarantine_rows: usize,
     /// How long the journal is kept.
@@ -138,6 +144,8 @@ impl Default for EngineLimits {
             personal_payload_ttl: Duration::from_secs(14 * 24 * 3600),
             max_payload_bytes: 256 * 1024,
             not_listed_retry: Duration::from_secs(3600),
+            overtake_after: Duration::from_secs(600),
+            submission_max: Duration::from_secs(3600),
             quarantine_rows: 100_000,
             journal_ttl: Duration::from_secs(90 * 24 * 3600),
             commit_rows: 500,
@@ -185,15 +193,17 @@ impl Rules {
             .filter(move |publish| publish.pool == pool)
     }
 
-    /// The pool that an order of this channel is taken from.
+    /// The pool that an order of this channel or till is taken from.
     pub fn pool_of_channel(&self, channel: &ConnectionName) -> Option<(&str, &Pool)> {
-        let publish = self
-            .publishes
-            .iter()
-            .find(|publish| publish.to == *channel)?;
-        self.pools
-            .get_key_value(&publish.pool)
-            .map(|(name, pool)| (name.as_str(), pool))
+        let publish = self.publishes.iter().find(|publish| publish.to == *channel);
+        let found = match publish {
+            Some(publish) => self.pools.get_key_value(&publish.pool),
+            None => self
+                .pools
+                .iter()
+                .find(|(_, pool)| pool.tills.contains(channel)),
+        };
+        found.map(|(name, pool)| (name.as_str(), pool))
     }
 
     /// Whether anything of this stream of a connection is used.

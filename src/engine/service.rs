@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::stage::Stage;
 use super::{Engine, EngineError, Work};
 use crate::fault::Fault;
-use crate::store::StoreError;
+use crate::store::{Compacted, StoreError};
 
 /// How many units may wait.
 const QUEUE: usize = 256;
@@ -26,6 +26,17 @@ pub struct Handle {
 enum Message {
     Work(Job),
     Reload(Arc<super::Rules>, oneshot::Sender<Result<(), EngineError>>),
+    Compact(
+        Room,
+        oneshot::Sender<Result<Option<Compacted>, EngineError>>,
+    ),
+}
+
+/// Above how many bytes a store is compacted, and how many the copy may take.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    above: u64,
+    free: u64,
 }
 
 /// The engine's own loop. It blocks on the store, so it runs on a thread of its own.
@@ -86,6 +97,10 @@ impl Service {
                 Message::Reload(rules, reply) => {
                     self.commit(std::mem::take(&mut group))?;
                     let _ = reply.send(self.engine.reload(rules));
+                }
+                Message::Compact(room, reply) => {
+                    self.commit(std::mem::take(&mut group))?;
+                    let _ = reply.send(self.engine.compact(room.above, room.free));
                 }
             }
             if group.len() < GROUP {
@@ -173,6 +188,19 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.queue
             .send(Message::Reload(rules, reply))
+            .await
+            .map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Compacts the store if it is time to ([`Engine::compact`]).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn compact(&self, above: u64, free: u64) -> Result<Option<Compacted>, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue
+            .send(Message::Compact(Room { above, free }, reply))
             .await
             .map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?

@@ -14,6 +14,7 @@ use super::items::{self, ItemPlace};
 use super::orders::{self, change_reservations, release_cancelled};
 use super::policy::{Consequence, Next, consequence};
 use super::stage::{NewQuarantine, Stage, deliver_to};
+use super::submitted::{self as submissions, Became, Settling};
 use super::tables::{
     CellAttempt, ENTITY, EVENT, Fact, GROUP, GroupAt, LINK, LinkTo, META, Subject,
 };
@@ -76,7 +77,9 @@ fn settle_event(
     };
     match outcome {
         Outcome::Delivered(confirmation) => delivered(stage, &row, looked, &confirmation),
-        Outcome::Submitted { token, check_after } => {
+        Outcome::Submitted {
+            token, check_after, ..
+        } => {
             let due = later(stage.now, check_after);
             row.state = State::Submitted { token, due };
             stage.note(
@@ -372,49 +375,71 @@ fn settle_cells(
         return Ok(());
     };
     let attempts = Attempts::among(stage.txn, target, keys)?;
-    let cells = publish(stage, &feed, &results)?;
-    let mut places = Vec::with_capacity(results.len());
-    for (result, cell) in results.into_iter().zip(&cells) {
-        let key = &result.0.delivery.key;
-        let attempt = attempts.get(stage.txn, key)?;
-        let place = settle_cell(stage, &feed, result, cell, attempt)?;
+    let mut settling = Vec::with_capacity(results.len());
+    for (claimed, outcome) in results {
+        let key = &claimed.delivery.key;
+        let before = attempts.get(stage.txn, key)?;
+        let mut one = submissions::judge(stage, claimed, outcome, before);
+        let shaken = stage.index.shaken.of(target);
+        let is_shaken = shaken.is_some_and(|keys| keys.contains(key));
+        if is_shaken && matches!(one.became, Became::TakenIn) {
+            // The channel moved the number meanwhile: the end of this would tell nothing.
+            submissions::go_past(&mut one.attempt);
+            one.became = Became::Arrived;
+        }
+        settling.push(one);
+    }
+    let cells = publish(stage, &feed, &settling)?;
+    let mut places = Vec::with_capacity(settling.len());
+    for (one, cell) in settling.into_iter().zip(&cells) {
+        let key = &one.claimed.delivery.key;
+        let place = settle_cell(stage, &feed, one, cell)?;
         places.push((key.clone(), place));
     }
     stage.updates.push(Update::Cells(target.clone(), places));
     Ok(())
 }
 
-/// Notes what was told, in one pass over the cells; they as they are now. `results` are in ascending order
-/// of their keys.
+/// Notes what was told, in one pass over the cells; they as they are now. `settling` is in ascending order
+/// of its keys.
 fn publish(
     stage: &mut Stage<'_, '_>,
     feed: &Feed,
-    results: &[&(Claimed, Outcome)],
+    settling: &[Settling<'_>],
 ) -> Result<Vec<Cell>, EngineError> {
     let target = &feed.target;
     let (now, shaken) = (stage.now, stage.index.shaken.of(target));
-    let mut cells = Vec::with_capacity(results.len());
+    let mut cells = Vec::with_capacity(settling.len());
     let (mut known, mut first) = (Vec::new(), 0);
-    let rows = results
+    let rows = settling
         .iter()
-        .map(|result| (result.0.delivery.key.as_str(), *result));
-    let edit = |_: &str, (claimed, outcome): &(Claimed, Outcome), bytes: Option<&[u8]>| {
+        .map(|one| (one.claimed.delivery.key.as_str(), one));
+    let edit = |_: &str, one: &Settling<'_>, bytes: Option<&[u8]>| {
         let mut cell = bytes.and_then(Cell::decode).unwrap_or_default();
-        let is_delivered = matches!(outcome, Outcome::Delivered(_));
-        if is_delivered {
-            let key = &claimed.delivery.key;
-            let is_shaken = shaken.is_some_and(|keys| keys.contains(key));
-            first += u64::from(cell.published.is_none());
-            cell.published = sent(claimed).filter(|_| !is_shaken);
-            cell.published_at = Some(now);
-            cell.unsure = false;
-            known.push(key.clone());
+        let before = cell;
+        match &one.became {
+            Became::Told => {
+                let key = &one.claimed.delivery.key;
+                let is_shaken = shaken.is_some_and(|keys| keys.contains(key));
+                first += u64::from(cell.published.is_none());
+                cell.published = sent(one.claimed).filter(|_| !is_shaken);
+                cell.published_at = Some(now);
+                cell.unsure = !one.attempt.overtaken.is_empty();
+                known.push(key.clone());
+            }
+            // It may stand there now, and is to be told once more.
+            Became::Arrived => {
+                cell.published = None;
+                cell.unsure = true;
+            }
+            Became::TakenIn | Became::Watched => cell.unsure = true,
+            Became::Failed(_) => {}
         }
         cells.push(cell);
-        let edit = if is_delivered {
-            Edit::Put(cell.encode())
-        } else {
+        let edit = if cell == before && !matches!(one.became, Became::Told) {
             Edit::Keep
+        } else {
+            Edit::Put(cell.encode())
         };
         Ok::<_, EngineError>(edit)
     };
@@ -426,7 +451,8 @@ fn publish(
     Ok(cells)
 }
 
-fn sent(claimed: &Claimed) -> Option<Figure> {
+/// The value that was sent.
+pub(super) fn sent(claimed: &Claimed) -> Option<Figure> {
     match &claimed.delivery.record {
         Record::Stock(level) => level.on_hand.value().map(|it| Figure::Quantity(it.0)),
         Record::Price(price) => prices::tag_of(price).ok().map(Figure::Price),
@@ -438,33 +464,40 @@ fn sent(claimed: &Claimed) -> Option<Figure> {
 fn settle_cell(
     stage: &mut Stage<'_, '_>,
     feed: &Feed,
-    (claimed, outcome): &(Claimed, Outcome),
+    settling: Settling<'_>,
     cell: &Cell,
-    before: Option<CellAttempt>,
 ) -> Result<Option<(Lane, When)>, EngineError> {
+    let Settling {
+        claimed,
+        became,
+        before,
+        mut attempt,
+    } = settling;
     let (target, key) = (&feed.target, &claimed.delivery.key);
     // Another value was wanted meanwhile, and the guard holds it.
     let held = before.as_ref().is_some_and(|attempt| attempt.held);
-    let fault = match outcome {
-        Outcome::Delivered(_) if held && cell.is_pending() => {
+    let fault = match became {
+        Became::Told if held && cell.is_pending() && attempt.overtaken.is_empty() => {
             return Ok(Some((cell.lane(), When::Held)));
         }
-        Outcome::Delivered(_) => {
-            if let Some(attempt) = before {
-                cell::end_attempt(stage, feed, key, &attempt);
+        Became::Failed(fault) => fault,
+        Became::Told | Became::Arrived if !attempt.has_submissions() => {
+            if let Some(before) = before {
+                cell::end_attempt(stage, feed, key, &before);
             }
             return Ok(cell.place(feed));
         }
-        // A feed that answers later keeps the key as it was: it is asked again as a whole.
-        Outcome::Submitted { .. } => {
-            let message = format!("{} cannot be submitted yet", target.1);
-            &Fault::bug("state_submitted", message)
+        Became::Told | Became::Arrived | Became::TakenIn | Became::Watched => {
+            let when = submissions::when(&attempt, cell, stage.limits()).unwrap_or(When::Now);
+            let when = if held { When::Held } else { when };
+            attempt.due = match when {
+                When::At(due) => Some(due),
+                _ => None,
+            };
+            attempts::put(stage, target, key, (before.as_ref(), &attempt))?;
+            return Ok(Some((cell.lane(), when)));
         }
-        Outcome::Failed(fault) => fault,
     };
-    let mut attempt = before
-        .clone()
-        .unwrap_or_else(|| CellAttempt::new(stage.now));
     if fault.effect == Effect::Unknown {
         attempt.uncertain = sent(claimed).map(Figure::encode);
     }
@@ -472,8 +505,8 @@ fn settle_cell(
         attempt.due = None;
     } else {
         attempt.not_listed = fault.code == "unknown_sku";
-        attempt.due = fail_cell(stage, feed, claimed, &mut attempt, fault)?;
-        attempt.fault = Some(fault.clone());
+        attempt.due = fail_cell(stage, feed, claimed, &mut attempt, &fault)?;
+        attempt.fault = Some(fault);
     }
     attempts::put(stage, target, key, (before.as_ref(), &attempt))?;
     Ok(Some((

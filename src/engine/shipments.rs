@@ -171,13 +171,13 @@ fn take_goods(
     shipment: &Shipment,
     lines: &[ShipmentLine],
 ) -> Result<(), EngineError> {
-    let owner = stage
-        .rules
-        .pool_of_channel(&order.origin)
-        .and_then(|(_, p)| p.fulfilled_by.clone());
-    if owner.as_ref() != Some(&unit.connection) {
+    let Some((_, pool)) = stage.rules.pool_of_channel(&order.origin) else {
+        return Ok(());
+    };
+    if pool.fulfilled_by.as_ref() != Some(&unit.connection) {
         return Ok(());
     }
+    let is_till = pool.tills.contains(&order.origin);
     // Whoever does not tell the moment had let them go when the read that told of it was over.
     let left_at = shipment.shipped_at.value().copied();
     let left_at = left_at.unwrap_or(unit.read_until);
@@ -197,6 +197,9 @@ fn take_goods(
             return false;
         }
         row.issue(shipment_id, Quantity(quantity), left_at);
+        if is_till {
+            row.tell_channel(shipment_id); // whoever sold them at the counter waits for no news
+        }
         if let Some(read_at) = snapshot {
             row.absorb(facts.stock_basis, read_at, facts.stock_lag);
         }

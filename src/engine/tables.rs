@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::submitted::Submission;
 use crate::connector::Cursor;
 use crate::fault::Fault;
 use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RemoteId, RouteName};
@@ -185,6 +186,12 @@ pub(super) struct CellAttempt {
     /// What was sent last, when nobody knows what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncertain: Option<String>,
+    /// What the sink took in and has not confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted: Option<Submission>,
+    /// What it took in earlier, and had not confirmed when something else was sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overtaken: Vec<Submission>,
     /// The number in quarantine, when a person must look; ended by another desired value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<u64>,
@@ -207,6 +214,8 @@ impl CellAttempt {
             since,
             due: None,
             uncertain: None,
+            submitted: None,
+            overtaken: Vec::new(),
             quarantine: None,
             not_listed: false,
             held: false,

@@ -2,21 +2,24 @@
 //!
 //! Only here is `secret` in scope, and what is computed here is never shown. A session logs in with the
 //! first request, keeps what the reply gave, and logs in again, once for all who wait, when a reply
-//! means `auth`; then the refused request is repeated once.
+//! means `auth`; then the refused request is repeated once. One that says for how long it is good is
+//! renewed before that (`expires_secs`).
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::limits::Limits;
+use super::oauth1::Signer;
 use super::request::{Call, Request};
 use super::scope::{Compiler, Frame, Trouble};
-use super::text::{Name, Text, Tree};
+use super::text::{Expr, Name, Text, Tree};
 use super::tree::Node;
-use crate::expr::{Template, Type};
+use crate::expr::{Program, Template, Type};
 use crate::secret::Secret;
-use crate::transport::http::HeaderValue;
+use crate::transport::http::{HeaderValue, HttpRequest};
 
 /// One way.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -31,6 +34,8 @@ pub enum Auth {
     Basic(Basic),
     /// `Authorization: Bearer …` with a token that does not change (RFC 6750).
     Bearer(Bearer),
+    /// Each request is signed (RFC 5849, without a token).
+    Oauth1(Oauth1),
     /// Log in, keep what comes back, send it along.
     Session(Box<Session>),
 }
@@ -63,6 +68,18 @@ pub struct Bearer {
     pub token: Text,
 }
 
+/// `auth.oauth1`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Oauth1 {
+    /// The consumer key.
+    pub key: Text,
+    /// The consumer secret; it never travels, except as `basic_over_tls` says.
+    pub secret: Text,
+    /// Where this is `true`, a request over https is not signed but carries both as HTTP Basic does.
+    pub basic_over_tls: Option<Text>,
+}
+
 /// `auth.session`
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +90,9 @@ pub struct Session {
     pub capture: Tree,
     /// Headers of every other request, in terms of `session` and `secret`.
     pub headers: BTreeMap<String, Text>,
+    /// For how many seconds it is good, of the `reply`: it is renewed before that. Without it, only when a
+    /// reply says that it is over.
+    pub expires_secs: Option<Expr>,
     /// A further request of a new session, such as for a user's preferences.
     pub then: Option<Then>,
 }
@@ -92,8 +112,19 @@ pub struct Then {
 pub(super) enum Proof {
     /// Headers that need no request first.
     Fixed(Vec<(String, Template)>),
+    /// A signature of each request.
+    Signed(Box<Signing>),
     /// A session.
     Session(Box<Login>),
+}
+
+/// A compiled [`Oauth1`].
+#[derive(Debug)]
+pub(super) struct Signing {
+    key: Template,
+    secret: Template,
+    basic_over_tls: Option<Template>,
+    basic: Vec<(String, Template)>,
 }
 
 /// A compiled [`Session`].
@@ -101,6 +132,7 @@ pub(super) enum Proof {
 pub(super) struct Login {
     pub(super) first: Call,
     pub(super) capture: Node,
+    pub(super) expires: Option<Program>,
     pub(super) headers: Vec<(String, Template)>,
     pub(super) then: Option<(Call, Node)>,
 }
@@ -138,14 +170,66 @@ impl Auth {
                 )
             }
             Self::Basic(basic) => {
-                let both = [&basic.user, &basic.password].map(|text| inner(text.as_str()));
-                let text = format!("Basic {{base64({} + ':' + {})}}", both[0], both[1]);
+                let text = basic_text(&basic.user, &basic.password);
                 fixed("authorization", &text, basic.user.span(), "auth.basic")
             }
+            Self::Oauth1(oauth) => Proof::Signed(Box::new(oauth.compile(compiler, secrets))),
             Self::Session(session) => {
                 Proof::Session(Box::new(session.compile(compiler, limits, secrets)))
             }
         }
+    }
+}
+
+/// User and password as RFC 7617 has them in a header.
+fn basic_text(user: &Text, password: &Text) -> String {
+    let both = [user, password].map(|text| inner(text.as_str()));
+    format!("Basic {{base64({} + ':' + {})}}", both[0], both[1])
+}
+
+impl Oauth1 {
+    fn compile(&self, compiler: &mut Compiler, secrets: &Type) -> Signing {
+        let scope = compiler.scope(&[]).root("secret", secrets.clone());
+        let basic = basic_text(&self.key, &self.secret);
+        let basic = compiler.template_text(&basic, self.key.span(), &scope, "auth.oauth1");
+        Signing {
+            key: compiler.template(&self.key, &scope, "auth.oauth1.key"),
+            secret: compiler.template(&self.secret, &scope, "auth.oauth1.secret"),
+            basic_over_tls: self
+                .basic_over_tls
+                .as_ref()
+                .map(|text| compiler.template(text, &scope, "auth.oauth1.basic_over_tls")),
+            basic: vec![("authorization".to_owned(), basic)],
+        }
+    }
+}
+
+impl Signing {
+    /// Adds the proof to a request that is otherwise done.
+    pub(super) fn prove(
+        &self,
+        request: &mut HttpRequest,
+        frame: &Frame<'_>,
+        now: Timestamp,
+    ) -> Result<(), Trouble> {
+        let text = |template: &Template| {
+            template
+                .eval_text(frame)
+                .map_err(|error| Trouble::new(&error))
+        };
+        let basic = self.basic_over_tls.as_ref().map(text).transpose()?;
+        if basic.as_deref() == Some("true") && request.url.starts_with("https://") {
+            request.headers.extend(secret_headers(&self.basic, frame)?);
+            return Ok(());
+        }
+        let signer = Signer {
+            key: text(&self.key)?,
+            secret: Secret::new(text(&self.secret)?),
+        };
+        // It need not be secret, only new: 128 bits are.
+        let nonce = format!("{:032x}", fastrand::u128(..));
+        request.url = signer.sign(&request.method, &request.url, now, &nonce);
+        Ok(())
     }
 }
 
@@ -179,6 +263,11 @@ impl Session {
                 .login
                 .compile(compiler, limits, &before, "auth.session.login"),
             capture: compiler.tree(&self.capture, &reply, "auth.session.capture"),
+            expires: compiler.maybe(
+                self.expires_secs.as_ref(),
+                &reply,
+                "auth.session.expires_secs",
+            ),
             then: self.then.as_ref().map(|then| {
                 let call = then
                     .request

@@ -70,6 +70,9 @@ pub struct About {
     pub name: Name,
     /// One sentence.
     pub summary: String,
+    /// The day on which its evidence was last shown: `2026-11-22`.
+    #[schemars(regex(pattern = r"^\d{4}-\d{2}-\d{2}$"))]
+    pub checked: Option<String>,
 }
 
 /// `[probe]`
@@ -159,14 +162,12 @@ impl Manifest {
         let mut specs = BTreeMap::new();
         for (name, part) in &self.stream {
             let path = format!("stream.{}", name.as_str());
-            let Ok(stream) = name.as_str().parse::<Stream>() else {
-                let names = Stream::ALL.map(Stream::name);
-                let help = did_you_mean(name.as_str(), names).map_or_else(
-                    || format!("one of {}", names.join(", ")),
-                    |near| format!("did you mean `{near}`?"),
-                );
-                compiler.error(&path, name.span(), "this is no stream", Some(help));
-                continue;
+            let stream = match parse_stream(name) {
+                Ok(stream) => stream,
+                Err(help) => {
+                    compiler.error(&path, name.span(), "this is no stream", Some(help));
+                    continue;
+                }
             };
             if part.read.is_none() && part.write.is_none() {
                 compiler.error(&path, name.span(), "neither read nor written", None);
@@ -220,17 +221,14 @@ impl Manifest {
     }
 
     fn spec(&self, streams: BTreeMap<Stream, StreamSpec>, costliest_request: u32) -> Spec {
-        let declared = &self.capabilities;
         Spec {
             name: self.connector.name.as_str().to_owned(),
             summary: self.connector.summary.clone(),
+            checked: self.connector.checked.clone(),
             streams,
             capabilities: Capabilities {
-                stock_basis: declared.stock_basis,
-                stock_write: declared.stock_write,
-                restores_stock_on_cancel: declared.restores_stock_on_cancel,
-                stock_lag: Duration::from_secs(declared.stock_lag_secs),
                 costliest_request,
+                ..self.capabilities.capabilities()
             },
             quotas: self.limits.quotas(),
             concurrency: self.limits.concurrency,
@@ -239,14 +237,43 @@ impl Manifest {
     }
 }
 
+/// The stream of that name, or what might have been meant.
+///
+/// # Errors
+/// Advice.
+pub fn parse_stream(name: &Name) -> Result<Stream, String> {
+    name.as_str().parse().map_err(|()| {
+        let names = Stream::ALL.map(Stream::name);
+        did_you_mean(name.as_str(), names).map_or_else(
+            || format!("one of {}", names.join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        )
+    })
+}
+
+impl Declared {
+    /// As the plan sees it; nothing is counted in cells.
+    pub fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            stock_basis: self.stock_basis,
+            stock_write: self.stock_write,
+            restores_stock_on_cancel: self.restores_stock_on_cancel,
+            stock_lag: Duration::from_secs(self.stock_lag_secs),
+            costliest_request: 0,
+        }
+    }
+}
+
 fn stream_spec(part: &StreamPart, read: Option<&Reading>, write: Option<&Writing>) -> StreamSpec {
     let batch = write.and_then(|write| write.batch.as_ref());
+    let bulk = write.and_then(|write| write.bulk.as_ref());
+    let bulk = bulk.map_or(1, |(_, bulk)| bulk.max);
     StreamSpec {
         read: read.is_some(),
         write: write.is_some(),
         read_evidence: read.and(part.read_evidence.or(Some(part.evidence))),
         write_evidence: write.and(Some(part.evidence)),
-        max_batch: batch.map_or(1, |batch| batch.max),
+        max_batch: batch.map_or(1, |batch| batch.max).max(bulk),
         poll: read.map_or(Duration::ZERO, |read| read.poll),
         fresh_for: None,
         onward: read.map_or(Onward::Whole, |read| read.rules.kind.onward()),

@@ -236,7 +236,7 @@ fn by_default(reply: &Reply) -> Option<Fault> {
 }
 
 /// What another system says, without quoted texts and e-mail addresses: they may be personal data.
-pub(super) fn discreet(text: &str) -> String {
+pub fn discreet(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(300));
     let mut closing = None;
     for c in text.chars() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rust_decimal::prelude::ToPrimitive;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -32,6 +33,9 @@ pub struct Limit {
     pub burst: u32,
     /// How many cells are left, by a reply: `number(reply.headers['x-remaining'])`.
     pub remaining: Option<Expr>,
+    /// How many cells a second there are, by a reply, where a merchant may be given more or less than
+    /// `per_second`.
+    pub learned: Option<Expr>,
 }
 
 /// All buckets. One called `default` always exists.
@@ -39,6 +43,7 @@ pub struct Limit {
 pub(super) struct Limits {
     bursts: BTreeMap<String, u32>,
     remaining: BTreeMap<String, Program>,
+    learned: BTreeMap<String, Program>,
 }
 
 impl LimitPart {
@@ -74,6 +79,9 @@ impl Limits {
             if let Some(program) = compiler.maybe(limit.remaining.as_ref(), &scope, &path) {
                 limits.remaining.insert(name.as_str().to_owned(), program);
             }
+            if let Some(program) = compiler.maybe(limit.learned.as_ref(), &scope, &path) {
+                limits.learned.insert(name.as_str().to_owned(), program);
+            }
             limits.bursts.insert(name.as_str().to_owned(), limit.burst);
         }
         limits
@@ -103,10 +111,20 @@ impl Limits {
         }
     }
 
-    /// What a reply tells about what is left of a bucket.
-    pub(super) fn feedback(&self, bucket: &str, frame: &Frame<'_>) -> Option<Feedback> {
-        let number = self.remaining.get(bucket)?.eval(frame).ok()?.as_number()?;
-        let cells = u32::try_from(number.trunc().mantissa()).ok()?;
-        Some(Feedback::Remaining { cells })
+    /// What a reply tells about a bucket: how fast it fills, and what is left of it.
+    pub(super) fn feedback(&self, bucket: &str, frame: &Frame<'_>) -> Vec<Feedback> {
+        let number = |programs: &BTreeMap<String, Program>| {
+            programs.get(bucket)?.eval(frame).ok()?.as_number()
+        };
+        let quota = number(&self.learned).and_then(|rate| {
+            let per_second = rate.to_f64()?;
+            let burst = *self.bursts.get(bucket)?;
+            Some(Feedback::Quota { per_second, burst })
+        });
+        let remaining = number(&self.remaining).and_then(|left| {
+            let cells = u32::try_from(left.trunc().mantissa()).ok()?;
+            Some(Feedback::Remaining { cells })
+        });
+        quota.into_iter().chain(remaining).collect()
     }
 }

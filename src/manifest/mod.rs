@@ -8,7 +8,7 @@
 //!
 //! In reading order: `text`, `scope` and `tree` (expressions and documents), `load`, `settings`,
 //! `request` with `tagged` and `limits`, `auth`, `reply` and `fault`, `wire` (what sends), `cursor`,
-//! `read` and `source`, `step` and `run`, `batch`, `lengths`, `write` and `sink`.
+//! `read` and `source`, `step` and `run`, `batch` with `later`, `lengths`, `write` and `sink`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,9 +23,11 @@ mod body;
 mod compiled;
 pub mod cursor;
 mod fault;
+mod later;
 mod lengths;
 mod limits;
 mod load;
+mod oauth1;
 mod read;
 mod reply;
 mod request;
@@ -42,16 +44,16 @@ mod wire;
 mod write;
 
 pub use auth::Auth;
-pub use compiled::Manifest;
+pub use compiled::{About, Declared, Manifest, parse_stream};
+pub use fault::discreet;
 pub use limits::{Limit, LimitPart};
 pub use read::Read;
-pub use settings::{Setting, SettingKind};
+pub use settings::{DeclaredSettings, Setting, SettingKind, Values};
 pub use text::{Expr, Name, Text, Tree};
 pub use write::Write;
 
 use compiled::Compiled;
 use fault::Intent;
-use settings::Values;
 use sink::ManifestSink;
 use source::ManifestSource;
 use wire::Wire;
@@ -65,6 +67,19 @@ use crate::transport::http::Lane;
 pub fn schema() -> Json {
     let generator = SchemaSettings::draft2020_12().into_generator();
     generator.into_root_schema_for::<Manifest>().to_value()
+}
+
+/// Reads the TOML file of a connector of another kind, checked in the same way: every unknown key, wrong
+/// type and missing key at once.
+///
+/// # Errors
+/// Everything that is wrong with its shape, each with its place.
+pub fn read_shape<T>(source: &Arc<SourceText>) -> Result<T, Diagnostics>
+where
+    T: serde::de::DeserializeOwned + schemars::JsonSchema,
+{
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    load::load(source, &generator.into_root_schema_for::<T>().to_value())
 }
 
 /// Reads a manifest. `path` is only for messages.

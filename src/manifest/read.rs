@@ -11,7 +11,8 @@ use super::limits::Limits;
 use super::request::{Call, Request};
 use super::scope::{Compiler, Frame, Trouble};
 use super::step::{
-    Allowed, Check, CompiledCheck, CompiledStep, Step, compile as compile_steps, compile_check,
+    Allowed, Check, CompiledCheck, CompiledStep, Step, compile as compile_steps, compile_behind,
+    compile_check,
 };
 use super::text::{Expr, Name, Text, Tree};
 use super::tree::Node;
@@ -241,29 +242,17 @@ impl Read {
         limits: &Limits,
         path: &str,
     ) -> (Vec<CompiledStep>, Scope) {
-        // Compiled as one list, so that names stay unique and later ones see earlier ones.
         let scope = compiler.scope(&["page", "ids", "rows"]);
-        let all: Vec<Step> = self.step.iter().chain(&self.then).cloned().collect();
-        let before = compiler.findings.0.len();
-        let path = format!("{path}.then");
-        let (mut steps, scope) =
-            compile_steps(&all, compiler, limits, &scope, Allowed::Reading, &path);
-        // What is wrong with the first ones was told already.
-        let known: Vec<String> = self
-            .step
-            .iter()
-            .map(|step| format!("{path}.{}", step.name.as_str()))
-            .collect();
-        let mut n = 0;
-        compiler.findings.0.retain(|finding| {
-            n += 1;
-            n <= before
-                || !known
-                    .iter()
-                    .any(|path| finding.path.starts_with(path.as_str()))
-        });
-        steps.drain(..self.step.len().min(steps.len()));
-        (steps, scope)
+        let both = (self.step.as_slice(), self.then.as_slice());
+        let reading = Allowed::Reading;
+        compile_behind(
+            both,
+            compiler,
+            limits,
+            &scope,
+            reading,
+            &format!("{path}.then"),
+        )
     }
 
     fn compile_cursor(

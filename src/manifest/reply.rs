@@ -1,14 +1,22 @@
 //! A reply as expressions see it: `reply.status`, `reply.headers`, `reply.json`, `reply.text`.
 
 use std::fmt;
+use std::io::Read;
 use std::time::Duration;
 
+use bytes::Bytes;
+use flate2::bufread::GzDecoder;
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
 
 use crate::clock::earlier;
+use crate::fault::Fault;
 use crate::transport::http::{HttpReply, headers};
 
+/// How something packed with gzip begins (RFC 1952).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// The longest reply, unpacked.
+const MAX_UNPACKED: u64 = 128 << 20;
 /// The longest text of a body that is no JSON which rules may look at.
 const MAX_TEXT: usize = 64 * 1024;
 
@@ -94,6 +102,25 @@ impl Reply {
             retry_after: headers::retry_after(reply),
         }
     }
+}
+
+/// A body that may be packed with gzip, unpacked: at most `limit` bytes.
+pub(super) fn unpacked(body: Bytes, limit: u64) -> Result<Bytes, Fault> {
+    if !body.starts_with(&GZIP) {
+        return Ok(body);
+    }
+    let limit = limit.min(MAX_UNPACKED);
+    let mut plain = Vec::new();
+    let mut reader = GzDecoder::new(body.as_ref()).take(limit + 1);
+    if reader.read_to_end(&mut plain).is_err() {
+        let message = "the packed reply ends in the middle or is damaged";
+        return Err(Fault::retry("cut_reply", message).after_sending());
+    }
+    if plain.len() as u64 > limit {
+        let message = format!("the reply is longer than {limit} bytes when it is unpacked");
+        return Err(Fault::reject("body_too_large", message).after_sending());
+    }
+    Ok(Bytes::from(plain))
 }
 
 fn parse(body: &[u8]) -> Result<Json, BodyTrouble> {

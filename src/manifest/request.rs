@@ -62,6 +62,9 @@ pub struct Request {
     pub method: Option<Name>,
     /// Behind the base address. A value in it is written `{urlencode(…)}`.
     pub path: Option<Text>,
+    /// An address of its own in place of base and path: `https`, or plain HTTP on this machine. Nothing
+    /// that proves who we are goes there, and of `[http] headers` only `user-agent`.
+    pub url: Option<Text>,
     /// Query parameters; one that is left out or null is not sent.
     #[serde(default)]
     pub query: BTreeMap<String, Tree>,
@@ -70,6 +73,12 @@ pub struct Request {
     pub headers: BTreeMap<String, Tree>,
     /// The body, sent as JSON.
     pub body: Option<Tree>,
+    /// The body, sent as a form; a field that is left out or null is not sent.
+    #[serde(default)]
+    pub form: BTreeMap<String, Tree>,
+    /// The reply may be packed with gzip without saying so in its headers.
+    #[serde(default)]
+    pub gunzip: bool,
     /// Which of `[limits]` pays; `default` when absent.
     pub bucket: Option<Name>,
     /// How many cells of it.
@@ -99,9 +108,12 @@ pub(super) struct Base {
 pub(super) struct Call {
     method: Option<String>,
     path: Option<Template>,
+    url: Option<Template>,
     query: Vec<(String, Node)>,
     headers: Vec<(String, Node)>,
     body: Option<Node>,
+    form: Vec<(String, Node)>,
+    pub(super) gunzip: bool,
     pub(super) bucket: String,
     cost: u32,
     timeout: Option<Duration>,
@@ -140,6 +152,22 @@ fn headers(
     nodes.collect()
 }
 
+/// Values by their names as written.
+fn named(
+    trees: &BTreeMap<String, Tree>,
+    compiler: &mut Compiler,
+    scope: &Scope,
+    path: &str,
+) -> Vec<(String, Node)> {
+    let nodes = trees.iter().map(|(name, tree)| {
+        (
+            name.clone(),
+            compiler.tree(tree, scope, &format!("{path}.{name}")),
+        )
+    });
+    nodes.collect()
+}
+
 impl Request {
     /// Compiles it; `limits` are checked for the bucket and the cost.
     pub(super) fn compile(
@@ -153,14 +181,22 @@ impl Request {
         let bucket = self.bucket.as_ref().map_or("default", Name::as_str);
         let cost = self.cost.unwrap_or(1);
         limits.check(self.bucket.as_ref(), cost, compiler, path);
-        let query = self.query.iter().map(|(name, tree)| {
-            (
-                name.clone(),
-                compiler.tree(tree, scope, &format!("{path}.query.{name}")),
-            )
-        });
+        if let (Some(url), Some(_)) = (&self.url, &self.path) {
+            let message = "`url` is the whole address: there is no `path` beside it";
+            compiler.error(path, url.span(), message, None);
+        }
+        if self.body.is_some() && !self.form.is_empty() {
+            let message = "a request has a `body` or a `form`, not both";
+            compiler.error(path, 0..0, message, None);
+        }
         Call {
-            query: query.collect(),
+            query: named(&self.query, compiler, scope, &format!("{path}.query")),
+            form: named(&self.form, compiler, scope, &format!("{path}.form")),
+            gunzip: self.gunzip,
+            url: self
+                .url
+                .as_ref()
+                .map(|text| compiler.template(text, scope, path)),
             method: self
                 .method
                 .as_ref()
@@ -187,10 +223,10 @@ impl Call {
     /// Whether all that is done with the name `root` is to hand it on in the body.
     pub(super) fn only_hands_on(&self, root: &str) -> bool {
         let mut read = Reads::default();
-        if let Some(path) = &self.path {
-            path.reads(root, &mut read);
+        for text in self.path.iter().chain(&self.url) {
+            text.reads(root, &mut read);
         }
-        let mut nodes = self.query.iter().chain(&self.headers);
+        let mut nodes = self.query.iter().chain(&self.headers).chain(&self.form);
         // Rules about the reply may name anything.
         let elsewhere = read.any() || !self.rules.is_empty();
         let elsewhere = elsewhere || nodes.any(|(_, node)| node.names(root));
@@ -201,6 +237,11 @@ impl Call {
                 .is_none_or(|body| body.only_hands_on(root))
     }
 
+    /// Whether it goes to an address of its own, where nothing must prove who we are.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.url.is_some()
+    }
+
     /// The request that this call is for the values in `frame`.
     pub(super) fn build(
         &self,
@@ -208,28 +249,17 @@ impl Call {
         frame: &Frame<'_>,
         lane: Lane,
     ) -> Result<HttpRequest, Trouble> {
-        let text = |template: &Template| {
-            template
-                .eval_text(frame)
-                .map_err(|error| Trouble::new(&error))
-        };
-        let mut url = text(&base.address).map_err(|trouble| trouble.within("base"))?;
-        if let Some(path) = self.path.as_ref().or(base.path.as_ref()) {
-            url.push_str(&text(path).map_err(|trouble| trouble.within("path"))?);
-        }
-        let mut separator = if url.contains('?') { '&' } else { '?' };
-        for (name, node) in &self.query {
-            let value = node.eval(frame).map_err(|trouble| trouble.within(name))?;
-            for value in flat(value) {
-                url.push(separator);
-                separator = '&';
-                url.extend(utf8_percent_encode(name, QUERY));
-                url.push('=');
-                url.extend(utf8_percent_encode(&value, QUERY));
-            }
+        let mut url = self.address(base, frame)?;
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let query = pairs(&self.query, frame)?;
+        if !query.is_empty() {
+            url.push(separator);
+            url.push_str(&query);
         }
         let mut headers: Vec<(String, HeaderValue)> = Vec::new();
-        for (name, node) in base.headers.iter().chain(&self.headers) {
+        let shared = base.headers.iter();
+        let shared = shared.filter(|(name, _)| !self.is_foreign() || name == "user-agent");
+        for (name, node) in shared.chain(&self.headers) {
             let value = node.eval(frame).map_err(|trouble| trouble.within(name))?;
             headers.retain(|(known, _)| known != name);
             headers.extend(
@@ -238,31 +268,95 @@ impl Call {
                     .map(|value| (name.clone(), HeaderValue::Plain(value))),
             );
         }
-        let body = match &self.body {
-            None => None,
-            Some(node) => {
-                let body = node
-                    .bytes(frame)
-                    .map_err(|trouble| trouble.within("body"))?;
-                if !headers.iter().any(|(name, _)| name == "content-type") {
-                    let json = HeaderValue::Plain("application/json".to_owned());
-                    headers.push(("content-type".to_owned(), json));
-                }
-                Some(Bytes::from(body))
-            }
-        };
+        let body = self.payload(frame)?;
+        if let Some((_, kind)) = &body
+            && !headers.iter().any(|(name, _)| name == "content-type")
+        {
+            let kind = HeaderValue::Plain((*kind).to_owned());
+            headers.push(("content-type".to_owned(), kind));
+        }
         let method = self.method.clone();
         Ok(HttpRequest {
             method: method
                 .unwrap_or_else(|| if body.is_some() { "POST" } else { "GET" }.to_owned()),
             url,
             headers,
-            body,
+            body: body.map(|(bytes, _)| bytes),
             bucket: self.bucket.clone(),
             cost: self.cost,
             lane,
             timeout: self.timeout.or(base.timeout),
+            changes: false,
         })
+    }
+
+    fn address(&self, base: &Base, frame: &Frame<'_>) -> Result<String, Trouble> {
+        let text = |template: &Template, place: &str| {
+            let text = template.eval_text(frame);
+            text.map_err(|error| Trouble::new(&error).within(place))
+        };
+        if let Some(own) = &self.url {
+            let url = text(own, "url")?;
+            return if is_safe(&url) {
+                Ok(url)
+            } else {
+                let why = "an address of its own must begin with https://, or be on this machine";
+                Err(Trouble::told(why).within("url"))
+            };
+        }
+        let mut url = text(&base.address, "base")?;
+        if let Some(path) = self.path.as_ref().or(base.path.as_ref()) {
+            url.push_str(&text(path, "path")?);
+        }
+        Ok(url)
+    }
+
+    /// The body, if there is one, and of which kind it is.
+    fn payload(&self, frame: &Frame<'_>) -> Result<Option<(Bytes, &'static str)>, Trouble> {
+        if let Some(node) = &self.body {
+            let body = node
+                .bytes(frame)
+                .map_err(|trouble| trouble.within("body"))?;
+            return Ok(Some((Bytes::from(body), "application/json")));
+        }
+        if self.form.is_empty() {
+            return Ok(None);
+        }
+        let form = pairs(&self.form, frame)?;
+        let kind = "application/x-www-form-urlencoded";
+        Ok(Some((Bytes::from(form), kind)))
+    }
+}
+
+/// `name=value&…`, encoded.
+fn pairs(nodes: &[(String, Node)], frame: &Frame<'_>) -> Result<String, Trouble> {
+    let mut text = String::new();
+    for (name, node) in nodes {
+        let value = node.eval(frame).map_err(|trouble| trouble.within(name))?;
+        for value in flat(value) {
+            if !text.is_empty() {
+                text.push('&');
+            }
+            text.extend(utf8_percent_encode(name, QUERY));
+            text.push('=');
+            text.extend(utf8_percent_encode(&value, QUERY));
+        }
+    }
+    Ok(text)
+}
+
+/// Whether what is sent there cannot be read on its way.
+fn is_safe(url: &str) -> bool {
+    let Ok(url) = url::Url::parse(url) else {
+        return false;
+    };
+    match url.host() {
+        Some(_) if url.scheme() == "https" => true,
+        Some(_) if url.scheme() != "http" => false,
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
     }
 }
 
@@ -285,4 +379,30 @@ pub(super) fn cannot_build(trouble: &Trouble) -> Fault {
         "cannot_build",
         format!("the request cannot be made: {trouble}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_safe;
+
+    /// An address that another system tells must not be one where everybody on the way can read.
+    #[test]
+    fn a_foreign_address_is_https_or_on_this_machine() {
+        let cases = [
+            ("https://bucket.test/in?X-Sig=1", true),
+            ("http://127.0.0.1:8123/in", true),
+            ("http://[::1]:8123/in", true),
+            ("http://localhost/in", true),
+            ("http://bucket.test/in", false),
+            ("http://10.0.0.1/in", false),
+            ("http://127.0.0.1.bucket.test/in", false),
+            ("file:///etc/passwd", false),
+            ("ftp://127.0.0.1/in", false),
+            ("/in", false),
+            ("", false),
+        ];
+        for (url, safe) in cases {
+            assert_eq!(is_safe(url), safe, "{url}");
+        }
+    }
 }

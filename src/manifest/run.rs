@@ -153,17 +153,31 @@ impl<'a> Run<'a> {
                 )
             }
             Action::Request(change) => self.request(step, change, names, &full_name).await?,
-            Action::ForEach { list, name, steps } => {
+            Action::ForEach {
+                list,
+                name,
+                by,
+                steps,
+            } => {
                 let items = self
                     .wire
                     .with_frame(names, |frame| Ok(elements(list, frame)?.into_owned()))
                     .await;
-                let items = items.map_err(|trouble| cannot_compute(&trouble))?;
+                let mut items = items.map_err(|trouble| cannot_compute(&trouble))?;
+                if let Some(by) = by {
+                    let parts = items.chunks((*by).max(1));
+                    items = parts.map(|part| Json::Array(part.to_vec())).collect();
+                }
                 self.foreach(&items, name, steps, names, &full_name).await?
             }
         };
         if !reached && !step.checks.is_empty() {
-            self.check(step, &value, &reply, names).await?;
+            let checked = self.check(step, &value, &reply, names).await;
+            if let (Err(_), Action::Lookup { call, .. }) = (&checked, &step.action) {
+                // What did not do is not remembered: whoever mends it should not have to wait.
+                self.wire.forget(call, names).await;
+            }
+            checked?;
         }
         Ok((value, reached))
     }

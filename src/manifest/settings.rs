@@ -1,6 +1,7 @@
 //! `[settings.NAME]`: what a merchant writes in the connection's table.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -8,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::scope::Compiler;
 use super::text::Name;
-use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean};
+use crate::diagnostic::{Diagnostic, Diagnostics, SourceText, did_you_mean};
 use crate::expr::Type;
 
 /// What kind of value it is.
@@ -54,13 +55,13 @@ pub struct Setting {
 /// All settings of a manifest.
 pub(super) type Settings = BTreeMap<Name, Setting>;
 
-/// Checked values of one connection.
+/// Checked values of one connection. `Debug` leaves the secrets out.
 #[derive(Clone, Default)]
-pub(super) struct Values {
+pub struct Values {
     /// What expressions may see everywhere.
-    pub(super) settings: Json,
+    pub settings: Json,
     /// What only `[auth]` may see.
-    pub(super) secrets: Json,
+    pub secrets: Json,
 }
 
 impl std::fmt::Debug for Values {
@@ -68,6 +69,33 @@ impl std::fmt::Debug for Values {
         f.debug_struct("Values")
             .field("settings", &self.settings)
             .finish_non_exhaustive()
+    }
+}
+
+/// The same settings for a connector that is no manifest, but declares them as one does.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct DeclaredSettings(Settings);
+
+impl DeclaredSettings {
+    /// What is wrong with the declarations themselves.
+    pub fn check(&self, source: &Arc<SourceText>) -> Diagnostics {
+        let mut compiler = Compiler::new(Arc::clone(source));
+        check(&self.0, &mut compiler);
+        compiler.findings
+    }
+
+    /// Reads a connection's table.
+    ///
+    /// # Errors
+    /// All findings; their paths are relative to the table.
+    pub fn read(&self, given: &toml::Table) -> Result<Values, Diagnostics> {
+        read(&self.0, given)
+    }
+
+    /// JSON Schema of a connection's table.
+    pub fn json_schema(&self) -> Json {
+        json_schema(&self.0)
     }
 }
 

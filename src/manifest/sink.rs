@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rust_decimal::Decimal;
 use serde_json::{Map, Value as Json, json};
 
-use super::batch::CompiledBatch;
+use super::batch::{CompiledBatch, Done};
+use super::later::CompiledLater;
 use super::run::{Purpose, Resume, Run, unexpected};
-use super::scope::holds;
+use super::scope::{Trouble, holds};
 use super::source::lane_of;
 use super::wire::Wire;
 use super::write::{CompiledPlan, Way, Writing};
-use crate::connector::{Confirmation, Delivery, LineLink, Operation, Outcome, Progress, Sink};
-use crate::expr::Reads;
+use crate::connector::{
+    Confirmation, Delivery, LineLink, Operation, Outcome, Progress, Sink, Token,
+};
+use crate::expr::{Program, Reads};
 use crate::fault::Fault;
 use crate::id::RemoteId;
 use crate::record::{Record, Stream};
@@ -141,31 +145,91 @@ impl ManifestSink {
         read_confirmation(self.stream, &json)
     }
 
-    async fn batch(&self, batch: &CompiledBatch, deliveries: &[&Delivery]) -> Vec<Outcome> {
-        let mut good = Vec::with_capacity(deliveries.len());
-        let mut bad = Vec::with_capacity(deliveries.len());
+    /// The documents of deliveries, for those that have one.
+    fn documents(&self, deliveries: &[&Delivery], reads: &Reads) -> Documents {
+        let mut documents = Documents::default();
         for delivery in deliveries {
-            match self.part_of_document(delivery, &batch.reads) {
-                Ok(document) => {
-                    good.push(document);
-                    bad.push(Ok(()));
-                }
-                Err(fault) => bad.push(Err(fault)),
-            }
+            let document = self.part_of_document(delivery, reads);
+            documents.faults.push(document.as_ref().err().cloned());
+            documents.good.extend(document.ok());
         }
+        documents
+    }
+
+    async fn batch(&self, batch: &CompiledBatch, deliveries: &[&Delivery]) -> Vec<Done> {
+        let Documents { good, faults } = self.documents(deliveries, &batch.reads);
         let lane = lane_of(self.stream);
         let mut done = batch.run(&self.wire, lane, good).await.into_iter();
-        let results = bad.into_iter().map(|document| {
-            document?;
-            let missing = || Err(Fault::bug("no_outcome", "a delivery got no outcome"));
-            read_confirmation(self.stream, &done.next().unwrap_or_else(missing)?)
+        let missing = || Done::Failed(Fault::bug("no_outcome", "a delivery got no outcome"));
+        let all = faults.into_iter().map(|fault| match fault {
+            Some(fault) => Done::Failed(fault),
+            None => done.next().unwrap_or_else(missing),
         });
-        results
-            .map(|result| match result {
+        all.collect()
+    }
+
+    /// Many in the way for many; what is refused there as a whole is told like a few (law D6).
+    async fn together(&self, writing: &Writing, deliveries: &[&Delivery]) -> Vec<Outcome> {
+        let Some(batch) = &writing.batch else {
+            return Vec::new();
+        };
+        let bulk = match &writing.bulk {
+            Some((from, bulk)) if self.is_many(from, deliveries.len()).await => Some(bulk),
+            _ => None,
+        };
+        let Some(bulk) = bulk else {
+            let done = self.batch(batch, deliveries).await;
+            return done.into_iter().map(|it| self.outcome(it)).collect();
+        };
+        let mut done = self.batch(bulk, deliveries).await;
+        let refused = |it: &Done| matches!(it, Done::Refused(_));
+        let again: Vec<usize> = (0..done.len()).filter(|n| refused(&done[*n])).collect();
+        if !again.is_empty() {
+            let few: Vec<&Delivery> = again.iter().map(|n| deliveries[*n]).collect();
+            let others = self.batch(batch, &few).await;
+            for (n, other) in again.into_iter().zip(others) {
+                done[n] = other;
+            }
+        }
+        done.into_iter().map(|it| self.outcome(it)).collect()
+    }
+
+    async fn is_many(&self, from: &Program, count: usize) -> bool {
+        let told = self.wire.with_frame(&[], |frame| {
+            let from = from.eval(frame).map_err(|error| Trouble::new(&error))?;
+            Ok(from.as_number())
+        });
+        let from = told.await.ok().flatten().filter(|from| !from.is_zero());
+        from.is_some_and(|from| Decimal::from(count) >= from)
+    }
+
+    fn outcome(&self, done: Done) -> Outcome {
+        match done {
+            Done::Confirmed(json) => match read_confirmation(self.stream, &json) {
                 Ok(confirmation) => Outcome::Delivered(confirmation),
                 Err(fault) => Outcome::Failed(fault.at(self.stream.noun())),
-            })
-            .collect()
+            },
+            Done::TakenIn {
+                token,
+                after,
+                in_order,
+            } => Outcome::Submitted {
+                token,
+                check_after: after,
+                in_order,
+            },
+            Done::Failed(fault) | Done::Refused(fault) => {
+                Outcome::Failed(fault.at(self.stream.noun()))
+            }
+        }
+    }
+
+    /// The `later` that gave a token: that of the many, or of the few.
+    fn later(&self, token: &Token) -> Option<&CompiledLater> {
+        let writing = self.writing().ok()?;
+        let few = writing.batch.as_ref().and_then(|it| it.later.as_ref());
+        let many = writing.bulk.as_ref().and_then(|(_, it)| it.later.as_ref());
+        [few, many].into_iter().flatten().find(|it| it.gave(token))
     }
 
     async fn find_plan(
@@ -226,11 +290,10 @@ impl Sink for ManifestSink {
             .filter(|n| matches!(self.way(&batch[*n]), Ok(Way::Batch)))
             .collect();
         if let Ok(writing) = self.writing()
-            && let Some(way) = &writing.batch
             && !together.is_empty()
         {
             let deliveries: Vec<&Delivery> = together.iter().map(|n| &batch[*n]).collect();
-            let done = self.batch(way, &deliveries).await;
+            let done = self.together(writing, &deliveries).await;
             for (n, outcome) in together.into_iter().zip(done) {
                 outcomes[n] = Some(outcome);
             }
@@ -243,6 +306,34 @@ impl Sink for ManifestSink {
             });
         }
         all
+    }
+
+    async fn check(&self, batch: &[Delivery], tokens: &[Token]) -> Vec<Outcome> {
+        let lane = lane_of(self.stream);
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let Some(later) = tokens.first().and_then(|token| self.later(token)) else {
+            // The connector was changed meanwhile: what was taken in is told again.
+            let message = "nobody knows any more how to ask after this submission";
+            let fault = Fault::retry("unknown_submission", message).after_sending();
+            return batch
+                .iter()
+                .map(|_| Outcome::Failed(fault.clone()))
+                .collect();
+        };
+        for (some, tokens) in batch.chunks(later.max).zip(tokens.chunks(later.max)) {
+            let mut documents = Vec::with_capacity(some.len());
+            for (delivery, token) in some.iter().zip(tokens) {
+                let mut document = self.document(delivery).unwrap_or_default();
+                if let Json::Object(document) = &mut document {
+                    document.insert("told".to_owned(), token.told.clone());
+                }
+                documents.push(document);
+            }
+            let documents = Json::Array(documents);
+            let done = later.check(&self.wire, lane, &documents, tokens).await;
+            outcomes.extend(done.into_iter().map(|it| self.outcome(it)));
+        }
+        outcomes
     }
 
     async fn find(&self, delivery: &Delivery) -> Result<Option<Confirmation>, Fault> {
@@ -259,6 +350,15 @@ impl Sink for ManifestSink {
             Way::Batch => Ok(None),
         }
     }
+}
+
+/// Documents of deliveries.
+#[derive(Default)]
+struct Documents {
+    /// Of those that have one.
+    good: Vec<Json>,
+    /// For each delivery, why it has none.
+    faults: Vec<Option<Fault>>,
 }
 
 fn operation_name(operation: Operation) -> &'static str {

@@ -145,6 +145,8 @@ pub struct ForEach {
     /// What an element is called.
     #[serde(rename = "as")]
     pub name: Name,
+    /// So many elements at a time: what is called by the name is then a list of them.
+    pub by: Option<usize>,
     /// What to do for each.
     pub step: Vec<Step>,
 }
@@ -176,6 +178,7 @@ pub(super) enum Action {
     ForEach {
         list: Program,
         name: String,
+        by: Option<usize>,
         steps: Vec<CompiledStep>,
     },
 }
@@ -253,6 +256,36 @@ pub(super) fn compile(
     let done = plan.steps(steps, scope, path, 0);
     let with_steps = plan.scope(scope);
     (done, with_steps)
+}
+
+/// Compiles the steps behind a request, which see the results of those before it. Gives only the later ones.
+pub(super) fn compile_behind(
+    (before, behind): (&[Step], &[Step]),
+    compiler: &mut Compiler,
+    limits: &Limits,
+    scope: &Scope,
+    allowed: Allowed,
+    path: &str,
+) -> (Vec<CompiledStep>, Scope) {
+    // Compiled as one list, so that names stay unique and later ones see earlier ones.
+    let all: Vec<Step> = before.iter().chain(behind).cloned().collect();
+    let told = compiler.findings.0.len();
+    let (mut steps, scope) = compile(&all, compiler, limits, scope, allowed, path);
+    // What is wrong with the first ones was told already.
+    let known: Vec<String> = before
+        .iter()
+        .map(|step| format!("{path}.{}", step.name.as_str()))
+        .collect();
+    let mut n = 0;
+    compiler.findings.0.retain(|finding| {
+        n += 1;
+        n <= told
+            || !known
+                .iter()
+                .any(|path| finding.path.starts_with(path.as_str()))
+    });
+    steps.drain(..before.len().min(steps.len()));
+    (steps, scope)
 }
 
 struct Plan<'a> {
@@ -418,6 +451,9 @@ impl Plan<'_> {
         let Some(foreach) = &step.foreach else {
             return Action::Nothing;
         };
+        if foreach.by == Some(0) {
+            self.wrong(step, path, "`by` must be above zero");
+        }
         let list = self.compiler.expr(&foreach.list, before, path);
         let outside = self.known.len();
         let scope = scope.clone().root(foreach.name.as_str(), Type::Dyn);
@@ -426,6 +462,7 @@ impl Plan<'_> {
         Action::ForEach {
             list,
             name: foreach.name.as_str().to_owned(),
+            by: foreach.by,
             steps,
         }
     }

@@ -16,12 +16,12 @@ macro_rules! spanned_text {
 
         impl $name {
             /// The text as written.
-            pub(super) fn as_str(&self) -> &str {
+            pub fn as_str(&self) -> &str {
                 self.0.get_ref()
             }
 
             /// The bytes of the manifest that it stands in.
-            pub(super) fn span(&self) -> std::ops::Range<usize> {
+            pub fn span(&self) -> std::ops::Range<usize> {
                 self.0.span()
             }
         }

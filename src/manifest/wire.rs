@@ -4,18 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rust_decimal::prelude::ToPrimitive;
 use serde_json::{Map, Value as Json};
 use tokio::sync::Mutex;
 
 use super::auth::{Login, Proof, secret_headers};
 use super::compiled::Compiled;
 use super::fault::{Intent, classify};
-use super::reply::Reply;
+use super::reply::{Reply, unpacked};
 use super::request::{Call, cannot_build};
 use super::scope::{Frame, Trouble, Written};
 use super::settings::Values;
 use super::tree::Node;
 use crate::connector::Context;
+use crate::expr::Program;
 use crate::fault::{Class, Effect, Fault};
 use crate::record::Fingerprint;
 use crate::transport::http::{HeaderValue, HttpReply, HttpRequest, Lane};
@@ -44,6 +46,8 @@ const REFUSED_LOGIN_PAUSE: Duration = Duration::from_secs(30);
 struct Session {
     number: u64,
     document: Option<Arc<Json>>,
+    /// When it is renewed, by the monotonic clock; never by itself when absent.
+    until: Option<Duration>,
     /// Until when a refusal stands, and what it was.
     refused: Option<(Duration, Fault)>,
 }
@@ -125,13 +129,12 @@ impl Wire {
         let mut request = call
             .build(base, &frame, lane)
             .map_err(|it| cannot_build(&it))?;
-        let proof = match &self.manifest.proof {
-            Proof::Fixed(headers) => headers,
-            Proof::Session(login) => &login.headers,
-        };
-        self.add_proof(&mut request, proof, session)?;
+        if !call.is_foreign() {
+            self.add_proof(&mut request, session)?;
+        }
+        request.changes = intent == Intent::Write;
         let reply = self
-            .send(request, call.wants_json)
+            .send(request, call)
             .await
             .map_err(|it| intent.settle(it))?;
         self.judge(call, &frame, reply, intent)
@@ -148,7 +151,7 @@ impl Wire {
         let roots = [("reply", &reply.document)];
         let frame = frame.with(&roots);
         let http = &self.context.http;
-        if let Some(feedback) = self.manifest.limits.feedback(&call.bucket, &frame) {
+        for feedback in self.manifest.limits.feedback(&call.bucket, &frame) {
             http.observe(&call.bucket, feedback);
         }
         let Some(fault) = classify(&[&call.rules, &self.manifest.rules], &frame, &reply, intent)
@@ -166,11 +169,14 @@ impl Wire {
         })
     }
 
-    async fn send(&self, request: HttpRequest, wants_json: bool) -> Result<Reply, Fault> {
+    async fn send(&self, request: HttpRequest, call: &Call) -> Result<Reply, Fault> {
         let begun = self.context.clock.monotonic();
-        let reply: HttpReply = self.context.http.send(request).await?;
+        let mut reply: HttpReply = self.context.http.send(request).await?;
+        if call.gunzip {
+            reply.body = unpacked(reply.body, self.context.files.bytes)?;
+        }
         let took = self.context.clock.monotonic().saturating_sub(begun);
-        let mut reply = Reply::read(&reply, took, wants_json);
+        let mut reply = Reply::read(&reply, took, call.wants_json);
         if let (Some(unwrap), Some(json)) =
             (&self.manifest.base.unwrap, reply.document.get_mut("json"))
         {
@@ -192,21 +198,23 @@ impl Wire {
         roots
     }
 
-    fn add_proof(
-        &self,
-        request: &mut HttpRequest,
-        headers: &[(String, crate::expr::Template)],
-        session: Option<&Json>,
-    ) -> Result<(), Fault> {
+    fn add_proof(&self, request: &mut HttpRequest, session: Option<&Json>) -> Result<(), Fault> {
         let mut roots = self.roots(session);
         roots.push(("secret", &self.values.secrets));
         let frame = Frame::new(&roots, &self.manifest.tables);
-        let headers = secret_headers(headers, &frame).map_err(|trouble| {
-            Fault::config(
-                "no_credentials",
-                format!("the credentials are incomplete: {trouble}"),
-            )
-        })?;
+        let incomplete = |trouble| {
+            let message = format!("the credentials are incomplete: {trouble}");
+            Fault::config("no_credentials", message)
+        };
+        let headers = match &self.manifest.proof {
+            Proof::Fixed(headers) => headers,
+            Proof::Session(login) => &login.headers,
+            Proof::Signed(signing) => {
+                let now = self.context.clock.now();
+                return signing.prove(request, &frame, now).map_err(incomplete);
+            }
+        };
+        let headers = secret_headers(headers, &frame).map_err(incomplete)?;
         for (name, value) in headers {
             request.headers.retain(|(known, _)| *known != name);
             request.headers.push((name, value));
@@ -221,10 +229,11 @@ impl Wire {
             return Ok(Session::default());
         };
         let mut session = self.session.lock().await;
-        if session.document.is_some() && refused != Some(session.number) {
+        let now = self.context.clock.monotonic();
+        let is_over = session.until.is_some_and(|until| now >= until);
+        if session.document.is_some() && refused != Some(session.number) && !is_over {
             return Ok(session.clone());
         }
-        let now = self.context.clock.monotonic();
         if let Some((until, fault)) = &session.refused
             && now < *until
         {
@@ -232,8 +241,9 @@ impl Wire {
         }
         session.document = None;
         match self.log_in(login).await.map_err(login_fault) {
-            Ok(document) => {
+            Ok((document, good_for)) => {
                 session.number += 1;
+                session.until = good_for.map(|good_for| now + good_for);
                 session.document = Some(Arc::new(document));
                 session.refused = None;
                 Ok(session.clone())
@@ -246,20 +256,29 @@ impl Wire {
         }
     }
 
-    async fn log_in(&self, login: &Login) -> Result<Json, Fault> {
+    /// What a new session is, and after how long it is renewed.
+    async fn log_in(&self, login: &Login) -> Result<(Json, Option<Duration>), Fault> {
         let mut roots = self.roots(None);
         roots.push(("secret", &self.values.secrets));
-        let mut document = self
+        let (mut document, reply) = self
             .log_in_step(&login.first, &login.capture, &roots, &[])
             .await?;
+        let good_for = match &login.expires {
+            Some(expires) => {
+                let with_reply = [roots.as_slice(), &[("reply", &reply)]].concat();
+                let frame = Frame::new(&with_reply, &self.manifest.tables);
+                Some(good_for(expires, &frame).map_err(|trouble| not_captured(&trouble))?)
+            }
+            None => None,
+        };
         if let Some((call, capture)) = &login.then {
             roots.push(("session", &document));
             let frame = Frame::new(&roots, &self.manifest.tables);
             let proof = secret_headers(&login.headers, &frame).map_err(|it| not_captured(&it))?;
-            let more = self.log_in_step(call, capture, &roots, &proof).await?;
+            let (more, _) = self.log_in_step(call, capture, &roots, &proof).await?;
             document = merged(document, more);
         }
-        Ok(document)
+        Ok((document, good_for))
     }
 
     async fn log_in_step(
@@ -268,12 +287,12 @@ impl Wire {
         capture: &Node,
         roots: &[(&str, &Json)],
         proof: &[(String, HeaderValue)],
-    ) -> Result<Json, Fault> {
+    ) -> Result<(Json, Json), Fault> {
         let frame = Frame::new(roots, &self.manifest.tables);
         let built = call.build(&self.manifest.base, &frame, Lane::StockDown);
         let mut request = built.map_err(|trouble| cannot_build(&trouble))?;
         request.headers.extend(proof.iter().cloned());
-        let reply = self.send(request, call.wants_json).await?;
+        let reply = self.send(request, call).await?;
         let reply = self
             .judge(call, &frame, reply, Intent::Read)
             .map_err(|it| it.fault)?;
@@ -284,7 +303,7 @@ impl Wire {
         if !document.is_object() {
             return Err(not_captured(&Trouble::told("`capture` must be a table")));
         }
-        Ok(document)
+        Ok((document, reply.document))
     }
 
     /// Evaluates something in terms of everything that is known everywhere and of `names`.
@@ -317,6 +336,13 @@ impl Wire {
         remembered.insert(key, (until, value.clone()));
     }
 
+    /// Forgets what a lookup gave, so that it is asked anew.
+    pub(super) async fn forget(&self, call: &Call, names: &[(&str, &Json)]) {
+        if let Ok(key) = self.lookup_key(call, names).await {
+            self.remembered.lock().await.remove(&key);
+        }
+    }
+
     /// What tells one lookup from another: the request that it would send.
     pub(super) async fn lookup_key(
         &self,
@@ -334,6 +360,16 @@ impl Wire {
         let text = [request.method.as_bytes(), request.url.as_bytes(), &body].join(&0);
         Ok(Fingerprint::of_bytes(&text))
     }
+}
+
+/// How long a session is used that is good for so many seconds: it must not end on its way.
+fn good_for(expires: &Program, frame: &Frame<'_>) -> Result<Duration, Trouble> {
+    let seconds = expires.eval(frame).map_err(|error| Trouble::new(&error))?;
+    let seconds = seconds.as_number().and_then(|seconds| seconds.to_u64());
+    let Some(seconds) = seconds else {
+        return Err(Trouble::told("`expires_secs` is no number of seconds").within("expires_secs"));
+    };
+    Ok(Duration::from_secs(seconds - (seconds / 10).min(60)))
 }
 
 fn not_captured(trouble: &Trouble) -> Fault {

@@ -25,9 +25,21 @@ pub struct Write {
     pub cancel: Option<Plan>,
     /// Many at once, absolute: for `create` and `update` alike.
     pub batch: Option<Batch>,
+    /// So many at once that they are handed in another way than by `batch`, which takes fewer.
+    pub bulk: Option<Bulk>,
     /// How long texts may be.
     #[serde(default)]
     pub length: Vec<Length>,
+}
+
+/// `bulk`: a batch for many.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bulk {
+    /// From how many deliveries on it is used, of `settings`; never when this is null or 0.
+    pub from: Expr,
+    /// How they are handed in.
+    pub batch: Batch,
 }
 
 /// What is done for one delivery.
@@ -61,6 +73,7 @@ pub(super) struct Writing {
     update: Option<CompiledPlan>,
     cancel: Option<CompiledPlan>,
     pub(super) batch: Option<CompiledBatch>,
+    pub(super) bulk: Option<(Program, CompiledBatch)>,
     pub(super) lengths: Vec<Length>,
 }
 
@@ -98,14 +111,25 @@ impl Write {
             let message = "`batch` stands for create and update: they have no plan beside it";
             compiler.error(path, 0..0, message, None);
         }
+        let bulk = self.bulk.as_ref().map(|bulk| {
+            let path = format!("{path}.bulk");
+            let everywhere = compiler.scope(&[]);
+            let from = compiler.expr(&bulk.from, &everywhere, &path);
+            (from, bulk.batch.compile(compiler, limits, &path, "bulk"))
+        });
+        if bulk.is_some() && self.batch.is_none() {
+            let message = "`bulk` is for many: `batch` says what is done with fewer";
+            compiler.error(path, 0..0, message, None);
+        }
         Writing {
+            bulk,
             create,
             update,
             cancel,
             batch: self
                 .batch
                 .as_ref()
-                .map(|batch| batch.compile(compiler, limits, &format!("{path}.batch"))),
+                .map(|batch| batch.compile(compiler, limits, &format!("{path}.batch"), "batch")),
             lengths: self.length.clone(),
         }
     }

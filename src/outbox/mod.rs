@@ -1,7 +1,7 @@
 //! What each sink still has to be told about events: a durable queue, in order per key.
 //!
 //! State needs no queue: what is pending there is the difference between what should be published and
-//! what was (`engine/cells.rs`). Pure: rows are data, [`Queue`] is the index over them that is rebuilt
+//! what was (`engine/cell.rs`). Pure: rows are data, [`Queue`] is the index over them that is rebuilt
 //! from the rows at start.
 
 mod backoff;

@@ -30,6 +30,8 @@ pub(super) struct Caring {
     pub vitals: Vitals,
     pub clock: Arc<dyn Clock>,
     pub stop: CancellationToken,
+    /// Where the store is, if it is on disk.
+    pub folder: Option<PathBuf>,
 }
 
 impl Caring {
@@ -81,6 +83,7 @@ async fn care(caring: &Caring, journal: &mut Journal) -> Result<(), EngineError>
         }
     }
     expire_journal(caring, journal).await?;
+    compact(caring).await?;
     alert_waiting(caring).await?;
     let live = caring.live.load_full();
     for (name, connection) in &live.connections {
@@ -118,6 +121,28 @@ async fn expire_journal(caring: &Caring, journal: &mut Journal) -> Result<(), En
     Ok(())
 }
 
+/// Gives room back to the disk where there is much to give and enough to make the copy.
+async fn compact(caring: &Caring) -> Result<(), EngineError> {
+    let (above, min_free) = {
+        let live = caring.live.load();
+        let store = &live.plan.store;
+        (store.compact_above_bytes, store.min_free_bytes)
+    };
+    let Some(folder) = caring.folder.as_ref().filter(|_| above > 0) else {
+        return Ok(());
+    };
+    let Ok(free) = space::free(folder) else {
+        return Ok(()); // the watch tells it
+    };
+    let begun = caring.clock.monotonic();
+    let room = free.saturating_sub(min_free);
+    if let Some(done) = caring.engine.compact(above, room).await? {
+        let took = caring.clock.monotonic().saturating_sub(begun);
+        telemetry::compacted(done.before, done.after, done.rows, took);
+    }
+    Ok(())
+}
+
 /// What waits for longer than it should: its item cannot be created, or its order is not imported.
 async fn alert_waiting(caring: &Caring) -> Result<(), EngineError> {
     let secs = caring.live.load().plan.limits.waiting_alert_secs;
@@ -148,8 +173,8 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Looks at the disk once, so that nothing is read before anybody looked.
-    pub fn new(caring: Caring, folder: Option<PathBuf>, gate: watch::Sender<Closed>) -> Self {
-        let mut disk = folder.map(|folder| Disk {
+    pub fn new(caring: Caring, gate: watch::Sender<Closed>) -> Self {
+        let mut disk = caring.folder.clone().map(|folder| Disk {
             ballast: Ballast::of(&folder),
             folder,
             room: None,

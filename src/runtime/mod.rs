@@ -12,6 +12,7 @@
 //! within a limit, then the engine's thread ends and the store is closed. What could not be finished is
 //! in flight in the store and is found again at the next start.
 
+pub mod alone;
 mod care;
 mod clock;
 mod gate;
@@ -24,10 +25,12 @@ mod rules;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -54,6 +57,8 @@ use writer::Writer;
 
 /// How long the engine's thread may take to close the store.
 const CLOSING: Duration = Duration::from_secs(5);
+/// How long child processes may take to end: longer than any of them may ask for.
+const CHILDREN: Duration = Duration::from_secs(70);
 
 /// A running daemon.
 #[derive(Debug)]
@@ -170,24 +175,25 @@ impl Runtime {
         let live = self.live();
         let on_disk = live.plan.store.engine != StoreEngine::Memory;
         let folder = on_disk.then(|| store_path(&live.plan));
-        let watch = care::Watch::new(self.caring(), folder, closing);
+        let watch = care::Watch::new(self.caring(folder.clone()), closing);
         for (place, work) in loops::wanted(&live.plan) {
             if let Some(connection) = live.connections.get(&place.0) {
                 let running = self.start_loop(&place, work, Arc::clone(connection));
                 self.loops.extend(running.map(|running| (place, running)));
             }
         }
-        self.tasks.spawn(care::care_loop(self.caring()));
+        self.tasks.spawn(care::care_loop(self.caring(folder)));
         self.tasks.spawn(watch.run());
     }
 
-    fn caring(&self) -> Caring {
+    fn caring(&self, folder: Option<PathBuf>) -> Caring {
         Caring {
             engine: self.engine.clone(),
             live: Arc::clone(&self.live),
             vitals: self.vitals.clone(),
             clock: Arc::clone(&self.clock),
             stop: self.reading.clone(),
+            folder,
         }
     }
 
@@ -222,6 +228,7 @@ impl Runtime {
                 tracing::warn!("not everything under way was finished; it is found again at the next start");
             }
         }
+        self.close_connections(clock).await;
         let writer = self.writer.take();
         drop(self); // the last handles, so that the engine's loop ends
         let Some(writer) = writer else { return Ok(()) };
@@ -234,6 +241,24 @@ impl Runtime {
             clock.sleep(Duration::from_millis(20)).await;
         }
         writer.end().await.map_or(Ok(()), |engine| engine.map(drop))
+    }
+}
+
+impl Runtime {
+    /// Ends what belongs to connections, such as child processes: each within a time of its own, side by
+    /// side.
+    async fn close_connections(&self, clock: &dyn Clock) {
+        let live = self.live();
+        let closing = live.connections.values();
+        let closing: Vec<_> = closing.filter_map(|known| known.closing.clone()).collect();
+        if closing.is_empty() {
+            return;
+        }
+        let all = join_all(closing.iter().map(|one| one.close()));
+        tokio::select! {
+            _ = all => {}
+            () = clock.sleep(CHILDREN) => tracing::warn!("a child process did not end in time"),
+        }
     }
 }
 

@@ -87,8 +87,21 @@ impl Visit<'_> {
         let noting = Arc::new(Noting::new(open::http(plan, planned, self.clock)?));
         let http: Arc<dyn HttpClient> = Arc::clone(&noting) as _;
         let connection = open::connection(plan, (name, planned), http, self.clock)?;
-        if !self.login(&connection).await {
-            return Ok(()); // the rest would fail for the same reason
+        self.questions(&connection, planned, &noting).await;
+        if let Some(closing) = &connection.closing {
+            closing.close().await;
+        }
+        Ok(())
+    }
+
+    async fn questions(
+        &mut self,
+        connection: &Connection,
+        planned: &PlannedConnection,
+        noting: &Noting,
+    ) {
+        if !self.login(connection).await {
+            return; // the rest would fail for the same reason
         }
         for (stream, settings) in &planned.streams {
             if let (true, Some(source)) = (settings.is_read, connection.sources.get(stream)) {
@@ -99,11 +112,10 @@ impl Visit<'_> {
                 }
             }
             if settings.is_written {
-                self.written(&connection, *stream, &noting).await;
+                self.written(connection, *stream, noting).await;
             }
         }
-        self.time(&noting);
-        Ok(())
+        self.time(noting);
     }
 
     async fn bounded<T>(&self, asked: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {

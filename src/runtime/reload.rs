@@ -155,7 +155,7 @@ fn is_same(before: &Plan, after: &Plan, name: &ConnectionName) -> bool {
         let (http, windows) = (planned.http.clone(), open::windows(planned));
         let mut own = plan.config.own_connectors.iter();
         let own = own.find(|own| own.name == settings.connector);
-        let manifest = own.map(|own| own.text.text.clone());
+        let manifest = own.map(|own| (own.text.text.clone(), own.program.clone()));
         Some((settings, http, windows, manifest, open::file_limits(plan)))
     };
     let known = opened_with(before);

@@ -70,6 +70,7 @@ fn pool_of(pool: &crate::topology::PlannedPool) -> Pool {
     Pool {
         members: pool.members.iter().map(member).collect(),
         fulfilled_by: Some(pool.fulfilled_by.clone()),
+        tills: pool.tills.clone(),
     }
 }
 
@@ -85,6 +86,8 @@ fn limits(plan: &Plan) -> EngineLimits {
         personal_payload_ttl: secs(plan.store.raw_personal_ttl_secs),
         max_payload_bytes: plan.limits.raw_max_bytes,
         not_listed_retry: secs(plan.limits.not_listed_retry_secs),
+        overtake_after: secs(plan.limits.overtake_after_secs),
+        submission_max: secs(plan.limits.submission_max_secs),
         quarantine_rows: plan.limits.quarantine_max_rows,
         journal_ttl: secs(plan.store.journal_ttl_secs),
         commit_rows: plan.limits.commit_max_rows,

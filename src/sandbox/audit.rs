@@ -57,9 +57,10 @@ pub enum Fact {
         /// What the buyer pays, in minor units.
         total: i64,
     },
-    /// A till that was offline told its system of a sale; until then nobody could know.
+    /// A till that was offline told its system of a sale, or a marketplace's order was paid; until then
+    /// nobody could know.
     Uploaded {
-        /// The channel's id of the sale.
+        /// The channel's id of the sale or order.
         order: String,
     },
     /// A buyer called an order off before anything was sent.

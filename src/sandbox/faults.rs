@@ -37,11 +37,17 @@ pub enum FaultKind {
     TokenExpiry,
     /// Rows that a reader is paging through change before this page is made.
     PageShift,
+    /// A write is accepted and never applied; only where writes are applied later.
+    Unapplied,
+    /// A feed is taken on and never finished; only where there are feeds.
+    FeedStuck,
+    /// A feed ends without having been worked off; only where there are feeds.
+    FeedFails,
 }
 
 impl FaultKind {
     /// All of them, in the order in which they are drawn and shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Throttle,
         Self::Error500,
         Self::LateError500,
@@ -52,7 +58,13 @@ impl FaultKind {
         Self::Html,
         Self::TokenExpiry,
         Self::PageShift,
+        Self::Unapplied,
+        Self::FeedStuck,
+        Self::FeedFails,
     ];
+
+    /// Those that can happen to every system: the first of [`FaultKind::ALL`].
+    pub const COMMON: usize = 10;
 
     /// How a person reads it.
     pub fn title(self) -> &'static str {
@@ -67,6 +79,9 @@ impl FaultKind {
             Self::Html => "HTML instead of JSON",
             Self::TokenExpiry => "token expired",
             Self::PageShift => "rows moved between pages",
+            Self::Unapplied => "accepted, never applied",
+            Self::FeedStuck => "feed never finished",
+            Self::FeedFails => "feed failed",
         }
     }
 
@@ -84,6 +99,8 @@ impl FaultKind {
             Self::Slow => plan.slow,
             Self::PageShift => Duration::ZERO,
             Self::TokenExpiry => Duration::from_secs(1),
+            // Until somebody looks whether it came to anything, and writes again.
+            Self::Unapplied | Self::FeedStuck | Self::FeedFails => Duration::from_mins(1),
             Self::Error500 | Self::LateError500 | Self::Cut | Self::AcceptThenDrop | Self::Html => {
                 backoff
             }
@@ -127,10 +144,11 @@ impl Default for FaultPlan {
 }
 
 impl FaultPlan {
-    /// Everything goes wrong now and then: in all, about `percent` of a hundred requests.
+    /// Everything that can happen to every system goes wrong now and then: in all, about `percent` of a
+    /// hundred requests.
     pub fn all(seed: u64, percent: f64) -> Self {
         // A refusal brings others with it; what hides an effect teaches most.
-        let weights = [0.2, 1.0, 1.0, 1.0, 1.5, 1.0, 1.5, 0.5, 0.5, 1.0];
+        let weights: [f64; FaultKind::COMMON] = [0.2, 1.0, 1.0, 1.0, 1.5, 1.0, 1.5, 0.5, 0.5, 1.0];
         let sum: f64 = weights.iter().sum();
         let shares = weights.map(|weight| weight / sum * percent);
         Self {
@@ -308,7 +326,7 @@ mod tests {
         let all = draws(&FaultPlan::all(7, 20.0), "erp");
         let faulty = all.iter().flatten().count();
         assert!((320..480).contains(&faulty), "{faulty} of 2000");
-        for kind in FaultKind::ALL {
+        for kind in FaultKind::ALL.into_iter().take(FaultKind::COMMON) {
             assert!(all.contains(&Some(kind)), "{kind:?} never happened");
         }
         assert!(

@@ -1,7 +1,7 @@
 //! The practice systems without a network: an HTTP client that hands requests to stations.
 //!
 //! For simulations: limits and faults are those of the stations, waiting is the world's clock, and what
-//! happens depends on nothing but the seed. Addresses are `http://SYSTEM.sandbox`.
+//! happens depends on nothing but the seed. Addresses are `https://SYSTEM.sandbox`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,13 +32,15 @@ impl Inside {
 
     /// The address of a system for this client.
     pub fn url(system: &str) -> String {
-        format!("http://{system}.sandbox")
+        format!("https://{system}.sandbox")
     }
 
     fn find(&self, url: &str) -> Option<(&Arc<Station>, String)> {
-        let rest = url.strip_prefix("http://")?;
+        let rest = url.strip_prefix("https://")?;
         let (host, target) = rest.split_once('/').unwrap_or((rest, ""));
-        let station = self.stations.get(host.strip_suffix(".sandbox")?)?;
+        // A system may have more names: `documents.market.sandbox`.
+        let name = host.strip_suffix(".sandbox")?.rsplit('.').next()?;
+        let station = self.stations.get(name)?;
         Some((station, format!("/{target}")))
     }
 }
@@ -53,6 +55,8 @@ impl HttpClient for Inside {
             ));
         };
         let mut call = Call::new(&request.method, &target, request.body.unwrap_or_default());
+        let host = request.url.split('/').nth(2).unwrap_or_default();
+        call.headers.insert("host".to_owned(), host.to_owned());
         for (name, value) in &request.headers {
             let value = match value {
                 HeaderValue::Plain(text) => text.as_str(),

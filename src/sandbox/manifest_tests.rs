@@ -1,5 +1,7 @@
 //! The practice systems through their manifests: what the daemon will do, one delivery at a time.
 
+mod market;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,7 +66,10 @@ impl Rig {
         } else {
             "password"
         };
-        let settings = format!("url = \"{}\"\n{secret} = \"practice\"", Inside::url(name));
+        let mut settings = format!("url = \"{}\"\n{secret} = \"practice\"", Inside::url(name));
+        if connector == "amazon" {
+            settings = market::settings(&self.world);
+        }
         let configured = manifest
             .configure(&toml::from_str(&settings).unwrap())
             .unwrap();
@@ -213,7 +218,7 @@ async fn probes_say_who_we_are() {
     ] {
         let probe = rig.open(connector, name).probe.unwrap();
         let said = probe.probe().await.unwrap();
-        assert!(said.contains(&format!("http://{name}.sandbox")), "{said}");
+        assert!(said.contains(&format!("https://{name}.sandbox")), "{said}");
     }
 }
 

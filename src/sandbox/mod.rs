@@ -1,5 +1,5 @@
-//! Practice systems on loopback: two webstores, a till, an ERP and a supplier, with people in them and
-//! with faults on demand. `crossdock demo` and the end-to-end tests run the real daemon against them.
+//! Practice systems on loopback: two webstores, a marketplace, a till, an ERP and a supplier, with people
+//! in them and with faults on demand. `crossdock demo` and the end-to-end tests run the real daemon against them.
 //!
 //! ```text
 //! crew (shoppers, till, clerk, supplier) --> systems <-- stations (limit, faults) <-- HTTP <-- daemon
@@ -21,6 +21,8 @@ pub mod erp;
 pub mod faults;
 pub mod inside;
 pub mod live;
+pub mod market;
+pub mod outlet;
 mod paging;
 pub mod pos;
 pub mod serve;
@@ -51,6 +53,8 @@ pub use statement::{Reach, Statement};
 
 use audit::AuditLog;
 use erp::{Erp, ErpOptions};
+use market::{Market, MarketOptions};
+use outlet::Outlet;
 use pos::Pos;
 use shop::{Shop, ShopOptions};
 use supplier::Supplier;
@@ -58,7 +62,7 @@ use supplier::Supplier;
 use crate::clock::{Clock, Timestamp};
 
 /// The systems that speak HTTP, in the order in which people read them.
-pub const SYSTEMS: [&str; 4] = ["north", "south", "pos", "erp"];
+pub const SYSTEMS: [&str; 5] = ["north", "south", "pos", "erp", "market"];
 
 /// What kind of world.
 #[derive(Debug, Clone)]
@@ -77,6 +81,8 @@ pub struct WorldOptions {
     pub token_life: Duration,
     /// How long until a webstore's order shows up in lists, at most.
     pub visibility_lag: Duration,
+    /// Whether people buy at the marketplace too.
+    pub market: bool,
     /// The shops lack a third of the articles at the beginning, and the daemon is to carry items and
     /// prices to them; otherwise they have everything and prices are nobody's business.
     pub carry_items: bool,
@@ -100,6 +106,7 @@ impl WorldOptions {
             erp_unique_reference: false,
             token_life: Duration::from_mins(5),
             visibility_lag: Duration::from_millis(800),
+            market: false,
             carry_items: true,
             folder,
             reach: Reach::default(),
@@ -110,7 +117,7 @@ impl WorldOptions {
     /// clocks that are wrong by up to `skew_secs` either way.
     #[must_use]
     pub fn with_faults(mut self, percent: f64, skew_secs: i64) -> Self {
-        for (name, sign) in SYSTEMS.into_iter().zip([1, -1, 0, 1]) {
+        for (name, sign) in SYSTEMS.into_iter().zip([1, -1, 0, 1, -1]) {
             let mut plan = FaultPlan::all(self.seed, percent);
             plan.clock_skew_secs = sign * skew_secs;
             self.faults.insert(name.to_owned(), plan);
@@ -130,6 +137,8 @@ pub struct World {
     pub north: Arc<Shop>,
     /// The webstore `south`: does not, and shows its orders late.
     pub south: Arc<Shop>,
+    /// The marketplace `market`.
+    pub market: Arc<Market>,
     /// The till system `pos`.
     pub pos: Arc<Pos>,
     /// The ERP `erp`.
@@ -176,25 +185,34 @@ impl World {
         };
         let erp = Erp::new(erp_options, Arc::clone(&audit), &articles, clock.now());
         let erp = Arc::new(erp);
+        let market = MarketOptions {
+            token_life: options.token_life,
+            visibility_lag: options.visibility_lag,
+            ..MarketOptions::new("market", options.seed)
+        };
+        let market = Market::new(market, Arc::clone(&audit), &articles, clock.now());
+        let market = Arc::new(market);
         let folder = options.folder.clone();
         let acme = Arc::new(Supplier::new("acme", folder, Arc::clone(&audit), &articles));
-        let systems: [Arc<dyn System>; 4] = [
+        let systems: [Arc<dyn System>; 5] = [
             Arc::<Shop>::clone(&north),
             Arc::<Shop>::clone(&south),
             Arc::<Pos>::clone(&pos),
             Arc::<Erp>::clone(&erp),
+            Arc::<Market>::clone(&market),
         ];
         let stations = systems.into_iter().map(|system| {
             let name = system.name().to_owned();
             let plan = options.plan(&name);
-            (
-                name,
-                Station::new(system, Arc::clone(&audit), plan, options.limit),
-            )
+            // The marketplace has a quota for each operation instead.
+            let limit = options.limit.filter(|_| name != "market");
+            let station = Station::new(system, Arc::clone(&audit), plan, limit);
+            (name, station)
         });
         Self {
             north,
             south,
+            market,
             pos,
             erp,
             acme,
@@ -248,6 +266,15 @@ impl World {
         [&self.north, &self.south]
             .into_iter()
             .find(|shop| shop.name() == name)
+    }
+
+    /// Where shoppers buy.
+    pub fn outlets(&self) -> Vec<&dyn Outlet> {
+        let mut outlets: Vec<&dyn Outlet> = vec![&*self.north, &*self.south];
+        if self.options.market {
+            outlets.push(&*self.market);
+        }
+        outlets
     }
 
     /// What `system` takes for the present time.

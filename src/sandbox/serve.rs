@@ -218,6 +218,18 @@ pub trait System: Send + Sync + Debug {
         let _ = now;
         false
     }
+
+    /// How it refuses a request that it did not look at.
+    fn refuse(&self, status: u16, code: &str, message: &str) -> Reply {
+        Reply::error(status, code, message)
+    }
+
+    /// Lets something go wrong that follows from this request and that its reply does not show; says
+    /// whether the kind is one that can happen to it.
+    fn mishap(&self, kind: FaultKind, call: &Call) -> bool {
+        let _ = (kind, call);
+        false
+    }
 }
 
 /// So many requests a second, and so many at once.
@@ -229,16 +241,31 @@ pub struct RateLimit {
     pub burst: f64,
 }
 
+/// Requests that may be made at the moment.
 #[derive(Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     limit: RateLimit,
     tokens: f64,
     at: Duration,
 }
 
 impl Bucket {
+    /// A full one; `now` is the monotonic clock.
+    pub(super) fn new(limit: RateLimit, now: Duration) -> Self {
+        Self {
+            limit,
+            tokens: limit.burst,
+            at: now,
+        }
+    }
+
+    /// Requests a second.
+    pub(super) fn rate(&self) -> f64 {
+        self.limit.per_second
+    }
+
     /// Takes one request, or says how long to wait for it.
-    fn take(&mut self, now: Duration) -> Result<(), Duration> {
+    pub(super) fn take(&mut self, now: Duration) -> Result<(), Duration> {
         let gained = now.saturating_sub(self.at).as_secs_f64() * self.limit.per_second;
         self.tokens = (self.tokens + gained).min(self.limit.burst);
         self.at = now;
@@ -282,11 +309,8 @@ impl Station {
         limit: Option<RateLimit>,
     ) -> Arc<Self> {
         let bucket = limit.map(|limit| {
-            Mutex::new(Bucket {
-                limit,
-                tokens: limit.burst,
-                at: audit.clock().monotonic(),
-            })
+            let now = audit.clock().monotonic();
+            Mutex::new(Bucket::new(limit, now))
         });
         let faults = Injector::new(system.name(), plan);
         Arc::new(Self {
@@ -323,6 +347,9 @@ impl Station {
         let did_happen = match kind {
             FaultKind::TokenExpiry => self.system.expire_tokens(),
             FaultKind::PageShift => self.system.shift_rows(self.now()),
+            FaultKind::Unapplied | FaultKind::FeedStuck | FaultKind::FeedFails => {
+                self.system.mishap(kind, call)
+            }
             _ => true,
         };
         if !did_happen {
@@ -344,15 +371,17 @@ impl Station {
         let wait = self.faults.plan().retry_after.as_secs_f64().ceil();
         let reply = match kind {
             FaultKind::Throttle => {
-                let reply = Reply::error(429, "too_many_requests", "slow down");
+                let reply = self.system.refuse(429, "too_many_requests", "slow down");
                 if earlier_ones.is_multiple_of(2) {
                     reply.header("retry-after", format!("{wait}"))
                 } else {
                     reply
                 }
             }
-            FaultKind::Error500 => Reply::error(500, "internal", "something broke"),
-            FaultKind::Unavailable503 => Reply::error(503, "maintenance", "come back later")
+            FaultKind::Error500 => self.system.refuse(500, "internal", "something broke"),
+            FaultKind::Unavailable503 => self
+                .system
+                .refuse(503, "maintenance", "come back later")
                 .header("retry-after", format!("{wait}")),
             FaultKind::Html => Reply {
                 status: 200,
@@ -363,7 +392,8 @@ impl Station {
             },
             FaultKind::LateError500 => {
                 self.answer(call);
-                Reply::error(500, "internal", "something broke after your request")
+                self.system
+                    .refuse(500, "internal", "something broke after your request")
             }
             FaultKind::Cut => return Ending::Half(self.answer(call)),
             FaultKind::AcceptThenDrop => {
@@ -374,7 +404,11 @@ impl Station {
                 self.audit.clock().sleep(self.faults.delay()).await;
                 return Ending::Whole(self.answer(call));
             }
-            FaultKind::TokenExpiry | FaultKind::PageShift => {
+            FaultKind::TokenExpiry
+            | FaultKind::PageShift
+            | FaultKind::Unapplied
+            | FaultKind::FeedStuck
+            | FaultKind::FeedFails => {
                 return Ending::Whole(self.answer(call));
             }
         };

@@ -31,6 +31,9 @@ impl World {
         let mut text = String::from("version = 1\n");
         // Writing into a String cannot fail.
         let _ = write_process(&mut text, state);
+        if self.options.market {
+            text.push_str(MARKET_LIMITS);
+        }
         let _ = write_connections(&mut text, self, state);
         let _ = write_routes(&mut text, self);
         text
@@ -59,6 +62,13 @@ admin_socket = {socket}
 "
     )
 }
+
+/// What a marketplace took in and forgot is told again before the day is over.
+const MARKET_LIMITS: &str = "
+[limits]
+overtake_after_secs = 15
+submission_max_secs = 60
+";
 
 fn write_connections(out: &mut String, world: &World, state: &Path) -> std::fmt::Result {
     let reach = world.options().reach;
@@ -102,7 +112,40 @@ settings = {{ url = {}, {secret} = {password} }}
             _ => writeln!(out, "stream.orders.poll_secs = {orders}")?,
         }
     }
+    if world.options().market {
+        write_market(out, world, orders, &password)?;
+    }
     write_supplier(out, world)
+}
+
+fn write_market(out: &mut String, world: &World, orders: u64, password: &str) -> std::fmt::Result {
+    let name = "market";
+    let inside = Inside::url(name);
+    let url = world.url(name).unwrap_or(&inside);
+    let (base, token_url) = (quoted(url), quoted(format!("{url}/auth/o2/token")));
+    let options = world.market.options();
+    let (seller, store) = (quoted(&options.seller_id), quoted(&options.marketplace_id));
+    write!(
+        out,
+        "
+[connection.{name}]
+connector = \"amazon\"
+stream.orders.poll_secs = {orders}
+
+[connection.{name}.settings]
+url = {base}
+token_url = {token_url}
+client_id = \"crossdock\"
+client_secret = {password}
+refresh_token = {password}
+seller_id = {seller}
+marketplace = {store}
+# This one is in a hurry.
+feed_from = 20
+feed_after_secs = 3
+verify_after_secs = 2
+"
+    )
 }
 
 fn write_supplier(out: &mut String, world: &World) -> std::fmt::Result {
@@ -148,11 +191,12 @@ mode = \"apply\"{more}
 "
         )
     };
-    for channel in ["north", "south", "pos"] {
+    let shops = &["north", "south", "market"][..if world.options().market { 3 } else { 2 }];
+    for channel in shops.iter().chain(&["pos"]) {
         let (name, from) = (format!("{channel}-orders"), format!("{channel}.orders"));
         route(&name, &from, "erp.orders", &from_day)?;
     }
-    for shop in ["north", "south"] {
+    for shop in shops {
         let (name, to) = (format!("{shop}-tracking"), format!("{shop}.shipments"));
         route(&name, "erp.shipments", &to, &from_day)?;
     }
@@ -161,15 +205,15 @@ mode = \"apply\"{more}
             let (name, to) = (format!("{channel}-items"), format!("{channel}.items"));
             route(&name, "erp.items", &to, "")?;
         }
-        for shop in ["north", "south"] {
+        for shop in shops {
             let (name, to) = (format!("{shop}-prices"), format!("{shop}.prices"));
             route(&name, "erp.prices", &to, "")?;
         }
     }
-    write_stock(out)
+    write_stock(out, shops)
 }
 
-fn write_stock(out: &mut String) -> std::fmt::Result {
+fn write_stock(out: &mut String, shops: &[&str]) -> std::fmt::Result {
     write!(
         out,
         "
@@ -178,7 +222,7 @@ members = [\"erp.stock\", \"acme.stock\"]
 fulfilled_by = \"erp\"
 "
     )?;
-    for shop in ["north", "south"] {
+    for shop in shops {
         write!(
             out,
             "
@@ -211,6 +255,7 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(clock);
         let mut options = WorldOptions::new(folder.path().join("acme"));
         options.carry_items = true;
+        options.market = true;
         std::fs::create_dir_all(folder.path().join("acme/in")).unwrap();
         let world = World::new(&clock, options);
         let path = world.write_config(folder.path()).unwrap();
@@ -221,6 +266,6 @@ mod tests {
         let plan = topology::plan(&loaded, &registry);
         let plan = plan.unwrap_or_else(|findings| panic!("{findings}"));
         assert_eq!(plan.warnings.to_string(), "");
-        assert_eq!((plan.connections.len(), plan.routes.len()), (5, 10));
+        assert_eq!((plan.connections.len(), plan.routes.len()), (6, 13));
     }
 }

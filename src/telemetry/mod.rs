@@ -7,6 +7,8 @@ mod pulse;
 
 pub use pulse::{Condition, Place, Pulse, Pulses, Reloaded, StreamHealth, Vitals};
 
+use std::time::Duration;
+
 use crate::fault::Fault;
 use crate::id::ConnectionName;
 use crate::record::Stream;
@@ -31,6 +33,8 @@ pub const NOT_DELIVERED: &str = "crossdock_attempts_failed_total";
 pub const SENDS_FAILED: &str = "crossdock_sends_failed_total";
 /// Reloads, by outcome: `applied` or `refused`.
 pub const RELOADS: &str = "crossdock_reloads_total";
+/// How often the store was compacted while the daemon ran.
+pub const COMPACTIONS: &str = "crossdock_store_compactions_total";
 /// Free bytes of the store's file system.
 pub const DISK_FREE: &str = "crossdock_disk_free_bytes";
 /// 1 while a condition of the whole process holds, by condition.
@@ -131,6 +135,15 @@ pub fn reloaded(outcome: &Reloaded) {
     if outcome.applied {
         tracing::info!(changes = outcome.told.len(), "reloaded");
     }
+}
+
+/// The store was compacted.
+pub fn compacted(before: u64, after: u64, rows: u64, took: Duration) {
+    metrics::counter!(COMPACTIONS).increment(1);
+    let (before, after) = (before >> 20, after >> 20);
+    tracing::info!(
+        "the store was compacted: {before} MB to {after} MB, {rows} rows, in {took:.1?}"
+    );
 }
 
 /// How much room the store's file system has.

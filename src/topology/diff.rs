@@ -160,7 +160,7 @@ fn named<K: Ord + ToString, T: PartialEq>(
 fn remade(old: &Config, new: &Config, changes: &mut Changes) {
     let text = |config: &Config, name: &str| {
         let own = config.own_connectors.iter().find(|own| own.name == name);
-        own.map(|own| own.text.text.clone())
+        own.map(|own| (own.text.text.clone(), own.program.clone()))
     };
     for (name, connection) in &new.connection {
         let connector = &connection.connector;

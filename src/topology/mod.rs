@@ -134,6 +134,8 @@ pub struct PlannedPool {
     pub members: Vec<PlannedMember>,
     /// Whose shipments take reservations off.
     pub fulfilled_by: ConnectionName,
+    /// Who sells out of it and is told no stock.
+    pub tills: BTreeSet<ConnectionName>,
 }
 
 /// One owner's stock in a pool.
@@ -175,7 +177,7 @@ pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagno
     let config = &loaded.config;
     let mut findings = loaded.findings.clone();
     let own = own_connectors(config, registry, &mut findings);
-    let own = own.iter().map(|connector| connector as &dyn Connector);
+    let own = own.iter().map(AsRef::as_ref);
     let registry: Vec<&dyn Connector> = registry.iter().copied().chain(own).collect();
     let mut draft = Draft {
         config,
@@ -298,6 +300,7 @@ fn unused(draft: &mut Draft<'_>) {
     for pool in config.pool.values() {
         used.extend(pool.members.iter().map(|member| &member.stream.connection));
         used.extend(&pool.fulfilled_by);
+        used.extend(&pool.tills);
     }
     for name in config.connection.keys().filter(|name| !used.contains(name)) {
         let message = format!("nothing uses the connection `{name}`");

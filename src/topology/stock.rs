@@ -70,9 +70,18 @@ fn plan_pool(draft: &mut Draft<'_>, name: &str, pool: &PoolSettings) -> Option<P
         return None;
     }
     check_fulfilment(draft, &path, &fulfilled_by);
+    for (index, till) in pool.tills.iter().enumerate() {
+        let path = ["pool", name, "tills", &index.to_string()];
+        let orders = Endpoint {
+            connection: till.clone(),
+            stream: Stream::Orders,
+        };
+        check_endpoint(draft, &path, &orders, Use::Read);
+    }
     Some(PlannedPool {
         members,
         fulfilled_by,
+        tills: pool.tills.iter().cloned().collect(),
     })
 }
 
@@ -251,6 +260,7 @@ pub(super) fn check_sales(draft: &mut Draft<'_>) {
         let path = ["publish", name.as_str(), "to"];
         draft.warning(codes::SALES_NOT_RESERVED, &path, message, &help);
     }
+    check_tills(draft);
     for (name, route) in &config.route {
         if route.to.stream == Stream::Stock && sells(draft, &route.to.connection) {
             let message = format!(
@@ -260,6 +270,33 @@ pub(super) fn check_sales(draft: &mut Draft<'_>) {
             let help = "put the stock in a [pool] and tell the channel with [publish]";
             let path = ["route", name.as_str(), "to"];
             draft.warning(codes::STOCK_WITHOUT_POOL, &path, message, help);
+        }
+    }
+}
+
+/// A till's sales are taken off while the owner has not heard of them; without a route it never does.
+fn check_tills(draft: &mut Draft<'_>) {
+    let config = draft.config;
+    for (name, pool) in &config.pool {
+        for (index, till) in pool.tills.iter().enumerate() {
+            let carried = config.route.values().any(|route| {
+                let orders = route.from.stream == Stream::Orders && route.mode == Mode::Apply;
+                let to_owner = pool
+                    .fulfilled_by
+                    .as_ref()
+                    .is_none_or(|owner| route.to.connection == *owner);
+                orders && route.from.connection == *till && to_owner
+            });
+            if carried || !config.connection.contains_key(till) {
+                continue;
+            }
+            let message = format!(
+                "`{till}` sells out of the pool `{name}`, but no route carries its orders to whoever \
+                 fulfils it: what it sells is not taken off"
+            );
+            let help = format!("add a route from = \"{till}.orders\" with mode = \"apply\"");
+            let path = ["pool", name.as_str(), "tills", &index.to_string()];
+            draft.warning(codes::SALES_NOT_RESERVED, &path, message, &help);
         }
     }
 }

@@ -1,5 +1,6 @@
-//! What the engine adds to its store: accepting, claiming and settling orders, accepting stock, opening
-//! with a million known SKUs, and what a mapping rule costs.
+//! What the engine adds to its store: accepting, claiming and settling orders, accepting stock, telling it,
+//! opening with a million known SKUs, a week of a middling merchant, and what a mapping rule costs. Once
+//! for each engine of the store, in turns, so that they can be compared.
 //!
 //! `cargo bench --bench engine [-- <directory>]`; the directory is emptied first and should be on the
 //! disk in question. Times depend on the machine, ratios are to the store alone in the same run.
@@ -39,29 +40,34 @@ fn main() {
     // `cargo bench` hands `--bench` to a harness; a directory is anything else.
     let given = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     let dir = given.map_or_else(|| temp.path().to_owned(), PathBuf::from);
-    let alone = bare(&dir.join("bare"));
-    orders(&dir.join("orders"), &alone);
-    stock(&dir.join("stock"));
+    for kind in EngineKind::ALL {
+        println!("-- {}", kind.name());
+        let dir = dir.join(kind.name());
+        let alone = bare(kind, &dir.join("bare"));
+        orders(kind, &dir.join("orders"), &alone);
+        stock(kind, &dir.join("stock"));
+        week(kind, &dir.join("week"));
+    }
     rules_cost();
 }
 
-fn open(dir: &Path) -> DiskStore {
+fn open(kind: EngineKind, dir: &Path) -> DiskStore {
     let _ = std::fs::remove_dir_all(dir);
     let birth = Birth {
         at: "2026-11-22T00:00:00Z".parse().unwrap(),
         id: "019ab000-0000-7000-8000-000000000001".parse().unwrap(),
     };
-    DiskStore::open(EngineKind::default(), dir, birth).unwrap()
+    DiskStore::open(kind, dir, birth).unwrap()
 }
 
 /// Seconds for so many orders' rows, by the number of orders that share a commit.
 type Alone = BTreeMap<usize, f64>;
 
 /// The store alone: the same number of rows and bytes, in commits of as many.
-fn bare(dir: &Path) -> Alone {
+fn bare(kind: EngineKind, dir: &Path) -> Alone {
     let mut alone = Alone::new();
     for together in [1, 64] {
-        let mut store = open(dir);
+        let mut store = open(kind, dir);
         let orders = if together == 1 { 1000 } else { ORDERS };
         let payload = vec![b'x'; 300];
         let (commits, time) = timed(|| {
@@ -89,7 +95,7 @@ fn bare(dir: &Path) -> Alone {
     alone
 }
 
-fn orders(dir: &Path, alone: &Alone) {
+fn orders(kind: EngineKind, dir: &Path, alone: &Alone) {
     let route = Route {
         name: "orders".into(),
         from: ("north".into(), Stream::Orders),
@@ -102,7 +108,7 @@ fn orders(dir: &Path, alone: &Alone) {
         ..Rules::default()
     };
     let clock = Arc::new(SystemClock::new());
-    let mut engine = Engine::open(Box::new(open(dir)), Arc::new(rules), clock, 1).unwrap();
+    let mut engine = Engine::open(Box::new(open(kind, dir)), Arc::new(rules), clock, 1).unwrap();
     let changes: Vec<Change> = (0..ORDERS + 1000).map(order).collect();
     for (together, changes) in [(64, &changes[..ORDERS]), (1, &changes[ORDERS..])] {
         let cpu = cpu_seconds();
@@ -138,32 +144,7 @@ fn page(changes: &[Change], at: usize) -> Unit {
 
 fn settle_all(engine: &mut Engine, alone: &Alone) {
     let cpu = cpu_seconds();
-    let (count, time) = timed(|| {
-        let mut count = 0;
-        loop {
-            let claimed = engine.claim("erp".into(), Stream::Orders, 64).unwrap();
-            if claimed.is_empty() {
-                return count;
-            }
-            count += claimed.len();
-            let there = |id: &str| {
-                Outcome::Delivered(Confirmation {
-                    remote_id: Some(id.into()),
-                    ..Confirmation::default()
-                })
-            };
-            let results = claimed
-                .into_iter()
-                .map(|claimed| {
-                    let outcome = there(claimed.delivery.reference.as_str());
-                    (claimed, outcome)
-                })
-                .collect();
-            engine
-                .settle("erp".into(), Stream::Orders, results)
-                .unwrap();
-        }
-    });
+    let (count, time) = timed(|| carry(engine));
     report(
         "claim and settle",
         64,
@@ -210,31 +191,10 @@ fn order(n: usize) -> Change {
 }
 
 /// A full list of a million SKUs, the same list again, and opening what then is known.
-fn stock(dir: &Path) {
-    let member = PoolMember {
-        connection: "acme".into(),
-        locations: BTreeSet::new(),
-        freshness: Duration::from_secs(3600),
-    };
-    let pool = Pool {
-        members: vec![member],
-        fulfilled_by: None,
-    };
-    let publish = Publish {
-        name: "publish".into(),
-        pool: "main".into(),
-        to: "north".into(),
-        mode: Mode::Apply,
-        rule: PublishRule::default(),
-        items: BTreeMap::new(),
-    };
-    let rules = Arc::new(Rules {
-        pools: BTreeMap::from([("main".to_owned(), pool)]),
-        publishes: vec![publish],
-        ..Rules::default()
-    });
+fn stock(kind: EngineKind, dir: &Path) {
+    let rules = Arc::new(stock_rules());
     let clock = Arc::new(SystemClock::new());
-    let store = Box::new(open(dir));
+    let store = Box::new(open(kind, dir));
     let mut engine = Engine::open(store, Arc::clone(&rules), clock.clone(), 1).unwrap();
     for what in ["first list", "same list again"] {
         let cpu = cpu_seconds();
@@ -249,12 +209,155 @@ fn stock(dir: &Path) {
             "{what} of {SKUS} SKUs: {time:.1?}, {cpu:.2} us of CPU each, making the rows included"
         );
     }
+    let cpu = cpu_seconds();
+    let (told, time) = timed(|| drain(&mut engine));
+    println!(
+        "tell all {told}: {time:.1?}, {:.2} us of CPU each; the store is {} MB",
+        (cpu_seconds() - cpu) / told as f64 * 1e6,
+        engine.store().size_on_disk().unwrap() >> 20
+    );
     drop(engine);
     let (store, time) = timed(|| DiskStore::open_existing(dir).unwrap());
     println!("open the store with {SKUS} SKUs: {time:.1?}");
     let (engine, time) = timed(|| Engine::open(Box::new(store), rules, clock, 1).unwrap());
-    println!("rebuild the index, all {SKUS} pending: {time:.1?}");
+    println!("rebuild the index, none of {SKUS} pending: {time:.1?}");
     drop(engine);
+}
+
+/// One owner, one channel.
+fn stock_rules() -> Rules {
+    let member = PoolMember {
+        connection: "acme".into(),
+        locations: BTreeSet::new(),
+        freshness: Duration::from_secs(3600),
+    };
+    let pool = Pool {
+        members: vec![member],
+        fulfilled_by: None,
+        tills: BTreeSet::new(),
+    };
+    let publish = Publish {
+        name: "publish".into(),
+        pool: "main".into(),
+        to: "north".into(),
+        mode: Mode::Apply,
+        rule: PublishRule::default(),
+        items: BTreeMap::new(),
+    };
+    Rules {
+        pools: BTreeMap::from([("main".to_owned(), pool)]),
+        publishes: vec![publish],
+        ..Rules::default()
+    }
+}
+
+/// Tells a channel everything that it should be told, as fast as the engine hands it out.
+fn drain(engine: &mut Engine) -> usize {
+    let mut count = 0;
+    loop {
+        let claimed = engine.claim("north".into(), Stream::Stock, 250).unwrap();
+        if claimed.is_empty() {
+            return count;
+        }
+        count += claimed.len();
+        let told = Outcome::Delivered(Confirmation::default());
+        let results = claimed.into_iter().map(|it| (it, told.clone())).collect();
+        engine
+            .settle("north".into(), Stream::Stock, results)
+            .unwrap();
+    }
+}
+
+/// Seven days of 20,000 SKUs and 1,000 orders a day: every hour a fiftieth of the numbers changes and is told, the
+/// orders are carried; four times a day the daemon looks whether to compact. How large the store is each day.
+fn week(kind: EngineKind, dir: &Path) {
+    const WEEK_SKUS: usize = 20_000;
+    const A_DAY: usize = 1000;
+    let route = Route {
+        name: "orders".into(),
+        from: ("north".into(), Stream::Orders),
+        to: ("erp".into(), Stream::Orders),
+        mode: Mode::Apply,
+        start_from: None,
+    };
+    let rules = Rules {
+        router: Router::new([route]),
+        ..stock_rules()
+    };
+    let clock = Arc::new(SystemClock::new());
+    let store = Box::new(open(kind, dir));
+    let mut engine = Engine::open(store, Arc::new(rules), clock, 1).unwrap();
+    engine
+        .accept(levels((0..WEEK_SKUS).map(level).collect()))
+        .unwrap();
+    drain(&mut engine);
+    let (mut placed, mut compacted) = (0, Vec::new());
+    let mut sizes = Vec::new();
+    let begun = Instant::now();
+    for hour in 0..7 * 24 {
+        let changed = (0..WEEK_SKUS / 50).map(|n| {
+            let sku = format!("SKU-{:07}", (n * 50 + hour * 7) % WEEK_SKUS);
+            let json = json!({"sku": sku, "on_hand": ((n + hour) % 500).to_string()});
+            Change::present(sku, Record::from_json(Stream::Stock, json).unwrap())
+        });
+        engine.accept(levels(changed.collect())).unwrap();
+        drain(&mut engine);
+        let until = (hour + 1) * A_DAY / 24;
+        let orders: Vec<Change> = (placed..until).map(order).collect();
+        for (n, some) in orders.chunks(5).enumerate() {
+            engine.accept(page(some, placed + n + 1)).unwrap();
+        }
+        placed = until;
+        carry(&mut engine);
+        if hour % 6 == 5 {
+            let begun = Instant::now();
+            if let Some(done) = engine.compact(16 << 20, u64::MAX).unwrap() {
+                compacted.push(format!(
+                    "{} to {} MB in {:.1?}",
+                    done.before >> 20,
+                    done.after >> 20,
+                    begun.elapsed()
+                ));
+            }
+        }
+        if hour % 24 == 23 {
+            sizes.push(engine.store().size_on_disk().unwrap() >> 20);
+        }
+    }
+    println!(
+        "a week, {placed} orders and {} numbers in {:.1?}: {sizes:?} MB at the end of each day; compacted \
+         {compacted:?}",
+        7 * 24 * WEEK_SKUS / 50,
+        begun.elapsed()
+    );
+}
+
+/// Carries all orders that wait; how many.
+fn carry(engine: &mut Engine) -> usize {
+    let mut count = 0;
+    loop {
+        let claimed = engine.claim("erp".into(), Stream::Orders, 64).unwrap();
+        if claimed.is_empty() {
+            return count;
+        }
+        count += claimed.len();
+        let there = |id: &str| {
+            Outcome::Delivered(Confirmation {
+                remote_id: Some(id.into()),
+                ..Confirmation::default()
+            })
+        };
+        let results = claimed
+            .into_iter()
+            .map(|claimed| {
+                let outcome = there(claimed.delivery.reference.as_str());
+                (claimed, outcome)
+            })
+            .collect();
+        engine
+            .settle("erp".into(), Stream::Orders, results)
+            .unwrap();
+    }
 }
 
 fn levels(changes: Vec<Change>) -> Unit {

@@ -201,7 +201,7 @@ fn connectors_can_be_listed_and_shown() {
     );
     let (_, out, _) = real(&["connector", "list", "--json"]);
     let all: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(all.as_array().unwrap().len(), 7);
+    assert_eq!(all.as_array().unwrap().len(), 10);
 
     let (exit, out, _) = real(&["connector", "show", "vendure"]);
     assert_eq!(exit, Exit::Ok);
@@ -222,6 +222,92 @@ fn connectors_can_be_listed_and_shown() {
     let (exit, _, err) = real(&["connector", "show", "vendur"]);
     assert_eq!(exit, Exit::Usage);
     assert!(err.contains("did you mean `vendure`"), "{err}");
+}
+
+#[test]
+fn a_new_connector_is_green_and_never_written_over_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().to_str().unwrap();
+    for (name, more) in [("mine", &[][..]), ("yours", &["--from", "vendure"])] {
+        let mut args = vec!["connector", "new", name, "--into", into];
+        args.extend(more);
+        let (exit, out, err) = real(&args);
+        assert_eq!(exit, Exit::Ok, "{out}{err}");
+        let text =
+            std::fs::read_to_string(folder.path().join(name).join("connector.toml")).unwrap();
+        let connector = crossdock::connectors::load("x", &text).unwrap();
+        assert_eq!(connector.spec().name, name);
+        let (exit, _, err) = real(&args);
+        assert_eq!(exit, Exit::Failed, "{err}");
+    }
+    for (name, more, why) in [
+        ("Mine", &[][..], "cannot be a connector's name"),
+        ("../mine", &[], "cannot be a connector's name"),
+        ("vendure", &[], "of its own"),
+        ("other", &["--from", "nothing"], "there is no manifest"),
+    ] {
+        let mut args = vec!["connector", "new", name, "--into", into];
+        args.extend(more);
+        let (exit, _, err) = real(&args);
+        assert_eq!(exit, Exit::Usage, "{name}");
+        assert!(err.contains(why), "{err}");
+    }
+}
+
+#[test]
+fn trying_a_connector_says_what_it_lacks_and_never_writes() {
+    let case = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/connectors/vendure/fixtures/stock_write.json"
+    );
+    for (args, exit, why) in [
+        (&["vendur"][..], Exit::Usage, "did you mean `vendure`"),
+        (&["vendure"], Exit::Config, "`url` is missing"),
+        (&["vendure", "--set", "url"], Exit::Usage, "KEY=VALUE"),
+        (&["vendure", "ordres"], Exit::Usage, "one of items"),
+        (&["vendure", "--write", case], Exit::Usage, "--dry-run"),
+        (
+            &[
+                "vendure",
+                "--write",
+                "nowhere.json",
+                "--dry-run",
+                "--set",
+                "url=http://127.0.0.1:9",
+                "--set",
+                "username=u",
+                "--set",
+                "password=p",
+            ],
+            Exit::Usage,
+            "nowhere.json",
+        ),
+        (
+            &[
+                "vendure",
+                "--set",
+                "url=http://127.0.0.1:9",
+                "--set",
+                "username=u",
+                "--set",
+                "password=s3cret",
+            ],
+            Exit::Findings,
+            "FAILED (Retry)",
+        ),
+    ] {
+        let all: Vec<&str> = ["connector", "try"].iter().chain(args).copied().collect();
+        let (found, out, err) = real(&all);
+        assert_eq!(found, exit, "{args:?}: {out}{err}");
+        assert!(
+            out.contains(why) || err.contains(why),
+            "{args:?}: {out}{err}"
+        );
+        assert!(
+            !out.contains("s3cret") && !err.contains("s3cret"),
+            "{out}{err}"
+        );
+    }
 }
 
 #[test]

@@ -372,6 +372,75 @@ fn a_connector_of_ones_own_is_one_like_any_other() {
     assert_eq!(changed, ["connection.north", "connectors"]);
 }
 
+/// The folder `connectors` beside the configuration needs not be named. What nobody uses refuses nothing.
+#[test]
+fn connectors_beside_the_configuration_are_loaded_without_being_named() {
+    let text = "version = 1\n[connection.north]\nconnector = \"mine\"\n";
+    let world = |used: &str, more: &str| {
+        World::of(text.replace("mine", used))
+            .file("connectors/mine/connector.toml", manifest("mine", more))
+            .file("connectors/tryton/connector.toml", manifest("tryton", ""))
+            .file("connectors/_notes/connector.toml", "not even TOML")
+            .file("connectors/README.md", "x")
+    };
+    let plan = world("mine", "").plan("c.toml").unwrap();
+    assert_eq!(plan.connections[&"north".into()].connector, "mine");
+    // The program's own holds, whatever stands there.
+    let told = world("mine", "").told("c.toml");
+    assert!(
+        told.contains("warning[X0307]") && told.contains("used instead"),
+        "{told}"
+    );
+    assert!(
+        world("tryton", "")
+            .told("c.toml")
+            .contains("warning[X0307]")
+    );
+    // Broken: an error where it is used, a warning where it is not.
+    let told = world("mine", "colour = \"blue\"").told("c.toml");
+    assert!(
+        told.contains("error[X0701]: unknown key `colour`"),
+        "{told}"
+    );
+    let told = world("tryton", "colour = \"blue\"").told("c.toml");
+    assert!(
+        told.contains("warning[X0701]") && told.contains("no connection uses"),
+        "{told}"
+    );
+    // Named, and then nothing else: also none at all.
+    let none = text.replace("version = 1", "version = 1\nconnectors = []");
+    let world = World::of(none).file("connectors/mine/connector.toml", manifest("mine", ""));
+    assert!(
+        world
+            .told("c.toml")
+            .contains("there is no connector `mine`")
+    );
+}
+
+/// The manifest of a child process may be the same, and its program another.
+#[test]
+fn a_reload_notices_another_program() {
+    let text = "version = 1\n[connection.north]\nconnector = \"mine\"\n";
+    let manifest = "version = 1\n[connector]\nname = \"mine\"\nsummary = \"x\"\n[process]\n\
+                    command = [\"python3\", \"a.py\"]\n[stream.stock]\nevidence = \"sandbox\"\n\
+                    read = {}\n";
+    let world = |program: &str| {
+        World::of(text)
+            .file("connectors/mine/connector.toml", manifest)
+            .file("connectors/mine/a.py", program)
+            .plan("c.toml")
+            .unwrap()
+    };
+    let changed = |new: &Plan| {
+        topology::diff(&world("print(1)"), new)
+            .into_iter()
+            .filter(|change| change.verdict != topology::Verdict::Unchanged)
+            .count()
+    };
+    assert_eq!(changed(&world("print(1)")), 0);
+    assert_eq!(changed(&world("print(2)")), 2);
+}
+
 /// A code that no snapshot shows is one that nobody has read.
 #[test]
 fn every_code_is_in_a_snapshot() {

@@ -9,6 +9,7 @@
 
 mod disk;
 mod drain;
+mod dropped_in;
 mod notify;
 mod online;
 mod port;

@@ -8,10 +8,15 @@
 
 mod bad_input;
 mod cli;
+mod compaction;
 mod config;
+mod conformance;
 mod daemon;
 mod feeds;
+mod guides;
 mod practice;
 mod sim;
 mod store_crash;
 mod tidy;
+mod tutorial;
+mod woocommerce;

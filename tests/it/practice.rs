@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 fn world_in(folder: &Path) -> WorldOptions {
     let mut options = WorldOptions::new(folder.join("acme"));
     options.reach.write = Duration::from_secs(10);
+    options.market = true;
     options
 }
 

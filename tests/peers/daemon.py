@@ -1,8 +1,8 @@
 """The daemon under test: its configuration, and starting, killing, stopping and asking it.
 
-    config = write_config(folder, 9465, shop("north"), tryton(), orders_route("north"))
-    daemon = Daemon(program, config, folder / "daemon.log")
-    daemon.start(); daemon.kill(); daemon.start(); daemon.ask("queue"); daemon.stop()
+config = write_config(folder, 9465, shop("north"), tryton(), orders_route("north"))
+daemon = Daemon(program, config, folder / "daemon.log")
+daemon.start(); daemon.kill(); daemon.start(); daemon.ask("queue"); daemon.stop()
 """
 
 import json
@@ -181,18 +181,25 @@ def shop(name, url="", more="", tax_classes=None):
     return _connection(name, software, more, url=url, **own)
 
 
-def tryton(name="erp", url="", more=""):
-    """A connection to the ERP, which has a web shop for each webstore."""
-    shops = {name: name for name in settings.SHOPS}
+def tryton(name="erp", url="", more="", database="", channels=settings.SHOPS, **own):
+    """A connection to the ERP, which has a web shop for each of these connections."""
     return _connection(
         name,
         "tryton",
         more,
         url=url or settings.tryton_url(),
-        database=settings.TRYTON_DATABASE,
-        web_shops=shops,
+        database=database or settings.TRYTON_DATABASE,
+        web_shops={channel: channel for channel in channels},
+        **own,
         **_login("user", settings.TRYTON_LOGIN),
     )
+
+
+def tills(name, database, url="", more=""):
+    """A connection to the points of sale of a Tryton."""
+    login = _login("user", settings.TRYTON_LOGIN)
+    url = url or settings.tryton_url()
+    return _connection(name, "tryton_pos", more, url=url, database=database, **login)
 
 
 def _own_connectors():

@@ -166,6 +166,11 @@ class Watch(threading.Thread):
                 self.looks += bool(told)
             time.sleep(0.5)
 
+    def seen(self):
+        """(when the look began, (shop, SKU) -> number) of every look so far."""
+        with self._lock:
+            return list(self._seen)
+
     def highest(self, since, shop, sku):
         """The highest number that was seen in a look that began then or later."""
         with self._lock:

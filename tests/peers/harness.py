@@ -9,8 +9,20 @@ import pathlib
 import shutil
 import signal
 import sys
+import time
 
 from setup import settings
+
+
+SECONDS = 180  # for anything to happen that is waited for; a quiet machine needs 20 at most
+
+
+def until(holds, seconds=SECONDS):
+    """What `holds` answers as soon as it is true, or at the end of the time."""
+    deadline = time.monotonic() + seconds
+    while not (found := holds()) and time.monotonic() < deadline:
+        time.sleep(0.7)
+    return found
 
 
 def main(name, description, run):

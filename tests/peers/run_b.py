@@ -27,11 +27,11 @@ from daemon import shop as shop_connection
 from daemon import tryton as erp_connection
 from gate import AFTER, BEFORE, UNANSWERED, Gate
 from goods import ITEM_RULES, RULES, SHOPS, Books, Watch, recode
+from harness import SECONDS, until
 from setup import settings, stack
 
 LISTEN = settings.run_port(16)
 GATES = {name: settings.run_port(17 + n) for n, name in enumerate((*SHOPS, "erp"))}
-SECONDS = 180  # for anything to happen that is waited for; a quiet machine needs 20 at most
 SECS_PER_ORDER = 12
 NEVER = 86_400
 CARRIERS = ("DHL", "UPS")
@@ -252,14 +252,6 @@ def _shipments_route(shop):
 
 def _address(name):
     return settings.tryton_url() if name == "erp" else settings.shop_url(name)
-
-
-def until(holds, seconds=SECONDS):
-    """What `holds` answers as soon as it is true, or at the end of the time."""
-    deadline = time.monotonic() + seconds
-    while not (found := holds()) and time.monotonic() < deadline:
-        time.sleep(0.7)
-    return found
 
 
 # --- an order, from the shop to the parcel ------------------------------------------------------

@@ -27,7 +27,7 @@ from setup import settings, stack
 SHOPS = settings.SHOPS
 LISTEN = settings.run_port(7)
 GATES = {name: settings.run_port(21 + n) for n, name in enumerate(SHOPS)}
-SETTLE_SECS, HIT_SECS, STOP_SECS = 150, 60, 30
+SETTLE_SECS, HIT_SECS, STOP_SECS = 300, 60, 30
 TWICE, GONE = "CD-005", ("CD-016", "TEE-XL")  # has two copies; archived in the end
 
 FAST = "stream.items.poll_secs = 2\nstream.prices.poll_secs = 2\nstream.stock.poll_secs = 2\n"

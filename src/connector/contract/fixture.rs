@@ -67,7 +67,8 @@ pub struct Case {
     pub stream: Stream,
     /// What is done.
     pub request: Request,
-    /// What is asked of the platform and what it answers.
+    /// What is asked of the platform and what it answers; nothing for a child process.
+    #[serde(default)]
     pub exchanges: Vec<Exchange>,
     /// The same when it is done once more and everything was forgotten; only for a delivery.
     #[serde(default)]
@@ -217,7 +218,10 @@ impl Case {
     }
 
     /// The deliveries of a write.
-    pub(super) fn deliveries(&self) -> Result<Vec<Delivery>, Fault> {
+    ///
+    /// # Errors
+    /// When a record is none.
+    pub fn deliveries(&self) -> Result<Vec<Delivery>, Fault> {
         let Request::Deliver { batch } = &self.request else {
             return Ok(Vec::new());
         };

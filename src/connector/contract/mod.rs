@@ -7,20 +7,27 @@
 //! hold. `crossdock connector test NAME` and the tests of the built-in connectors run the same suite.
 
 mod fixture;
+mod later;
 mod sink;
 mod source;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use serde_json::Value as Json;
 
 pub use fixture::{Case, ExpectedChange, ExpectedOutcome, Fixtures, Reply, Request, Troubles};
+pub use later::asked_in_every_way;
+pub use sink::same_outcomes;
+pub use source::same as same_changes;
 
-use super::{Configured, Connection, Connector, Context};
+use super::{Configured, Connection, Connector, Context, Delivery};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::fault::Fault;
+use crate::record::Stream;
 use crate::transport::http::HttpClient;
 use crate::transport::http::faulty::{Faulty, Trouble};
 use crate::transport::http::replay::{Exchange, Order, Replay};
@@ -54,7 +61,8 @@ impl Report {
         self.checks.iter().filter(|check| check.failure.is_some())
     }
 
-    fn add(&mut self, law: &'static str, name: impl Into<String>, result: Result<(), String>) {
+    /// Notes one thing that was checked.
+    pub fn add(&mut self, law: &'static str, name: impl Into<String>, result: Result<(), String>) {
         self.checks.push(Check {
             law,
             name: name.into(),
@@ -72,6 +80,16 @@ impl fmt::Display for Report {
         let (all, failed) = (self.checks.len(), self.failures().count());
         write!(f, "{} checks held, {failed} did not", all - failed)
     }
+}
+
+/// A connector whose promises are tried in a way of its own, because it asks nothing over HTTP.
+#[async_trait]
+pub trait Trial: Send + Sync {
+    /// Checks it against its fixtures, which stand in `folder`.
+    async fn run(&self, fixtures: &Fixtures, folder: &Path, clock: &Arc<dyn Clock>) -> Report;
+
+    /// What it would be told to deliver, for a person to see; nothing is sent.
+    fn would_send(&self, stream: Stream, batch: &[Delivery]) -> String;
 }
 
 /// Checks a connector against its fixtures.
@@ -183,7 +201,7 @@ impl Bench<'_> {
 }
 
 /// Values that a message must not contain: secret settings, and what is personal in the case.
-fn secrets(connector: &dyn Connector, fixtures: &Fixtures) -> Vec<String> {
+pub fn secrets(connector: &dyn Connector, fixtures: &Fixtures) -> Vec<String> {
     let mut found = Vec::new();
     let properties = &connector.spec().settings_schema["properties"];
     for (name, value) in &fixtures.settings {

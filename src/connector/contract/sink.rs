@@ -87,7 +87,15 @@ async fn attempt(
 }
 
 fn expected(bench: &Bench<'_>, outcomes: &[Outcome]) -> Result<(), String> {
-    for (n, (expected, found)) in bench.case.outcomes.iter().zip(outcomes).enumerate() {
+    same_outcomes(&bench.case.outcomes, outcomes)
+}
+
+/// Whether what became of deliveries is what should.
+///
+/// # Errors
+/// The first difference.
+pub fn same_outcomes(expected: &[ExpectedOutcome], outcomes: &[Outcome]) -> Result<(), String> {
+    for (n, (expected, found)) in expected.iter().zip(outcomes).enumerate() {
         match (expected, found) {
             (ExpectedOutcome::Delivered(wanted), Outcome::Delivered(found)) => {
                 let json = |it| serde_json::to_value(it).unwrap_or(Json::Null);
@@ -101,7 +109,7 @@ fn expected(bench: &Bench<'_>, outcomes: &[Outcome]) -> Result<(), String> {
             _ => return Err(format!("delivery {n} did not fail as it should")),
         }
     }
-    if bench.case.outcomes.len() != outcomes.len() {
+    if expected.len() != outcomes.len() {
         return Err("the fixture has another number of outcomes".to_owned());
     }
     Ok(())

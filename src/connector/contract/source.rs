@@ -92,7 +92,11 @@ async fn read(bench: &Bench<'_>, played: &Played) -> Result<Reading, Fault> {
     Ok(reading)
 }
 
-fn same(expected: &[ExpectedChange], found: &[Change]) -> Result<(), String> {
+/// Whether what was read is what should come.
+///
+/// # Errors
+/// The first difference.
+pub fn same(expected: &[ExpectedChange], found: &[Change]) -> Result<(), String> {
     if expected.len() != found.len() {
         return Err(format!(
             "{} changes instead of {}",

@@ -7,6 +7,8 @@ mod events;
 mod items;
 mod prices;
 mod stock;
+mod submitted;
+mod tills;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -47,6 +49,7 @@ pub(super) fn rules(mode: Mode) -> Rules {
     let pool = Pool {
         members: vec![member("erp"), member("acme")],
         fulfilled_by: Some("erp".into()),
+        tills: BTreeSet::from(["till".into()]),
     };
     let publish = |name: &str| Publish {
         name: format!("publish_{name}").as_str().into(),
@@ -70,6 +73,11 @@ pub(super) fn rules(mode: Mode) -> Rules {
             route(
                 "south_orders",
                 ("south", Stream::Orders),
+                ("erp", Stream::Orders),
+            ),
+            route(
+                "till_orders",
+                ("till", Stream::Orders),
                 ("erp", Stream::Orders),
             ),
             route(

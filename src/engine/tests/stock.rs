@@ -3,7 +3,7 @@
 use super::*;
 
 /// What each channel would be told of a SKU now, as `north/south`; sends it.
-fn told(bench: &mut Bench, sku: &str) -> String {
+pub(super) fn told(bench: &mut Bench, sku: &str) -> String {
     bench.deliver("north", Stream::Stock);
     bench.deliver("south", Stream::Stock);
     let number = |bench: &mut Bench, channel: &str| {
@@ -142,6 +142,42 @@ fn a_cancelled_order_gives_back_at_once_when_nothing_was_sent() {
         "north",
         Stream::Orders,
         vec![young("1", &lines, "cancelled")],
+    );
+    assert_eq!(told(&mut bench, "A"), "5/5");
+}
+
+/// A channel whose number is what it still sells moves that number by itself. Where an order and a delivery
+/// of goods come to the same number as before, or an order was called off before anybody knew of it, the
+/// number that was told is no longer the one that stands there.
+#[test]
+fn a_channel_that_counts_by_itself_is_told_again_after_its_own_orders() {
+    let mut rules = rules(Mode::Apply);
+    let free = Facts {
+        stock_basis: StockBasis::Free,
+        ..Facts::default()
+    };
+    rules.facts.insert("north".into(), free);
+    let mut bench = Bench::with(rules);
+    bench.tick(3600);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    assert_eq!(told(&mut bench, "A"), "5/5");
+    let ordered = |state: &str| young("1", &[("A", 1)], state);
+    bench.accept("north", Stream::Orders, vec![ordered("none")]);
+    bench.accept("erp", Stream::Stock, vec![level("A", 6)]);
+    assert!(bench.claim("south", Stream::Stock).is_empty());
+    assert_eq!(
+        bench.deliver("north", Stream::Stock).len(),
+        1,
+        "sold and restocked"
+    );
+    bench.accept("north", Stream::Orders, vec![ordered("none")]);
+    assert!(bench.claim("north", Stream::Stock).is_empty(), "no news");
+    let unseen = young("2", &[("A", 1)], "cancelled");
+    bench.accept("north", Stream::Orders, vec![unseen]);
+    assert_eq!(
+        bench.deliver("north", Stream::Stock).len(),
+        1,
+        "called off unseen"
     );
     assert_eq!(told(&mut bench, "A"), "5/5");
 }

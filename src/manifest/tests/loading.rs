@@ -138,6 +138,56 @@ fn what_could_lose_or_double_something_is_refused() {
 }
 
 #[test]
+fn what_is_handed_in_and_asked_after_later_is_checked() {
+    let batch = |rest: &str| {
+        format!(
+            "[stream.stock]\nevidence = \"sandbox\"\n[stream.stock.write.batch]\nmax = 5\nrow = \"x\"\n{rest}"
+        )
+    };
+    let request = "request = { path = \"/s\", body = \"{rows}\" }\n";
+    let later = "later = { submission = \"x\", after_secs = \"60\", max = 9 }\n";
+    assert_eq!(findings(&batch(request)), [""; 0]);
+    assert_eq!(findings(&batch(&format!("{request}{later}"))), [""; 0]);
+    let submit = "[[stream.stock.write.batch.submit]]\nname = \"feed\"\nrepeatable = true\n\
+                  request = { url = \"https://files.test/in\", form = { rows = \"{rows}\" } }\n";
+    assert_eq!(findings(&batch(submit)), [""; 0]);
+    let cases = [
+        (batch(""), "or by the steps of `submit`"),
+        (
+            batch(&format!("{request}{submit}")),
+            "or by the steps of `submit`",
+        ),
+        (
+            batch(&format!("{request}confirm = {{}}\n{later}")),
+            "`confirm` belongs to `later`",
+        ),
+        (
+            batch(&format!("{request}{}", later.replace("max = 9", "max = 0"))),
+            "above zero",
+        ),
+        (
+            batch("request = { path = \"/s\", url = \"https://a.test\" }"),
+            "no `path` beside it",
+        ),
+        (
+            batch("request = { path = \"/s\", body = 1, form = { a = \"b\" } }"),
+            "not both",
+        ),
+        (
+            batch(&format!("{request}{later}").replace("\"60\"", "\"settings.nope\"")),
+            "nope",
+        ),
+    ];
+    for (text, expect) in cases {
+        let found = findings(&text);
+        let told = found
+            .first()
+            .unwrap_or_else(|| panic!("nothing is wrong with\n{text}"));
+        assert!(told.contains(expect), "{expect}: {found:#?}");
+    }
+}
+
+#[test]
 fn settings_are_checked_with_all_findings() {
     let connector = load("toy.toml", &format!("{HEAD}{STREAM}")).unwrap();
     let wrong = toml::from_str("ulr = \"http://a.test\"\npassword = 5").unwrap();

@@ -193,6 +193,54 @@ async fn nothing_is_sent_that_nobody_would_remember() {
     assert_eq!(toy.paths(), ["/find/customers", "/customers"]);
 }
 
+/// A list that lacks something is asked for anew: whoever adds it and tries again does not wait.
+#[tokio::test]
+async fn a_lookup_that_did_not_do_is_not_remembered() {
+    const MANIFEST: &str = r#"
+[stream.stock]
+evidence = "sandbox"
+[stream.stock.write.create]
+confirm = { remote_id = "1" }
+[stream.stock.write.create.find]
+step = "tell"
+done_when = "false"
+[[stream.stock.write.create.step]]
+name = "products"
+cache_secs = 60
+lookup = { path = "/products", body = "all" }
+capture = "{reply.json}"
+check = [{ when = "!(delivery.key in steps.products)", code = "unknown_sku", message = "it is not there" }]
+[[stream.stock.write.create.step]]
+name = "tell"
+find = { request = { path = "/find", body = "it" }, found = "{reply.json.found}" }
+request = { path = "/tell", body = "{delivery.key}" }
+"#;
+    let mut looks = 0;
+    let toy = Toy::new(move |path, _| {
+        looks += u32::from(path == "/products");
+        let products = if looks > 1 {
+            json!(["bob", "ann"])
+        } else {
+            json!(["bob"])
+        };
+        let found = json!({ "found": null });
+        Ok((200, if path == "/products" { products } else { found }))
+    });
+    let connection = toy.open(MANIFEST);
+    let held = deliver(&connection, &delivery(), &StepLog::default()).await;
+    assert!(matches!(held, Outcome::Failed(fault) if fault.code == "unknown_sku"));
+    for _ in 0..2 {
+        let told = deliver(&connection, &delivery(), &StepLog::default()).await;
+        assert!(matches!(told, Outcome::Delivered(_)), "{told:?}");
+    }
+    let looks = toy
+        .paths()
+        .iter()
+        .filter(|path| *path == "/products")
+        .count();
+    assert_eq!(looks, 2, "what did is remembered");
+}
+
 /// What is asked after a lost reply: there and complete, there, not there.
 #[tokio::test]
 async fn find_says_what_is_there() {

@@ -19,11 +19,11 @@ use crate::clock::{Timestamp, later};
 /// How busy the day is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
-    /// Orders a second, over both webstores.
+    /// Orders a second, over webstores and marketplace.
     pub orders_per_second: f64,
     /// Of a hundred orders, how many are for something of which there is hardly any left.
     pub scarce_percent: u8,
-    /// Of a hundred orders, how many are two buyers in two shops who want the same at the same moment.
+    /// Of a hundred orders, how many are two buyers on two channels who want the same at the same moment.
     pub duel_percent: u8,
     /// Of a hundred orders, how many are called off within two seconds.
     pub call_off_percent: u8,
@@ -84,6 +84,7 @@ impl Crew {
 
     /// Everybody does what is due at `now`.
     pub fn step(&mut self, now: Timestamp, world: &World) {
+        world.market.advance(world.time_at("market"));
         if self.open {
             self.shoppers.step(now, world);
             self.till.step(now, world);

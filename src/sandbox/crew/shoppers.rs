@@ -1,4 +1,4 @@
-//! Shoppers: they buy what the webstores show, fight over the last piece, and change their minds.
+//! Shoppers: they buy what webstores and marketplace show, fight over the last piece, and change their minds.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::sandbox::World;
 use crate::sandbox::basket::Basket;
 use crate::sandbox::catalog::buyer;
 use crate::sandbox::faults::rng_for;
-use crate::sandbox::shop::{Product, Shop};
+use crate::sandbox::outlet::{Offer, Outlet};
 
 /// So few that everybody wants the last ones.
 const SCARCE: i64 = 3;
 
-/// All shoppers of both webstores.
+/// All shoppers of all channels but the till.
 #[derive(Debug)]
 pub struct Shoppers {
     rng: fastrand::Rng,
@@ -21,8 +21,8 @@ pub struct Shoppers {
     /// Orders that should have been placed by now, less those that were.
     due: f64,
     last: Timestamp,
-    /// Moment, shop and order of those who will change their minds.
-    doubts: Vec<(Timestamp, &'static str, String)>,
+    /// Moment, channel and order of those who will change their minds.
+    doubts: Vec<(Timestamp, String, String)>,
 }
 
 impl Shoppers {
@@ -46,8 +46,10 @@ impl Shoppers {
             if self.rng.u8(0..100) < self.pace.duel_percent {
                 self.duel(now, world);
             } else {
-                let shop = if self.rng.bool() { "north" } else { "south" };
-                self.buy(shop, None, now, world);
+                let outlets = world.outlets();
+                if let Some(outlet) = self.rng.choice(&outlets) {
+                    self.buy(*outlet, None, now, world);
+                }
             }
         }
         self.finish(now, world);
@@ -59,34 +61,38 @@ impl Shoppers {
             self.doubts.drain(..).partition(|(at, _, _)| *at <= now);
         self.doubts = later;
         for (_, shop, order) in due {
-            if let Some(shop) = world.shop(shop) {
-                shop.call_off(&order, world.time_at(shop.name()));
+            let outlets = world.outlets().into_iter();
+            for outlet in outlets.filter(|outlet| outlet.name() == shop) {
+                outlet.call_off(&order, world.time_at(&shop));
             }
         }
     }
 
-    /// Two buyers, two shops, the same article, the same moment.
+    /// Two buyers, two channels, the same article, the same moment.
     fn duel(&mut self, now: Timestamp, world: &World) {
-        let there = on_sale(&world.south);
-        let both = on_sale(&world.north).into_iter().filter(|product| {
-            there.iter().any(|other| other.sku == product.sku) && product.available() <= SCARCE
-        });
-        let both: Vec<Product> = both.collect();
-        let Some(product) = self.rng.choice(&both) else {
+        let outlets = world.outlets();
+        let first = self.rng.usize(..outlets.len());
+        let second = (first + self.rng.usize(1..outlets.len())) % outlets.len();
+        let (first, second) = (first.min(second), first.max(second));
+        let (Some(one), Some(other)) = (outlets.get(first), outlets.get(second)) else {
             return;
         };
-        let sku = product.sku.clone();
-        self.buy("north", Some(&sku), now, world);
-        self.buy("south", Some(&sku), now, world);
+        let there = offers(*other, world);
+        let both = offers(*one, world).into_iter().filter(|offer| {
+            there.iter().any(|other| other.sku == offer.sku) && offer.available <= SCARCE
+        });
+        let both: Vec<Offer> = both.collect();
+        let Some(offer) = self.rng.choice(&both) else {
+            return;
+        };
+        self.buy(*one, Some(&offer.sku), now, world);
+        self.buy(*other, Some(&offer.sku), now, world);
     }
 
-    fn buy(&mut self, name: &'static str, wish: Option<&str>, now: Timestamp, world: &World) {
-        let Some(shop) = world.shop(name) else {
-            return;
-        };
+    fn buy(&mut self, outlet: &dyn Outlet, wish: Option<&str>, now: Timestamp, world: &World) {
         let lines = match wish {
             Some(sku) => vec![(sku.to_owned(), 1)],
-            None => self.choose(shop),
+            None => self.choose(&offers(outlet, world)),
         };
         if lines.is_empty() {
             return;
@@ -99,7 +105,8 @@ impl Shoppers {
             shipping: [0, 490, 495][rng.usize(0..3)],
             note: (rng.u8(0..100) < 10).then(|| "Bitte klingeln 🔔 – 2. Stock".to_owned()),
         };
-        let Ok(order) = shop.place(&basket, world.time_at(name)) else {
+        let name = outlet.name().to_owned();
+        let Ok(order) = outlet.place(&basket, world.time_at(&name)) else {
             return;
         };
         if rng.u8(0..100) < self.pace.call_off_percent {
@@ -109,33 +116,28 @@ impl Shoppers {
     }
 
     /// One to three lines of what the shop shows.
-    fn choose(&mut self, shop: &Shop) -> Vec<(String, i64)> {
-        let products = on_sale(shop);
+    fn choose(&mut self, offers: &[Offer]) -> Vec<(String, i64)> {
         let wants_scarce = self.rng.u8(0..100) < self.pace.scarce_percent;
-        let (scarce, plenty): (Vec<&Product>, Vec<&Product>) = products
-            .iter()
-            .partition(|product| product.available() <= SCARCE);
+        let (scarce, plenty): (Vec<&Offer>, Vec<&Offer>) =
+            offers.iter().partition(|offer| offer.available <= SCARCE);
         let mut lines: Vec<(String, i64)> = Vec::new();
-        if let Some(product) = self.rng.choice(&scarce).filter(|_| wants_scarce) {
-            lines.push((product.sku.clone(), 1));
+        if let Some(offer) = self.rng.choice(&scarce).filter(|_| wants_scarce) {
+            lines.push((offer.sku.clone(), 1));
         }
         let more = self.rng.usize(1..=3) - lines.len();
         for _ in 0..more {
-            let Some(product) = self.rng.choice(&plenty) else {
+            let Some(offer) = self.rng.choice(&plenty) else {
                 break;
             };
-            if lines.iter().all(|(sku, _)| *sku != product.sku) {
-                let most = product.available().min(3);
-                lines.push((product.sku.clone(), self.rng.i64(1..=most)));
+            if lines.iter().all(|(sku, _)| *sku != offer.sku) {
+                let most = offer.available.min(3);
+                lines.push((offer.sku.clone(), self.rng.i64(1..=most)));
             }
         }
         lines
     }
 }
 
-fn on_sale(shop: &Shop) -> Vec<Product> {
-    let products = shop.products().into_iter();
-    products
-        .filter(|product| product.active && product.available() > 0)
-        .collect()
+fn offers(outlet: &dyn Outlet, world: &World) -> Vec<Offer> {
+    outlet.offers(world.time_at(outlet.name()))
 }

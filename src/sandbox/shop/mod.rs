@@ -22,6 +22,7 @@ use super::audit::{AuditLog, Fact, Units, lock};
 use super::basket::{Basket, PricedLine, PricedShipping};
 use super::catalog::{Article, Buyer};
 use super::faults::rng_for;
+use super::outlet::{NotForSale, Offer, Outlet};
 use crate::clock::{Timestamp, earlier, later};
 
 /// How a webstore behaves.
@@ -162,13 +163,6 @@ impl ShopOrder {
             .map(|line| Units::new(&line.sku, line.quantity));
         units.collect()
     }
-}
-
-/// Why the shop refused to sell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotForSale {
-    /// Which item: unknown, not on sale, or not enough of it.
-    pub sku: String,
 }
 
 /// A practice webstore.
@@ -357,6 +351,32 @@ impl Shop {
             any = true;
         }
         any
+    }
+}
+
+impl Outlet for Shop {
+    fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    fn offers(&self, _now: Timestamp) -> Vec<Offer> {
+        let state = lock(&self.state);
+        let products = state.products.values();
+        let offers = products.filter(|product| product.active && product.available() > 0);
+        offers
+            .map(|product| Offer {
+                sku: product.sku.clone(),
+                available: product.available(),
+            })
+            .collect()
+    }
+
+    fn place(&self, basket: &Basket, now: Timestamp) -> Result<String, NotForSale> {
+        self.place(basket, now)
+    }
+
+    fn call_off(&self, id: &str, now: Timestamp) -> bool {
+        self.call_off(id, now)
     }
 }
 

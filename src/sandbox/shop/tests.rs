@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::clock::ManualClock;
 use crate::sandbox::catalog::{articles, buyer};
+use crate::sandbox::outlet::NotForSale;
 use crate::sandbox::serve::{Call, Reply, System};
 
 struct Desk {

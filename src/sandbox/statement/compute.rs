@@ -9,6 +9,8 @@ use crate::sandbox::audit::{Entry, Fact, Units};
 const ERP: &str = "erp";
 /// The channels that are told stock and tracking.
 const SHOPS: [&str; 2] = ["north", "south"];
+/// The channel whose number is what it still sells, and which is told cartons one by one.
+pub(super) const MARKET: &str = "market";
 
 /// What a buyer bought.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ struct Booking {
 /// Everything the log says, by reference: `north:1001`.
 #[derive(Debug, Default)]
 pub(super) struct Books {
+    /// Webstores and, if there is one, the marketplace.
+    channels: Vec<&'static str>,
     placed: BTreeMap<String, Placed>,
     /// By the ERP's id.
     bookings: BTreeMap<String, Booking>,
@@ -47,6 +51,8 @@ pub(super) struct Books {
     supplier: BTreeMap<String, i64>,
     /// What a webstore takes for on hand, by webstore and SKU.
     on_hand: BTreeMap<(String, String), i64>,
+    /// What the marketplace sells, by SKU.
+    for_sale: BTreeMap<String, i64>,
     /// By system and SKU.
     prices: BTreeMap<(String, String), i64>,
 }
@@ -59,16 +65,29 @@ fn by_sku(units: &[Units]) -> BTreeMap<String, i64> {
     sum
 }
 
-fn sorted(tracking: &[String]) -> Vec<String> {
-    let mut tracking = tracking.to_vec();
-    tracking.sort();
-    tracking
+/// The tracking numbers that are told together: all of a parcel at a webstore, each by itself at a
+/// marketplace.
+fn told_together(reference: &str, tracking: &[String]) -> Vec<Vec<String>> {
+    let channel = reference.split(':').next();
+    if channel == Some(MARKET) {
+        return tracking.iter().map(|one| vec![one.clone()]).collect();
+    }
+    let mut all = tracking.to_vec();
+    all.sort();
+    vec![all]
 }
 
 impl Books {
     /// Reads the log from its beginning.
-    pub(super) fn read(entries: &[Entry]) -> Self {
-        let mut books = Self::default();
+    pub(super) fn read(entries: &[Entry], market: bool) -> Self {
+        let mut channels = SHOPS.to_vec();
+        if market {
+            channels.push(MARKET);
+        }
+        let mut books = Self {
+            channels,
+            ..Self::default()
+        };
         for entry in entries {
             books.read_sale(entry);
             books.read_erp(entry);
@@ -91,11 +110,21 @@ impl Books {
                     total: *total,
                     called_off: false,
                 };
+                if system == MARKET {
+                    for (sku, pieces) in &placed.units {
+                        *self.for_sale.entry(sku.clone()).or_default() -= pieces;
+                    }
+                }
                 self.placed.insert(format!("{system}:{order}"), placed);
             }
             Fact::CalledOff { order } => {
                 if let Some(placed) = self.placed.get_mut(&format!("{system}:{order}")) {
                     placed.called_off = true;
+                    if system == MARKET {
+                        for (sku, pieces) in &placed.units {
+                            *self.for_sale.entry(sku.clone()).or_default() += pieces;
+                        }
+                    }
                 }
             }
             Fact::TrackingTold {
@@ -111,9 +140,15 @@ impl Books {
                     let on_hand = self.on_hand.entry((system.clone(), part.sku.clone()));
                     *on_hand.or_default() -= part.quantity;
                 }
-                *self.told.entry((reference, sorted(tracking))).or_default() += 1;
+                for numbers in told_together(&reference, tracking) {
+                    let parcel = (reference.clone(), numbers);
+                    *self.told.entry(parcel).or_default() += 1;
+                }
             }
             Fact::StockTold { sku, on_hand, .. } => {
+                if system == MARKET {
+                    self.for_sale.insert(sku.clone(), *on_hand);
+                }
                 self.on_hand.insert((system.clone(), sku.clone()), *on_hand);
             }
             _ => {}
@@ -156,8 +191,10 @@ impl Books {
                     *self.warehouse.entry(part.sku.clone()).or_default() -= part.quantity;
                 }
                 if !tracking.is_empty() {
-                    let sent = (reference.clone(), sorted(tracking));
-                    *self.sent.entry(sent).or_default() += 1;
+                    for numbers in told_together(reference, tracking) {
+                        let sent = (reference.clone(), numbers);
+                        *self.sent.entry(sent).or_default() += 1;
+                    }
                 }
             }
             _ => {}
@@ -206,8 +243,8 @@ impl Books {
         for (parcel, times) in &self.sent {
             let (reference, tracking) = parcel;
             let placed = self.placed.get(reference);
-            let wants_it = placed
-                .is_some_and(|placed| !placed.called_off && SHOPS.contains(&&*placed.channel));
+            let wants_it =
+                placed.is_some_and(|placed| !placed.called_off && self.has(&placed.channel));
             if !wants_it {
                 continue;
             }
@@ -232,7 +269,12 @@ impl Books {
         }
     }
 
-    /// What each webstore should offer and what it does offer.
+    /// Whether a channel is told stock and tracking.
+    fn has(&self, channel: &str) -> bool {
+        self.channels.contains(&channel)
+    }
+
+    /// What each channel should offer and what it does offer.
     pub(super) fn stock_into(&self, statement: &mut Statement, buffer: i64) {
         let skus: BTreeSet<&String> = self.warehouse.keys().chain(self.supplier.keys()).collect();
         for sku in skus {
@@ -240,11 +282,8 @@ impl Books {
             let supplier = self.supplier.get(sku).copied().unwrap_or(0);
             let open = self.open(&self.left, sku, |_| true);
             let expected = (warehouse + supplier - open - buffer).max(0);
-            for shop in SHOPS {
-                let on_hand = self.on_hand.get(&(shop.to_owned(), sku.clone()));
-                let allocated = self.open(&self.told_left, sku, |placed| placed.channel == shop);
-                // A webstore that was never told of an item offers none of it.
-                let offered = on_hand.map_or(0, |on_hand| on_hand - allocated);
+            for &shop in &self.channels {
+                let offered = self.offered(shop, sku);
                 statement.stock_compared += 1;
                 if offered != expected {
                     statement.stock_differences.push(Difference {
@@ -258,11 +297,21 @@ impl Books {
         }
     }
 
-    /// The ERP's prices and the webstores'.
+    /// What a channel sells of an item. One that was never told of it offers none.
+    fn offered(&self, shop: &str, sku: &str) -> i64 {
+        if shop == MARKET {
+            return self.for_sale.get(sku).copied().unwrap_or(0);
+        }
+        let on_hand = self.on_hand.get(&(shop.to_owned(), sku.to_owned()));
+        let allocated = self.open(&self.told_left, sku, |placed| placed.channel == shop);
+        on_hand.map_or(0, |on_hand| on_hand - allocated)
+    }
+
+    /// The ERP's prices and the channels'.
     pub(super) fn prices_into(&self, statement: &mut Statement) {
         let wanted = self.prices.iter().filter(|((system, _), _)| system == ERP);
         for ((_, sku), price) in wanted {
-            for shop in SHOPS {
+            for &shop in &self.channels {
                 statement.prices_compared += 1;
                 let there = self.prices.get(&(shop.to_owned(), sku.clone()));
                 let difference = match there {

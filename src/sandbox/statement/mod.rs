@@ -4,10 +4,11 @@
 //!
 //! - **in the ERP**: each order that was placed and not called off is booked there, once, with the same
 //!   pieces and the same total; each one called off is cancelled there or never came.
-//! - **tracking**: each parcel that the clerk sent is known to the buyer's webstore, once.
-//! - **stock**: each webstore offers what the warehouse and the supplier's last file have, less what was
+//! - **tracking**: each parcel that the clerk sent is known to the buyer's webstore, once; a marketplace
+//!   takes the cartons of a parcel one by one.
+//! - **stock**: each webstore and marketplace offers what the warehouse and the supplier's last file have, less what was
 //!   sold on any channel and has not left yet (and never less than nothing).
-//! - **prices**: if they are carried, each webstore has every item of the ERP at the ERP's price.
+//! - **prices**: if they are carried, each webstore and marketplace has every item of the ERP at the ERP's price.
 //! - **oversold**: see [`oversell`] for what makes one avoidable.
 
 mod compute;
@@ -40,6 +41,8 @@ pub struct Reach {
     pub settle: Duration,
     /// How long a decision and one write take.
     pub write: Duration,
+    /// How much longer a marketplace takes to apply a write.
+    pub apply: Duration,
 }
 
 impl Default for Reach {
@@ -50,6 +53,7 @@ impl Default for Reach {
             files: Duration::from_secs(1),
             settle: Duration::from_secs(1),
             write: Duration::from_secs(2),
+            apply: Duration::from_secs(1),
         }
     }
 }
@@ -63,14 +67,16 @@ pub struct Terms {
     pub buffer: i64,
     /// Whether items and prices were to be carried.
     pub carry_items: bool,
+    /// Whether there is a marketplace.
+    pub market: bool,
     /// What may go wrong at each system, for the allowance of each injected fault.
     pub plans: BTreeMap<String, FaultPlan>,
 }
 
-/// A webstore that offers another number than it should.
+/// A webstore or marketplace that offers another number than it should.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Which webstore.
+    /// Which of them.
     pub shop: String,
     /// Which item.
     pub sku: String,
@@ -105,7 +111,7 @@ pub struct Statement {
     pub not_called_off: Vec<String>,
     /// Called off by the buyer while the clerk was packing: sent all the same.
     pub sent_although_called_off: Vec<String>,
-    /// Parcels with tracking that the ERP sent for orders of the webstores.
+    /// Parcels with tracking that the ERP sent for orders of the webstores; cartons for the marketplace's.
     pub parcels: usize,
     /// Of those, known to the buyer's webstore.
     pub tracking_returned: usize,
@@ -115,11 +121,11 @@ pub struct Statement {
     pub tracking_doubled: Vec<String>,
     /// Known there although nothing of the kind was sent.
     pub tracking_invented: Vec<String>,
-    /// How many numbers were compared: items times webstores.
+    /// How many numbers were compared: items times channels.
     pub stock_compared: usize,
     /// Those that differ.
     pub stock_differences: Vec<Difference>,
-    /// How many prices were compared: items times webstores, if prices are carried.
+    /// How many prices were compared: items times channels, if prices are carried.
     pub prices_compared: usize,
     /// Items that a webstore lacks or sells at another price than the ERP's.
     pub price_differences: Vec<String>,
@@ -183,6 +189,7 @@ pub fn compute(world: &World) -> Statement {
         reach: options.reach,
         buffer: 0,
         carry_items: options.carry_items,
+        market: options.market,
         plans: options.faults.clone(),
     };
     of_log(&world.audit.entries(), world.audit.requests(), &terms)
@@ -195,7 +202,7 @@ pub fn of_log(entries: &[Entry], requests: BTreeMap<String, u64>, terms: &Terms)
         reach: terms.reach,
         ..Statement::default()
     };
-    let books = compute::Books::read(entries);
+    let books = compute::Books::read(entries, terms.market);
     books.orders_into(&mut statement);
     books.tracking_into(&mut statement);
     books.stock_into(&mut statement, terms.buffer);

@@ -9,10 +9,13 @@
 //! that is, when the piece would still seem to be there to somebody who, at the moment of the later
 //! order, knows
 //! - every delivery and every sale of the channel itself, at once;
+//! - but its own sales as those of another channel, where a marketplace was told a number since: whoever
+//!   writes that number writes over what orders took of it, and learns of them later;
 //! - a sale on another channel only after `settle + orders + write` from the moment its system
-//!   knew of it (a till that was offline: from its upload);
+//!   knew of it (a till that was offline: from its upload; a marketplace: from the payment);
 //! - goods that left the ERP's shelf otherwise only after `stock + write`;
-//! - goods that left the supplier's shelf otherwise only after `files + write` from its next file.
+//! - goods that left the supplier's shelf otherwise only after `files + write` from its next file;
+//! - and all of that `apply` later at a marketplace, which applies a write some time after it.
 //!
 //! Those spans are the promise in [`Reach`]. Each fault injected at the source or at the channel within
 //! the span makes it longer by [`FaultKind::allowance`], up to one minute in all: a channel that does not
@@ -24,6 +27,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::compute::MARKET;
 use super::{Reach, Statement, Terms};
 use crate::clock::{Timestamp, later, since};
 use crate::sandbox::audit::{Entry, Fact, Why};
@@ -79,6 +83,8 @@ pub(super) fn judge_into(statement: &mut Statement, entries: &[Entry], terms: &T
                 continue;
             };
             let before = &moves[..n];
+            let written = (channel == MARKET).then(|| last_told(entries, &sku, order.at));
+            let written = written.flatten();
             let taken = -order.by;
             let left: i64 = before.iter().map(|one| one.by_at(order.at)).sum();
             let short = (taken - left.max(0)).clamp(0, taken);
@@ -88,7 +94,8 @@ pub(super) fn judge_into(statement: &mut Statement, entries: &[Entry], terms: &T
             let seemed: i64 = before
                 .iter()
                 .filter(|one| {
-                    let own = one.channel.as_deref() == Some(channel);
+                    let own = one.channel.as_deref() == Some(channel)
+                        && written.is_none_or(|written| one.at > written);
                     one.by > 0 || own || told_by(one, channel, terms, &excuses) <= order.at
                 })
                 .map(|one| one.by_at(order.at))
@@ -141,6 +148,16 @@ fn rival(before: &[Move], channel: &str, at: Timestamp) -> String {
     )
 }
 
+/// When the marketplace's number was written last before a moment.
+fn last_told(entries: &[Entry], sku: &str, at: Timestamp) -> Option<Timestamp> {
+    let before = entries.iter().rev().filter(|entry| entry.at <= at);
+    let mut told = before.filter(|entry| match &entry.fact {
+        Fact::StockTold { sku: of, .. } => entry.system == MARKET && of == sku,
+        _ => false,
+    });
+    told.next().map(|entry| entry.at)
+}
+
 /// When `channel` can have been told of a decrease.
 fn told_by(one: &Move, channel: &str, terms: &Terms, excuses: &[Excuse]) -> Timestamp {
     let Reach {
@@ -149,6 +166,7 @@ fn told_by(one: &Move, channel: &str, terms: &Terms, excuses: &[Excuse]) -> Time
         files,
         settle,
         write,
+        apply,
     } = terms.reach;
     let (source, known) = &one.known;
     let span = match (&one.channel, source.as_str()) {
@@ -156,7 +174,12 @@ fn told_by(one: &Move, channel: &str, terms: &Terms, excuses: &[Excuse]) -> Time
         (None, "acme") => files + write,
         (None, _) => stock + write,
     };
-    let mut end = later(*known, span);
+    let applied = if channel == MARKET {
+        apply
+    } else {
+        Duration::ZERO
+    };
+    let mut end = later(*known, span + applied);
     let mut spent = Duration::ZERO;
     for excuse in excuses {
         let concerns = excuse.system == *source || excuse.system == channel;
@@ -196,7 +219,13 @@ fn moves_by_sku(entries: &[Entry]) -> BTreeMap<String, Vec<Move>> {
         match &entry.fact {
             Fact::Placed { order, units, .. } => {
                 let reference = format!("{}:{order}", entry.system);
-                let known = uploaded.get(&reference).copied().unwrap_or(entry.at);
+                // An order that is never paid is nobody's news.
+                let otherwise = if entry.system == MARKET {
+                    Timestamp::MAX
+                } else {
+                    entry.at
+                };
+                let known = uploaded.get(&reference).copied().unwrap_or(otherwise);
                 for part in units {
                     moves.entry(part.sku.clone()).or_default().push(Move {
                         at: entry.at,

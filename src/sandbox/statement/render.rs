@@ -48,7 +48,8 @@ fn write_all(out: &mut String, s: &Statement) -> std::fmt::Result {
         writeln!(
             out,
             "An oversell is unavoidable when both orders were placed within {:.1} s, before any\n\
-             channel could have been told; faults at the systems concerned lengthen that.",
+             channel could have been told; faults at the systems concerned lengthen that, and so does\n\
+             a marketplace, which tells of an order when it is paid and applies a number late.",
             reach.as_secs_f64()
         )?;
     }

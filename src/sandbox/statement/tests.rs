@@ -1,5 +1,7 @@
 //! The auditor finds what was planted.
 
+mod market;
+
 use std::sync::Arc;
 
 use super::*;

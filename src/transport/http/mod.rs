@@ -80,6 +80,8 @@ pub struct HttpRequest {
     pub lane: Lane,
     /// Whole request, connect to last byte; the connection's default when absent.
     pub timeout: Option<Duration>,
+    /// It changes something at the other side.
+    pub changes: bool,
 }
 
 impl HttpRequest {
@@ -94,6 +96,7 @@ impl HttpRequest {
             cost: 1,
             lane: Lane::default(),
             timeout: None,
+            changes: false,
         }
     }
 
@@ -124,6 +127,7 @@ impl fmt::Debug for HttpRequest {
             .field("cost", &self.cost)
             .field("lane", &self.lane)
             .field("timeout", &self.timeout)
+            .field("changes", &self.changes)
             .finish()
     }
 }

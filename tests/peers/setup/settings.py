@@ -26,6 +26,8 @@ MEDUSA_DATABASE, MEDUSA_SEED, MEDUSA_SCHEMA = "medusa", "medusa_seed", "medusa_s
 TRYTON_PORT = int(os.environ.get("TRYTON_PORT", "8101"))
 TRYTON_LOGIN = ("admin", "admin")
 TRYTON_DATABASE, TRYTON_SEED, TRYTON_SCHEMA = "tryton", "tryton_seed", "tryton_schema"
+# A second Tryton, of a branch with a till of its own: another database of the server, in run D.
+BRANCH_DATABASE = "branch"
 TRYTON_VENV, TRYTON_CONFIG = HOME / "tryton", HOME / "trytond.conf"
 
 POSTGRES_PORT = int(os.environ.get("PEERS_POSTGRES_PORT", "5645"))

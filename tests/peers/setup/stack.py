@@ -25,9 +25,14 @@ def down():
     postgres.stop()
 
 
-def reset(only=""):
-    """Fresh seeded data in both shops and the ERP, and all three running."""
-    _at_once(only, vendure=_vendure_reset, medusa=_medusa_reset, tryton=_tryton_reset)
+def reset(only="", branch=False):
+    """Fresh seeded data in both shops and the ERP, and all three running; `branch`: a second Tryton too."""
+    _at_once(
+        only,
+        vendure=_vendure_reset,
+        medusa=_medusa_reset,
+        tryton=lambda: _tryton_reset(branch),
+    )
 
 
 def restart(only=""):
@@ -261,9 +266,13 @@ def _tryton_up():
     _start_tryton()
 
 
-def _tryton_reset():
+def _tryton_reset(branch):
     _stop_tryton()
     postgres.copy_database(settings.TRYTON_SEED, settings.TRYTON_DATABASE)
+    if branch:
+        postgres.copy_database(settings.TRYTON_SEED, settings.BRANCH_DATABASE)
+    else:
+        postgres.sql(f"drop database if exists {settings.BRANCH_DATABASE} with (force)")
     _start_tryton()
 
 
@@ -319,6 +328,10 @@ listen = {settings.HOST}:{settings.TRYTON_PORT}
 
 
 def _start_tryton():
+    """It knows the databases that it is told at the start, and no others."""
+    databases = [settings.TRYTON_DATABASE]
+    if postgres.exists(settings.BRANCH_DATABASE):
+        databases.append(settings.BRANCH_DATABASE)
     start(
         "tryton",
         [
@@ -326,7 +339,7 @@ def _start_tryton():
             "-c",
             str(settings.TRYTON_CONFIG),
             "-d",
-            settings.TRYTON_DATABASE,
+            *databases,
         ],
     )
     page = f"{settings.tryton_url()}/{settings.TRYTON_DATABASE}/rpc/"
