@@ -184,23 +184,15 @@ pub(super) struct PageFacts {
 impl Position {
     /// Where to read, given the cursor that was stored.
     ///
-    /// A first run by moments begins where anything is needed from: what changed last before
-    /// `start_from` was placed before it.
-    pub(super) fn start(
-        rules: &Rules,
-        after: Option<&Cursor>,
-        start_from: Option<Timestamp>,
-    ) -> Result<Self, Fault> {
+    /// A first run reads everything, also what is older than `start_from`: it is carried nowhere, but what
+    /// is still open of it takes its goods from the pool.
+    pub(super) fn start(rules: &Rules, after: Option<&Cursor>) -> Result<Self, Fault> {
         let begin = |from: Json, floor: Json| Self {
             from: Some(from),
             floor: Some(floor),
             ..Self::default()
         };
         match (rules.kind, after) {
-            (Kind::Watermark { overlap, .. }, None) => Ok(Self {
-                from: start_from.map(|from| json!(earlier(from, overlap))),
-                ..Self::default()
-            }),
             (_, None) => Ok(Self::default()),
             (Kind::Full, Some(Cursor::Watermark { at, .. })) => Ok(Self {
                 floor: Some(json!(at)),

@@ -223,8 +223,7 @@ impl ManifestSource {
 impl Source for ManifestSource {
     async fn pull(&self, after: Option<&Cursor>) -> Result<Page, Fault> {
         let rules = self.reading()?.rules.within(self.window());
-        let start_from = self.window().and_then(|window| window.start_from);
-        let position = Position::start(&rules, after, start_from)?;
+        let position = Position::start(&rules, after)?;
         let page = self.page(&rules, position).await;
         page.map_err(|fault| fault.at(self.stream))
     }
@@ -256,7 +255,7 @@ impl Source for ManifestSource {
         let rules = &self.reading()?.rules;
         let whole = rules.whole();
         let position = match after {
-            Some(after) => Position::start(&whole, Some(after), None)?,
+            Some(after) => Position::start(&whole, Some(after))?,
             None => Position::sweep(rules, self.window().and_then(|window| window.start_from)),
         };
         let slow = Self {

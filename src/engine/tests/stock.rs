@@ -662,3 +662,18 @@ fn a_whole_list_ends_the_bad_rows_of_the_one_before() {
     let desk = bench.engine.quarantine(0, 9).unwrap();
     assert_eq!((desk.len(), &*desk[0].row.thing), (1, "acme/stock/line 3"));
 }
+
+/// Going live: what is still open of the time before `start_from` is carried nowhere and takes its goods all the
+/// same, or the other channels would sell them.
+#[test]
+fn an_open_order_of_before_the_start_takes_its_goods() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    let mut old = order_json("1", &[("A", 2)]);
+    old["placed_at"] = json!("2026-10-01T00:00:00Z");
+    let old = change(Stream::Orders, "1", old);
+    bench.accept("north", Stream::Orders, vec![old]);
+    // North has the two apart itself.
+    assert_eq!(told(&mut bench, "A"), "5/3");
+    assert!(bench.claim("erp", Stream::Orders).is_empty());
+}
