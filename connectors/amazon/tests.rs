@@ -31,6 +31,8 @@ struct Amazon {
     issues: Vec<Value>,
     feed: String,
     report: Value,
+    /// The address of an upload is good no more.
+    stale: bool,
     /// What was uploaded last.
     document: Value,
     asked: Vec<String>,
@@ -145,6 +147,7 @@ impl Amazon {
                 201,
                 json!({"feedDocumentId": "in-1", "url": "https://files.test/in?sig=abc"}),
             ),
+            ("PUT", "https://files.test/in") if self.stale => (403, Value::Null),
             ("PUT", "https://files.test/in") => {
                 self.document = json;
                 (200, Value::Null)
@@ -521,6 +524,79 @@ async fn many_numbers_are_one_feed_and_each_has_its_outcome() {
         .filter(|it| it.contains("documents/out-1"))
         .count();
     assert_eq!(reports, 1, "the report has a quota of one in 45 seconds");
+}
+
+/// A file's address is good for five minutes; that it has ended says nothing about the login.
+#[tokio::test]
+async fn a_file_that_is_not_taken_is_tried_again() {
+    let (client, connection) = open();
+    let batch = feed_of(&client, &[("A", 1), ("B", 2), ("C", 3)]);
+    client.amazon.lock().unwrap().stale = true;
+    let (outcomes, _) = tell(&connection, &batch).await;
+    for outcome in outcomes {
+        let Outcome::Failed(fault) = outcome else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!((fault.class, &*fault.code), (Class::Retry, "not_uploaded"));
+    }
+    assert_eq!(client.amazon.lock().unwrap().tokens, 1);
+}
+
+/// The suite is worth something: each slip in the manifest is found, by the law that it breaks.
+#[tokio::test]
+async fn the_suite_finds_slips_in_what_is_told_and_asked_after() {
+    let text = super::BUILT_IN.iter().find(|(name, _)| *name == "amazon");
+    let text = text.unwrap().1;
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = folder.join("connectors/amazon/fixtures");
+    let not_them = "reply.status == 200\", class = \"retry\", code = \"not_from_amazon";
+    let reason = "when = \"reply.status == 404 && has(reply.json.errors)\"";
+    let slips = [
+        // A listing that still shows the old number counts as done.
+        (
+            "stock_not_shown",
+            "pending = \"lookup(",
+            "pending = \"false && lookup(",
+            "D1",
+        ),
+        // What waits was told by the version before: its token means something else now.
+        (
+            "stock_not_shown",
+            "told = { before = ",
+            "told = { was = ",
+            "D1",
+        ),
+        // Another host's page is a parcel that was told.
+        (
+            "shipments_create",
+            not_them,
+            &not_them.replace("reply.status == 200", "false"),
+            "D3",
+        ),
+        // A parcel is told again.
+        (
+            "shipments_create",
+            "!(parcel.number in",
+            "true || !(parcel.number in",
+            "D2",
+        ),
+        // A 404 of anybody means that Amazon has no such SKU.
+        (
+            "stock_write",
+            reason,
+            "when = \"reply.status == 404\"",
+            "D3",
+        ),
+    ];
+    for (case, from, to, law) in slips {
+        assert!(text.contains(from), "{from}");
+        let changed = text.replace(from, to);
+        let connector = manifest::load("amazon", &changed).unwrap_or_else(|it| panic!("{it}"));
+        let mut fixtures = contract::Fixtures::load(&folder).unwrap();
+        fixtures.cases.retain(|it| it.name == case);
+        let report = contract::run(&connector, &fixtures).await;
+        assert!(report.failures().any(|it| it.law == law), "{to}: {report}");
+    }
 }
 
 #[tokio::test]

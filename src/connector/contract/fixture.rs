@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::clock::Timestamp;
-use crate::connector::{Captured, Confirmation, Cursor, Delivery, Operation};
+use crate::connector::{Captured, Confirmation, Cursor, Delivery, Operation, Token};
 use crate::fault::{Class, Fault};
 use crate::id::RemoteId;
 use crate::record::{Record, Stream};
@@ -73,6 +73,9 @@ pub struct Case {
     /// The same when it is done once more and everything was forgotten; only for a delivery.
     #[serde(default)]
     pub again: Vec<Exchange>,
+    /// For what was taken in: the same when it is asked after.
+    #[serde(default)]
+    pub later: Vec<Exchange>,
     /// Numbers, from 1, of requests that only look, although they are not asked again.
     #[serde(default)]
     pub looks: Vec<usize>,
@@ -146,6 +149,15 @@ pub struct ExpectedChange {
 pub enum ExpectedOutcome {
     /// It is there.
     Delivered(Confirmation),
+    /// It was taken in and is not done yet.
+    Submitted {
+        /// What it is asked after with, as it is stored: what waits when a new version starts has it from
+        /// the old one.
+        token: Token,
+        /// What became of it when it is asked after, by the case's `later`. Not asked when absent.
+        #[serde(default)]
+        ends: Option<Box<ExpectedOutcome>>,
+    },
     /// It is not.
     Failed {
         /// What follows.

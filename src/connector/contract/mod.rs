@@ -4,7 +4,8 @@
 //! ([`Fixtures`]). The suite plays that and then spoils it: each request in turn is throttled, fails, is
 //! cut, answered with HTML, refused for an expired login, answered with 200 and an error inside, or loses
 //! its reply. After each spoiled run the laws of [`Source`](super::Source) and [`Sink`](super::Sink) must
-//! hold. `crossdock connector test NAME` and the tests of the built-in connectors run the same suite.
+//! hold; what was taken in is asked after, and that is spoiled too. `crossdock connector test NAME` and the
+//! tests of the built-in connectors run the same suite.
 
 mod fixture;
 mod later;

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::fixture::ExpectedOutcome;
 use super::source::{LOGIN_REQUESTS, difference};
-use super::{Bench, Played, Report, any_number};
+use super::{Bench, Played, Report, any_number, later};
 use crate::connector::{Captured, Delivery, Outcome, StepLog};
 use crate::fault::{Class, Effect};
 use crate::transport::http::faulty::Trouble;
@@ -59,6 +59,7 @@ pub(super) async fn check(bench: &Bench<'_>, report: &mut Report) {
     }
     let requests = played.faulty.count();
     spoil(bench, report, &effects, &deliveries, requests).await;
+    later::check(bench, report, &deliveries, &first.outcomes).await;
 }
 
 /// Delivers once, over a fresh connection.
@@ -103,9 +104,24 @@ pub fn same_outcomes(expected: &[ExpectedOutcome], outcomes: &[Outcome]) -> Resu
                     return Err(format!("delivery {n}: {difference}"));
                 }
             }
+            (
+                ExpectedOutcome::Submitted { token: wanted, .. },
+                Outcome::Submitted { token: found, .. },
+            ) => {
+                let json = |it| serde_json::to_value(it).unwrap_or(Json::Null);
+                if let Some(difference) = difference(&json(wanted), &json(found), "token") {
+                    return Err(format!("delivery {n}: {difference}"));
+                }
+            }
             (ExpectedOutcome::Failed { class, code }, Outcome::Failed(fault))
                 if fault.class == *class && fault.code == *code => {}
             (_, Outcome::Failed(fault)) => return Err(format!("delivery {n}: {fault}")),
+            (_, Outcome::Submitted { .. }) => {
+                return Err(format!("delivery {n} was taken in and is not done"));
+            }
+            (ExpectedOutcome::Submitted { .. }, _) => {
+                return Err(format!("delivery {n} is done at once"));
+            }
             _ => return Err(format!("delivery {n} did not fail as it should")),
         }
     }
@@ -159,7 +175,10 @@ async fn forgotten(bench: &Bench<'_>, deliveries: &[Delivery]) -> Result<(), Str
             {
                 return Err(format!("delivery {n} is another thing now"));
             }
-            (Outcome::Failed(fault), Some(ExpectedOutcome::Delivered(_))) => {
+            (
+                Outcome::Failed(fault),
+                Some(ExpectedOutcome::Delivered(_) | ExpectedOutcome::Submitted { .. }),
+            ) => {
                 return Err(format!("delivery {n}: {fault}"));
             }
             _ => {}
@@ -206,6 +225,28 @@ async fn resumed(
     Ok(())
 }
 
+/// What is done to each request in turn: what follows, and whether something may have happened.
+pub(super) const TROUBLES: [(&str, Trouble, Class, bool); 6] = [
+    (
+        "429",
+        Trouble::Throttled {
+            retry_after_secs: None,
+        },
+        Class::Throttle,
+        false,
+    ),
+    ("503", Trouble::Status(503), Class::Retry, true),
+    ("a cut reply", Trouble::CutBody, Class::Retry, true),
+    ("an HTML page", Trouble::WrongBody, Class::Retry, true),
+    ("a lost reply", Trouble::TimeoutAfter, Class::Retry, true),
+    (
+        "a refused connection",
+        Trouble::Refused,
+        Class::Retry,
+        false,
+    ),
+];
+
 /// Laws D3 and D4: what follows from each trouble, and whether something may have happened.
 async fn spoil(
     bench: &Bench<'_>,
@@ -214,31 +255,16 @@ async fn spoil(
     deliveries: &[Delivery],
     requests: u64,
 ) {
-    let troubles: [(&str, Trouble, Class, bool); 6] = [
-        (
-            "429",
-            Trouble::Throttled {
-                retry_after_secs: None,
-            },
-            Class::Throttle,
-            false,
-        ),
-        ("503", Trouble::Status(503), Class::Retry, true),
-        ("a cut reply", Trouble::CutBody, Class::Retry, true),
-        ("an HTML page", Trouble::WrongBody, Class::Retry, true),
-        ("a lost reply", Trouble::TimeoutAfter, Class::Retry, true),
-        (
-            "a refused connection",
-            Trouble::Refused,
-            Class::Retry,
-            false,
-        ),
-    ];
     let exchanges = &bench.case.exchanges;
     for nth in 1..=requests {
         let number = usize::try_from(nth).unwrap_or(usize::MAX) - 1;
         let changes_something = effects.numbers.contains(&number);
-        for (name, trouble, class, unknown) in &troubles {
+        let answer = exchanges.get(number).map(|exchange| &exchange.response);
+        for (name, trouble, class, unknown) in &TROUBLES {
+            if *trouble == Trouble::CutBody && answer.is_some_and(|it| it.body.is_null()) {
+                // Of nothing, nothing can be cut.
+                continue;
+            }
             let name = bench.name(&format!("{name} at request {nth}"));
             let wanted = match (changes_something && *unknown, effects.numbers.is_empty()) {
                 (true, _) => Some(Effect::Unknown),
@@ -248,7 +274,14 @@ async fn spoil(
             };
             let trouble = Some((nth, trouble.clone()));
             let spoiled = attempt(bench, exchanges.clone(), trouble, deliveries).await;
-            let result = spoiled.and_then(|(spoiled, _)| told(bench, &spoiled, *class, wanted));
+            let result = spoiled.and_then(|(spoiled, _)| {
+                told(
+                    bench,
+                    (&bench.case.outcomes, &spoiled.outcomes),
+                    *class,
+                    wanted,
+                )
+            });
             report.add("D3", name, result);
         }
         if let Some(expired) = &bench.troubles.expired
@@ -275,20 +308,15 @@ async fn spoil(
 }
 
 /// At least one delivery failed, and each failure that the trouble made is told for what it is.
-fn told(
+pub(super) fn told(
     bench: &Bench<'_>,
-    spoiled: &Try,
+    (expected, outcomes): (&[ExpectedOutcome], &[Outcome]),
     class: Class,
     effect: Option<Effect>,
 ) -> Result<(), String> {
-    let failed_anyway = |n: usize| {
-        matches!(
-            bench.case.outcomes.get(n),
-            Some(ExpectedOutcome::Failed { .. })
-        )
-    };
+    let failed_anyway = |n: usize| matches!(expected.get(n), Some(ExpectedOutcome::Failed { .. }));
     let mut found = false;
-    for (n, outcome) in spoiled.outcomes.iter().enumerate() {
+    for (n, outcome) in outcomes.iter().enumerate() {
         let Outcome::Failed(fault) = outcome else {
             continue;
         };
@@ -304,7 +332,7 @@ fn told(
             return Err(format!("the effect is told as {:?}: {fault}", fault.effect));
         }
     }
-    let all_failed_anyway = (0..spoiled.outcomes.len()).all(failed_anyway);
+    let all_failed_anyway = (0..outcomes.len()).all(failed_anyway);
     if found || all_failed_anyway {
         return Ok(());
     }
@@ -323,4 +351,53 @@ fn reads_any_number(exchanges: &[Exchange], effects: &Effects) -> Vec<Exchange> 
         Exchange { times, ..exchange }
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::connector::{Confirmation, Token};
+    use crate::fault::Fault;
+
+    #[test]
+    fn what_is_taken_in_is_told_from_what_is_done() {
+        let expected = |json| vec![serde_json::from_value::<ExpectedOutcome>(json).unwrap()];
+        let submitted = expected(json!({"submitted": {
+            "token": {"submission": 7, "told": {"before": 1}}, "ends": {"delivered": {}}}}));
+        let taken_in = |submission: u8, before: u8| {
+            vec![Outcome::Submitted {
+                token: Token {
+                    submission: json!(submission),
+                    told: json!({ "before": before }),
+                },
+                check_after: std::time::Duration::ZERO,
+                in_order: false,
+            }]
+        };
+        let done = vec![Outcome::Delivered(Confirmation::default())];
+        let refused = vec![Outcome::Failed(Fault::reject("no", "no"))];
+        let delivered = expected(json!({"delivered": {}}));
+        let failed = expected(json!({"failed": {"class": "reject", "code": "no"}}));
+        let cases = [
+            (&submitted, taken_in(7, 1), None),
+            (&submitted, taken_in(8, 1), Some("submission")),
+            (&submitted, taken_in(7, 2), Some("told.before")),
+            (&submitted, done.clone(), Some("done at once")),
+            (&submitted, refused.clone(), Some("no")),
+            (&delivered, taken_in(7, 1), Some("not done")),
+            (&failed, taken_in(7, 1), Some("not done")),
+            (&failed, done, Some("did not fail")),
+            (&failed, refused, None),
+        ];
+        for (expected, found, why) in cases {
+            let result = same_outcomes(expected, &found);
+            match (&result, why) {
+                (Ok(()), None) => {}
+                (Err(told), Some(why)) => assert!(told.contains(why), "{told}"),
+                _ => panic!("{expected:?}, {found:?}: {result:?}"),
+            }
+        }
+    }
 }

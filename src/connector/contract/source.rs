@@ -272,9 +272,12 @@ fn break_one(exchanges: &mut [Exchange], changes: &[ExpectedChange]) -> bool {
         .iter()
         .map(|change| change.id.as_str().split('@').next().unwrap_or_default())
         .collect();
+    // Most call it `id`; where nothing does, it is what another field has, as `orderId`.
+    let named = |exchange: &Exchange| has_rows(&exchange.response.body, &ids, true);
+    let by_name = exchanges.iter().any(named);
     let mut lists = Vec::new();
     for exchange in exchanges {
-        find_rows(&mut exchange.response.body, &ids, &mut lists);
+        find_rows(&mut exchange.response.body, (&ids, by_name), &mut lists);
     }
     let longest = lists.into_iter().max_by_key(|rows| rows.len());
     let Some(last) = longest.and_then(|rows| rows.last_mut()) else {
@@ -284,25 +287,45 @@ fn break_one(exchanges: &mut [Exchange], changes: &[ExpectedChange]) -> bool {
     true
 }
 
-fn find_rows<'a>(json: &'a mut Json, ids: &[&str], lists: &mut Vec<&'a mut Vec<Json>>) {
+/// Whether these are things with one of the ids.
+fn are_rows(rows: &[Json], ids: &[&str], by_name: bool) -> bool {
+    let is_id = |value: &Json| match value {
+        Json::String(id) => ids.contains(&id.as_str()),
+        Json::Number(id) => ids.contains(&id.to_string().as_str()),
+        _ => false,
+    };
+    let is_one = |row: &Json| match row {
+        Json::Object(fields) if by_name => fields.get("id").is_some_and(is_id),
+        Json::Object(fields) => fields.values().any(is_id),
+        _ => false,
+    };
+    !rows.is_empty() && rows.iter().all(is_one)
+}
+
+fn has_rows(json: &Json, ids: &[&str], by_name: bool) -> bool {
     match json {
         Json::Array(rows) => {
-            let is_one = |row: &Json| match row.get("id") {
-                Some(Json::String(id)) => ids.contains(&id.as_str()),
-                Some(Json::Number(id)) => ids.contains(&id.to_string().as_str()),
-                _ => false,
-            };
-            if !rows.is_empty() && rows.iter().all(is_one) {
+            are_rows(rows, ids, by_name) || rows.iter().any(|row| has_rows(row, ids, by_name))
+        }
+        Json::Object(fields) => fields.values().any(|it| has_rows(it, ids, by_name)),
+        _ => false,
+    }
+}
+
+fn find_rows<'a>(json: &'a mut Json, of: (&[&str], bool), lists: &mut Vec<&'a mut Vec<Json>>) {
+    match json {
+        Json::Array(rows) => {
+            if are_rows(rows, of.0, of.1) {
                 lists.push(rows);
                 return;
             }
             for row in rows {
-                find_rows(row, ids, lists);
+                find_rows(row, of, lists);
             }
         }
         Json::Object(fields) => {
             for value in fields.values_mut() {
-                find_rows(value, ids, lists);
+                find_rows(value, of, lists);
             }
         }
         _ => {}
