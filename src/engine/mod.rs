@@ -188,8 +188,11 @@ impl Engine {
         let rebuilt = Index::rebuild(&txn, &rules, now)?;
         let before = std::mem::replace(&mut self.index, rebuilt);
         self.index.carry_on(before);
-        self.rules = rules;
-        Ok(())
+        let before = std::mem::replace(&mut self.rules, rules);
+        self.alone(|stage| {
+            freshness::forget_rules(stage, &before);
+            Ok(())
+        })
     }
 
     /// What it decides by.
@@ -360,6 +363,8 @@ requests! {
     fn waiting() -> Vec<WaitingStatus> = |stage| Ok(query::waiting(stage));
     /// Applies new routes and changed mappings to the prices that are known; whether more is left.
     fn derive_prices() -> bool = |stage| prices::derive_again(stage);
+    /// Applies a changed pool or publish rule to numbers that nothing else touches; whether more is left to do.
+    fn derive_stock() -> bool = |stage| freshness::derive_again(stage, UNIT_LEVELS);
     /// Rows of the quarantine.
     fn quarantine(after: u64, limit: usize) -> Vec<DeskRow> =
         |stage| desk::list(stage, after, limit);

@@ -75,6 +75,7 @@ async fn care(caring: &Caring, journal: &mut Journal) -> Result<(), EngineError>
     let engine = &caring.engine;
     while engine.expire_payloads().await? {}
     while engine.derive_prices().await? {}
+    while engine.derive_stock().await? {}
     let mut done = None;
     loop {
         done = engine.refresh(done).await?;
