@@ -11,11 +11,11 @@ const LESSONS: &[(&str, &str)] = &[
     (
         "",
         "First steps:
-  crossdock demo                              # goods move between practice systems; no account needed
-  crossdock check                             # what is wrong with your configuration
-  crossdock run                               # the daemon; routes observe until you say `mode = \"apply\"`
-  crossdock plan                              # what they would write
-  crossdock explain order 1001                # where an order is, and why",
+  crossdock demo                 # goods move between practice systems; no account needed
+  crossdock check                # what is wrong with your configuration
+  crossdock run                  # the daemon; new routes observe and write nothing
+  crossdock plan                 # what they would write
+  crossdock explain order 1001   # where an order is, and why",
     ),
     (
         "demo",

@@ -25,7 +25,8 @@ pub struct StoreSettings {
     /// settled.
     pub ballast_bytes: u64,
     /// A store larger than this is compacted while the daemon runs, once it has grown to four times what it was
-    /// after the last time; 0 is never. Everything stands still meanwhile, about a second for 100 MB.
+    /// after the last time; 0 is never. Everything stands still meanwhile: seconds for
+    /// each 100 MB that live.
     pub compact_above_bytes: u64,
     /// How long payloads are kept as they came.
     pub raw_ttl_secs: u64,

@@ -1,5 +1,6 @@
-//! Compaction while the daemon runs. The writer stands still for as long as copying what lives takes, about a
-//! second for 100 MB; everybody who asks meanwhile waits.
+//! Compaction while the daemon runs. The writer stands still for as long as copying what lives takes; everybody
+//! who asks meanwhile waits. Measured on a busy machine: 41 MB in 3.0 s with sled, 32 MB in 1.4 s with redb
+//! (`cargo bench --bench engine`).
 
 use super::tables::{Fact, META};
 use super::{Engine, EngineError};

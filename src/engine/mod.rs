@@ -8,8 +8,10 @@
 //! desk.rs       quarantine: list, show, edit, retry, dismiss
 //! query.rs      status, explain
 //! freshness.rs  owners that are silent for too long
+//! derived.rs    pools and publish rules that changed: their numbers are computed anew
 //! pools.rs      from snapshots and reservations to what a channel should be told of stock
 //! cell.rs       what a channel should be told of stock and prices, and what it was told (guard.rs, attempts.rs)
+//! submitted.rs  values that a sink took in and confirms later
 //! care.rs       how much waits; removing what is too old (compact.rs: giving the room back)
 //! sweep.rs      where the slow reading of everything stands
 //! payloads.rs   what came, as it came, for mapping it again
@@ -25,6 +27,7 @@ mod care;
 mod cell;
 mod claim;
 mod compact;
+mod derived;
 mod desk;
 mod figures;
 mod freshness;
@@ -190,7 +193,7 @@ impl Engine {
         self.index.carry_on(before);
         let before = std::mem::replace(&mut self.rules, rules);
         self.alone(|stage| {
-            freshness::forget_rules(stage, &before);
+            derived::forget_rules(stage, &before);
             Ok(())
         })
     }
@@ -364,7 +367,7 @@ requests! {
     /// Applies new routes and changed mappings to the prices that are known; whether more is left.
     fn derive_prices() -> bool = |stage| prices::derive_again(stage);
     /// Applies a changed pool or publish rule to numbers that nothing else touches; whether more is left to do.
-    fn derive_stock() -> bool = |stage| freshness::derive_again(stage, UNIT_LEVELS);
+    fn derive_stock() -> bool = |stage| derived::derive_again(stage, UNIT_LEVELS);
     /// Rows of the quarantine.
     fn quarantine(after: u64, limit: usize) -> Vec<DeskRow> =
         |stage| desk::list(stage, after, limit);

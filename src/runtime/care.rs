@@ -84,7 +84,6 @@ async fn care(caring: &Caring, journal: &mut Journal) -> Result<(), EngineError>
         }
     }
     expire_journal(caring, journal).await?;
-    compact(caring).await?;
     alert_waiting(caring).await?;
     let live = caring.live.load_full();
     for (name, connection) in &live.connections {
@@ -102,7 +101,7 @@ async fn care(caring: &Caring, journal: &mut Journal) -> Result<(), EngineError>
             Err(fault) => tracing::warn!(connection = %name, %fault, "still paused"),
         }
     }
-    Ok(())
+    compact(caring).await
 }
 
 /// A few steps through the journal; once through, it rests.

@@ -224,10 +224,14 @@ impl Store for DiskStore {
         let name = self.kind.name();
         let new_path = self.home.new_engine_dir(name);
         dir::remove_dir(&new_path)?;
-        let mut new = make(self.kind, &new_path, id_of(&self.home), self.cache)?;
-        let rows = copy(old, &mut *new)?;
-        new.close()?;
-        dir::sync_tree(&new_path)?;
+        let rows = match write_copy(self.kind, &new_path, id_of(&self.home), self.cache, old) {
+            Ok(rows) => rows,
+            Err(error) => {
+                // Half a copy is room that a full disk needs; what cannot be removed is at the next start.
+                let _ = dir::remove_dir(&new_path);
+                return Err(error);
+            }
+        };
         if let Some(old) = self.engine.take() {
             old.close()?;
         }
@@ -256,6 +260,21 @@ pub struct Compacted {
     pub after: u64,
     /// Rows that were copied.
     pub rows: u64,
+}
+
+/// A new engine at `path` with all rows of `old`, durable; how many.
+fn write_copy(
+    kind: EngineKind,
+    path: &Path,
+    id: Uuid,
+    cache: u64,
+    old: &dyn Engine,
+) -> Result<u64, StoreError> {
+    let mut new = make(kind, path, id, cache)?;
+    let rows = copy(old, &mut *new)?;
+    new.close()?;
+    dir::sync_tree(path)?;
+    Ok(rows)
 }
 
 fn copy(old: &dyn Engine, new: &mut dyn Engine) -> Result<u64, StoreError> {

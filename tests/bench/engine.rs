@@ -96,15 +96,8 @@ fn bare(kind: EngineKind, dir: &Path) -> Alone {
 }
 
 fn orders(kind: EngineKind, dir: &Path, alone: &Alone) {
-    let route = Route {
-        name: "orders".into(),
-        from: ("north".into(), Stream::Orders),
-        to: ("erp".into(), Stream::Orders),
-        mode: Mode::Apply,
-        start_from: None,
-    };
     let rules = Rules {
-        router: Router::new([route]),
+        router: Router::new([orders_route()]),
         ..Rules::default()
     };
     let clock = Arc::new(SystemClock::new());
@@ -128,6 +121,16 @@ fn orders(kind: EngineKind, dir: &Path, alone: &Alone) {
         );
     }
     settle_all(&mut engine, alone);
+}
+
+fn orders_route() -> Route {
+    Route {
+        name: "orders".into(),
+        from: ("north".into(), Stream::Orders),
+        to: ("erp".into(), Stream::Orders),
+        mode: Mode::Apply,
+        start_from: None,
+    }
 }
 
 fn page(changes: &[Change], at: usize) -> Unit {
@@ -273,15 +276,8 @@ fn drain(engine: &mut Engine) -> usize {
 fn week(kind: EngineKind, dir: &Path) {
     const WEEK_SKUS: usize = 20_000;
     const A_DAY: usize = 1000;
-    let route = Route {
-        name: "orders".into(),
-        from: ("north".into(), Stream::Orders),
-        to: ("erp".into(), Stream::Orders),
-        mode: Mode::Apply,
-        start_from: None,
-    };
     let rules = Rules {
-        router: Router::new([route]),
+        router: Router::new([orders_route()]),
         ..stock_rules()
     };
     let clock = Arc::new(SystemClock::new());
