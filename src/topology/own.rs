@@ -14,6 +14,10 @@ pub fn own_connectors(
 ) -> Vec<Box<dyn Connector>> {
     let mut own = Vec::new();
     for found in &config.own_connectors {
+        let is_ours = |(name, text): &(&str, &str)| *name == found.name && *text == found.text.text;
+        if found.is_usual && connectors::BUILT_IN.iter().any(is_ours) {
+            continue; // a configuration in our own source tree, beside the program's own manifests
+        }
         let connector = match connectors::load(&found.text.path, &found.text.text) {
             Ok(connector) => connector,
             Err(wrong) => {

@@ -385,6 +385,12 @@ fn connectors_beside_the_configuration_are_loaded_without_being_named() {
     };
     let plan = world("mine", "").plan("c.toml").unwrap();
     assert_eq!(plan.connections[&"north".into()].connector, "mine");
+    // In our own source tree the program's own manifests stand beside the configuration.
+    let mut clone = World::of("version = 1\n");
+    for (name, text) in crossdock::connectors::BUILT_IN {
+        clone = clone.file(&format!("connectors/{name}/connector.toml"), *text);
+    }
+    assert_eq!(clone.told("c.toml"), "(accepted)\n");
     // The program's own holds, whatever stands there.
     let told = world("mine", "").told("c.toml");
     assert!(
