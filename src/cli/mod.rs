@@ -16,6 +16,7 @@ mod feed;
 mod lessons;
 mod log;
 mod manual;
+mod prove;
 mod run;
 mod show;
 mod store;
@@ -134,6 +135,7 @@ enum Command {
     Queue(desk::Queue),
     Quarantine(desk::Quarantine),
     Explain(explain::Explain),
+    Prove(prove::Prove),
     Connection(desk::Connection),
     Connector(connector::Connector),
     Feed(feed::Feed),
@@ -184,6 +186,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Command::Queue(command) => desk::queue(command, &cli.global, shell),
         Command::Quarantine(command) => desk::quarantine(command, &cli.global, shell),
         Command::Explain(command) => explain::run(command, &cli.global, shell),
+        Command::Prove(command) => prove::run(command, &cli.global, shell),
         Command::Connection(command) => desk::connection(command, &cli.global, shell),
         Command::Connector(command) => connector::run(command, &cli.global, shell),
         Command::Feed(command) => feed::feed(command, shell),

@@ -5,6 +5,7 @@
 //! pollers    one task per stream that is read
 //! dispatch   one task per stream that is written
 //! care       probes paused connections, removes what is too old
+//! daily      proves the days that are over
 //! watch      closes the gate that every loop passes while the disk is full or too much waits
 //! ```
 //!
@@ -15,11 +16,13 @@
 pub mod alone;
 mod care;
 mod clock;
+mod daily;
 mod gate;
 mod loops;
 pub mod notify;
 mod open;
 pub mod probe;
+mod prove;
 mod reload;
 mod rules;
 mod writer;
@@ -37,6 +40,7 @@ use tokio_util::task::TaskTracker;
 
 pub use clock::SystemClock;
 pub use open::{engine_kind, open_store, store_path};
+pub use prove::Prover;
 pub use reload::Refused;
 pub use rules::of as engine_rules;
 
@@ -182,6 +186,10 @@ impl Runtime {
                 self.loops.extend(running.map(|running| (place, running)));
             }
         }
+        self.tasks.spawn(daily::daily_loop(
+            self.caring(folder.clone()),
+            self.prover(),
+        ));
         self.tasks.spawn(care::care_loop(self.caring(folder)));
         self.tasks.spawn(watch.run());
     }

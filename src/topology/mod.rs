@@ -21,8 +21,8 @@ pub use diff::{SectionChange, Verdict, diff};
 pub use own::own_connectors;
 
 use crate::config::{
-    Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings, ServerSettings,
-    StoreSettings,
+    Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings, ProveSettings,
+    ServerSettings, StoreSettings,
 };
 use crate::connector::{Configured, Connector, Spec, StockBasis};
 use crate::diagnostic::Diagnostics;
@@ -58,6 +58,8 @@ pub struct Plan {
     pub limits: Limits,
     /// Where the state is kept; its path is settled.
     pub store: StoreSettings,
+    /// When days are proven.
+    pub prove: ProveSettings,
     /// How the daemon is reached; the path of its socket is settled.
     pub server: ServerSettings,
     /// What is logged.
@@ -221,6 +223,7 @@ pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagno
         },
         limits: config.limits.clone(),
         store: config.store.clone(),
+        prove: config.prove,
         server: config.server.clone(),
         log: config.log,
         config: config.clone(),
