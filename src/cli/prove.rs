@@ -157,9 +157,10 @@ fn text(proof: &Proof, shell: &mut Shell<'_>) -> io::Result<()> {
         let routes = proof.left_out.join(", ");
         writeln!(shell.out, "Not orders, and not looked at: {routes}")?;
     }
-    let told = match proof.holds() {
-        true => "Every order is on both sides, or there is a reason why not.",
-        false => "There are differences without a reason: see above.",
+    let told = if proof.holds() {
+        "Every order is on both sides, or there is a reason why not."
+    } else {
+        "There are differences without a reason: see above."
     };
     writeln!(shell.out, "{told}")
 }

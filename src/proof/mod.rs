@@ -215,7 +215,7 @@ impl RouteProof {
         };
         let at = self
             .differences
-            .partition_point(|it| it.explained < explained);
+            .partition_point(|it| explained && !it.explained);
         self.differences.insert(at, difference);
         self.differences.truncate(MOST_TOLD);
     }

@@ -28,7 +28,7 @@ pub(super) async fn daily_loop(caring: Caring, prover: Prover) {
 }
 
 async fn look(caring: &Caring, prover: &Prover) -> Result<(), EngineError> {
-    let settings = caring.live.load().plan.prove.clone();
+    let settings = caring.live.load().plan.prove;
     if !settings.daily {
         return Ok(());
     }

@@ -187,16 +187,12 @@ async fn placed(
     let spec = live.plan.connections.get(name).map(|it| &it.spec);
     let onward = spec.and_then(|spec| spec.streams.get(&Stream::Orders));
     // What was placed in the period was changed in it or later.
-    let mut after = match onward.map(|it| &it.onward) {
-        Some(Onward::Moment { .. }) => Some(Cursor::watermark(from)),
-        _ => {
-            if source.peek().await?.is_none() {
-                let message = "reading takes away what is read";
-                return Err(Fault::reject("read_once", message));
-            }
-            None
-        }
-    };
+    let is_moment = matches!(onward.map(|it| &it.onward), Some(Onward::Moment { .. }));
+    if !is_moment && source.peek().await?.is_none() {
+        let message = "reading takes away what is read";
+        return Err(Fault::reject("read_once", message));
+    }
+    let mut after = is_moment.then(|| Cursor::watermark(from));
     let (mut found, mut rejected) = (BTreeMap::new(), BTreeMap::new());
     let mut been: BTreeSet<String> = BTreeSet::new();
     for _ in 0..MAX_PAGES {

@@ -137,27 +137,23 @@ pub async fn answer(
             engine.quarantine_show(number).await.map_err(text)?,
         )),
         Request::QuarantineRetry { numbers } => {
-            let mut done = 0;
+            let count = numbers.len();
             for number in numbers {
                 engine.quarantine_retry(number).await.map_err(text)?;
-                done += 1;
             }
-            Ok(json!({ "retried": done }))
+            Ok(json!({ "retried": count }))
         }
         Request::QuarantineEdit { number, record } => {
             engine.quarantine_edit(number, record).await.map_err(text)?;
             Ok(json!({ "edited": number }))
         }
         Request::QuarantineDismiss { numbers, reason } => {
-            let mut done = 0;
+            let count = numbers.len();
             for number in numbers {
-                engine
-                    .quarantine_dismiss(number, reason.clone())
-                    .await
-                    .map_err(text)?;
-                done += 1;
+                let dismissed = engine.quarantine_dismiss(number, reason.clone());
+                dismissed.await.map_err(text)?;
             }
-            Ok(json!({ "dismissed": done }))
+            Ok(json!({ "dismissed": count }))
         }
         Request::Explain { stream, name } => json(serde_json::to_value(
             engine.explain(stream, name).await.map_err(text)?,

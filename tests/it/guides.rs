@@ -272,7 +272,7 @@ fn the_first_part_of_the_sysadmins_guide_runs() {
 /// Whatever a page promises, a test shows: each name in back ticks that looks like one is one.
 #[test]
 fn every_test_that_the_guarantees_name_exists() {
-    let page = std::fs::read_to_string("src/docs/guarantees.md").unwrap();
+    let page = fs::read_to_string("src/docs/guarantees.md").unwrap();
     let looks_like_one = |span: &&str| {
         span.len() > 15
             && span.contains('_')
@@ -289,12 +289,12 @@ fn every_test_that_the_guarantees_name_exists() {
     ];
     let mut code = String::new();
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|it| it == "rs") {
-                code.push_str(&std::fs::read_to_string(path).unwrap());
+                code.push_str(&fs::read_to_string(path).unwrap());
             }
         }
     }
