@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::alert::Cause;
 use crate::engine::{EngineError, Handle};
 use crate::id::ConnectionName;
 use crate::record::Stream;
@@ -64,6 +65,13 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// What somebody was told of and is not over.
+    Alerts,
+    /// Somebody knows of a cause.
+    AlertAck {
+        /// Which.
+        cause: Cause,
+    },
     /// The life of a thing.
     Explain {
         /// Of which stream.
@@ -115,6 +123,11 @@ pub async fn answer(
             }
             Ok(value)
         }
+        Request::Alerts => alerts(engine, vitals).await,
+        Request::AlertAck { cause } => {
+            let known = engine.alert_ack(cause).await.map_err(text)?;
+            Ok(json!({ "acknowledged": known }))
+        }
         Request::Queue { after, limit } => json(serde_json::to_value(
             engine.queue(after, limit).await.map_err(text)?,
         )),
@@ -163,6 +176,18 @@ pub async fn answer(
             Ok(json!({ "resumed": resumed }))
         }
     }
+}
+
+/// As the daemon saw it at its last look; as the store has it where there is none.
+async fn alerts(engine: &Handle, vitals: Option<&Vitals>) -> Result<Value, String> {
+    if let Some(vitals) = vitals
+        && vitals.alerts().is_array()
+    {
+        return Ok(vitals.alerts());
+    }
+    let listed = engine.alert_list().await;
+    let listed = listed.map_err(|error| error.to_string())?;
+    Ok(crate::alert::text::list(&listed))
 }
 
 /// Makes the socket, in the place of one that a daemon which is gone left behind.
