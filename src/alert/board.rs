@@ -155,9 +155,7 @@ impl Board {
             standing.severity = finding.severity;
         }
         let text = cut(&finding.text);
-        if standing.text != text
-            && (step.is_some() || since(standing.text_at, now) >= TEXT_REST)
-        {
+        if standing.text != text && (step.is_some() || since(standing.text_at, now) >= TEXT_REST) {
             standing.text = text;
             standing.text_at = now;
         }
@@ -308,14 +306,16 @@ mod tests {
         let mut board = Board::default();
         let mut story = vec![(0, vec![bad("a")]), (60, vec![bad("a")])];
         // Well for two minutes, bad for one, and so on.
-        for round in 0..20 {
+        for round in 0..22 {
             story.push((100 + round * 180, vec![]));
             story.push((220 + round * 180, vec![bad("a")]));
         }
         let steps = told(&mut board, &story);
         assert_eq!(steps[0], (60, Step::Raised, "a".to_owned()));
         assert!(
-            steps[1..].iter().all(|(_, step, _)| *step == Step::Repeated),
+            steps[1..]
+                .iter()
+                .all(|(_, step, _)| *step == Step::Repeated),
             "{steps:?}"
         );
         assert_eq!(steps.len(), 2);
@@ -360,7 +360,10 @@ mod tests {
             (30_001, vec![]),
             (30_400, vec![]),
         ];
-        let steps: Vec<Step> = told(&mut board, &story).into_iter().map(|it| it.1).collect();
+        let steps: Vec<Step> = told(&mut board, &story)
+            .into_iter()
+            .map(|it| it.1)
+            .collect();
         assert_eq!(steps, [Step::Raised, Step::Cleared]);
     }
 
@@ -382,7 +385,12 @@ mod tests {
         assert_eq!(board.observe(at(120), many(), PACE), []);
         // One of another kind beside them is told by itself.
         let mut all = many();
-        all.push(Finding::new(Kind::DiskFull, "store", Severity::Urgent, "full"));
+        all.push(Finding::new(
+            Kind::DiskFull,
+            "store",
+            Severity::Urgent,
+            "full",
+        ));
         board.observe(at(130), all.clone(), PACE);
         let notices = board.observe(at(190), all, PACE);
         assert_eq!(notices.len(), 1);
@@ -396,7 +404,12 @@ mod tests {
     #[test]
     fn texts_change_seldom_and_are_short() {
         let mut board = Board::default();
-        let with = |text: &str| vec![Finding { text: text.into(), ..bad("a") }];
+        let with = |text: &str| {
+            vec![Finding {
+                text: text.into(),
+                ..bad("a")
+            }]
+        };
         board.observe(at(0), with("one"), PACE);
         board.observe(at(60), with("two"), PACE);
         let text = |board: &Board| board.raised().next().unwrap().1.text.clone();

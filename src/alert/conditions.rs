@@ -173,8 +173,10 @@ pub fn no_orders(
     is_read: bool,
 ) -> Option<Finding> {
     let begun = silence.since;
+    if most.is_some_and(|most| most.is_zero()) {
+        return None; // nobody wants to know
+    }
     let (firm, weak, why) = match (most, silence.expected) {
-        (Some(Duration::ZERO), _) => return None,
         (Some(most), _) => {
             let passed = since(begun, now);
             let why = format!("at most {} is usual (max_silence_secs)", human(most));
@@ -194,7 +196,11 @@ pub fn no_orders(
          payment provider well? Place an order, or set max_silence_secs of this stream"
     );
     let finding = Finding::new(Kind::NoOrders, subject, Severity::Urgent, text);
-    Some(if firm && is_read { finding } else { finding.weak() })
+    Some(if firm && is_read {
+        finding
+    } else {
+        finding.weak()
+    })
 }
 
 /// The quarantine beside its bound.
@@ -238,7 +244,12 @@ pub fn quarantined(group: &str) -> Finding {
 }
 
 /// The oldest delivery of a stream that waits for nothing but its turn.
-pub fn pending(now: Timestamp, subject: &str, oldest: Timestamp, most: Duration) -> Option<Finding> {
+pub fn pending(
+    now: Timestamp,
+    subject: &str,
+    oldest: Timestamp,
+    most: Duration,
+) -> Option<Finding> {
     let age = since(oldest, now);
     if age <= most / 2 {
         return None;
@@ -261,9 +272,13 @@ pub fn clock(connection: &str, skew: Option<SignedDuration>, most: Duration) -> 
     if size <= most / 2 {
         return None;
     }
-    let side = if skew.is_negative() { "behind" } else { "ahead of" };
+    let direction = if skew.is_negative() {
+        "behind"
+    } else {
+        "ahead of"
+    };
     let found = finding(format!(
-        "the clock of {connection} is more than {} {side} ours: set the one that is wrong (is time \
+        "the clock of {connection} is more than {} {direction} ours: set the one that is wrong (is time \
          synchronised on this machine?); orders may be read late or twice until then",
         human(most)
     ));
@@ -356,12 +371,7 @@ pub struct OpenOrder {
 }
 
 /// Orders that must leave soon, or should have left, and have no parcel.
-pub fn ship_by(
-    now: Timestamp,
-    subject: &str,
-    open: &[OpenOrder],
-    warn: Duration,
-) -> Vec<Finding> {
+pub fn ship_by(now: Timestamp, subject: &str, open: &[OpenOrder], warn: Duration) -> Vec<Finding> {
     let (late, soon): (Vec<&OpenOrder>, Vec<&OpenOrder>) = open
         .iter()
         .filter(|order| order.ship_by < later(now, warn))

@@ -189,9 +189,7 @@ impl FromStr for Cause {
         let wrong = || format!("`{text}` is no cause: write it as `crossdock alert list` shows it");
         let (kind, subject) = text.split_once(':').ok_or_else(wrong)?;
         let mut kinds = Kind::ALL.into_iter();
-        let kind = kinds
-            .find(|known| known.name() == kind)
-            .ok_or_else(wrong)?;
+        let kind = kinds.find(|known| known.name() == kind).ok_or_else(wrong)?;
         Ok(Self::new(kind, subject))
     }
 }

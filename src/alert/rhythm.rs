@@ -197,7 +197,11 @@ mod tests {
             let end = crate::clock::later(self.now, time);
             while self.now < end {
                 self.now = crate::clock::later(self.now, STEP);
-                let placed = if sells(self.now) { vec![self.now] } else { vec![] };
+                let placed = if sells(self.now) {
+                    vec![self.now]
+                } else {
+                    vec![]
+                };
                 self.rhythm.look(self.now, &placed, &berlin());
                 // What is written down is all there is to know.
                 let text = serde_json::to_string(&self.rhythm).unwrap();

@@ -20,7 +20,9 @@ pub fn line(notice: &Notice) -> String {
     } = notice;
     match notice.step {
         Step::Cleared => format!("{word} {cause} (from {since:.0} to {at:.0})"),
-        Step::Raised | Step::Repeated => format!("{word} {} [{cause}, since {since:.0}]", notice.text),
+        Step::Raised | Step::Repeated => {
+            format!("{word} {} [{cause}, since {since:.0}]", notice.text)
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::codes;
+use super::interpolate::ASSUMED;
 use super::tree::{Document, Node, Step, Value};
 use super::{AlertSettings, Config, MailTls, PublishSettings, StoreEngine};
 use crate::diagnostic::{Diagnostics, Severity};
@@ -67,28 +68,43 @@ fn alert(alert: &AlertSettings, document: &Document, findings: &mut Diagnostics)
     };
     if jiff::tz::TimeZone::get(&alert.time_zone).is_err() {
         let message = format!("there is no time zone `{}`", alert.time_zone);
-        wrong(&["alert", "time_zone"], message, "write it as Europe/Berlin");
+        wrong(
+            &["alert", "time_zone"],
+            message,
+            "write it as Europe/Berlin",
+        );
     }
     if let Some(program) = alert.command.first()
         && !program.starts_with('/')
     {
         let message = format!("`{program}` is no absolute path");
-        let help = "write the whole path of the program: it is started without a shell and without PATH";
+        let help =
+            "write the whole path of the program: it is started without a shell and without PATH";
         wrong(&["alert", "command"], message, help);
     }
     if let Some(hook) = &alert.webhook {
-        let url = url::Url::parse(hook.url.secret().expose()).ok();
-        if !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        let written = hook.url.secret().expose();
+        let url = url::Url::parse(written).ok();
+        if written != ASSUMED
+            && !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        {
             let message = "the address of the webhook is none".to_owned();
-            wrong(&["alert", "webhook", "url"], message, "write it as https://host/path");
+            wrong(
+                &["alert", "webhook", "url"],
+                message,
+                "write it as https://host/path",
+            );
         }
     }
     let Some(smtp) = &alert.smtp else { return };
     let is_address = |text: &str| {
         let inside = text.rsplit_once('<').map_or(text, |(_, rest)| rest);
-        let (who, host) = inside.trim_end_matches('>').split_once('@').unwrap_or_default();
+        let (who, host) = inside
+            .trim_end_matches('>')
+            .split_once('@')
+            .unwrap_or_default();
         let plain = |part: &str| !part.is_empty() && !part.contains(char::is_whitespace);
-        plain(who) && plain(host) && !text.contains(char::is_control)
+        text == ASSUMED || plain(who) && plain(host) && !text.contains(char::is_control)
     };
     let help = "write it as alerts@example.com";
     if !is_address(&smtp.from) {

@@ -278,7 +278,12 @@ fn fill_in(
             .unwrap_or_else(|| store.clone())
             .join("admin.sock"),
     };
-    if let Some(file) = config.alert.smtp.as_mut().and_then(|it| it.ca_file.as_mut()) {
+    if let Some(file) = config
+        .alert
+        .smtp
+        .as_mut()
+        .and_then(|it| it.ca_file.as_mut())
+    {
         *file = base.join(&file);
     }
     config.store.path = Some(store);

@@ -445,18 +445,7 @@ impl Index {
             }
             Update::CellShaken(target, key) => self.shaken.extend(&target, [key]),
             Update::Known(target, keys) => self.doubtful.remove_all(&target, &keys),
-            Update::Quarantine(number, Some((thing, slot, group))) => {
-                self.quarantine_by_thing
-                    .insert((thing.clone(), slot.clone()), number);
-                self.quarantine.insert(number, (thing, slot));
-                self.groups.put(number, &group);
-            }
-            Update::Quarantine(number, None) => {
-                self.groups.remove(number);
-                if let Some(thing) = self.quarantine.remove(&number) {
-                    self.quarantine_by_thing.remove(&thing);
-                }
-            }
+            Update::Quarantine(number, row) => self.quarantine(number, row),
             Update::Rhythm(connection, rhythm) => {
                 self.rhythms.insert(connection, *rhythm);
             }
@@ -472,6 +461,20 @@ impl Index {
             Update::Reserved(sku, false) => {
                 self.reserved.remove(&sku);
             }
+        }
+    }
+
+    fn quarantine(&mut self, number: u64, row: Option<(String, String, String)>) {
+        if let Some((thing, slot, group)) = row {
+            self.groups.put(number, &group);
+            let thing = (thing, slot);
+            self.quarantine_by_thing.insert(thing.clone(), number);
+            self.quarantine.insert(number, thing);
+            return;
+        }
+        self.groups.remove(number);
+        if let Some(thing) = self.quarantine.remove(&number) {
+            self.quarantine_by_thing.remove(&thing);
         }
     }
 

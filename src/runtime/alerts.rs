@@ -25,6 +25,7 @@ use crate::id::ConnectionName;
 use crate::record::Stream;
 use crate::store::dir;
 use crate::telemetry::{self, Condition, Pulse, Room, StreamHealth};
+use crate::topology::PlannedStream;
 
 /// How often everything is looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -32,8 +33,6 @@ const LOOK: Duration = Duration::from_secs(5);
 const SLOW_LOOK: Duration = Duration::from_mins(1);
 /// How long the engine may take to answer.
 const ENGINE: Duration = Duration::from_secs(20);
-/// A stream without a freshness of its own may be silent for four reads, and for this long.
-const SILENT_AT_LEAST: Duration = Duration::from_mins(15);
 /// How many open orders of a connection are kept for being named.
 const OPEN_ORDERS: usize = 1000;
 
@@ -45,13 +44,19 @@ pub(super) async fn alert_loop(caring: Caring) {
         channels: Vec::new(),
         own: Board::default(),
         owed: BTreeMap::new(),
+        known: Vec::new(),
         present: BTreeMap::new(),
         open: BTreeMap::new(),
         slow_at: None,
         caring,
     };
+    let stop = desk.caring.stop.clone();
     loop {
-        desk.look().await;
+        // What was being told is told again after the next start, rather than not at all.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = desk.look() => {}
+        }
         if desk.caring.rest(LOOK).await {
             return;
         }
@@ -68,6 +73,8 @@ struct Desk {
     own: Board,
     /// Of that, what each channel was not told yet.
     owed: BTreeMap<&'static str, Vec<Notice>>,
+    /// What the engine said last.
+    known: Vec<(Cause, Standing)>,
     /// What the metrics show.
     present: BTreeMap<Cause, Severity>,
     /// Orders that must leave, by the connection that they come from.
@@ -99,11 +106,14 @@ impl Desk {
             let owed = self.owed.entry(channel.name).or_default();
             owed.extend(own.iter().cloned());
         }
+        if let Some(watched) = &watched {
+            self.known.clone_from(&watched.present);
+        }
         let watched = watched.unwrap_or_default();
         for notice in own.iter().chain(&watched.fresh) {
             telemetry::alert(notice);
         }
-        self.show(&watched);
+        self.show();
         self.tell(&alert.name, watched.owed).await;
     }
 
@@ -119,7 +129,8 @@ impl Desk {
 
     fn stuck(&self, engine_is_silent: bool) -> Vec<Finding> {
         let finding = |text: String| {
-            let text = format!("{text}; nothing feeds the watchdog meanwhile, so systemd restarts it");
+            let text =
+                format!("{text}; nothing feeds the watchdog meanwhile, so systemd restarts it");
             Finding::new(Kind::Stuck, "crossdock", Severity::Urgent, text)
         };
         match self.caring.vitals.check() {
@@ -139,8 +150,17 @@ impl Desk {
         }
         let most = live.plan.limits.quarantine_max_rows;
         let share = alert.quarantine_share;
-        found.extend(conditions::quarantine_size(attention.quarantined, most, share));
-        found.extend(attention.groups.iter().map(|it| conditions::quarantined(it)));
+        found.extend(conditions::quarantine_size(
+            attention.quarantined,
+            most,
+            share,
+        ));
+        found.extend(
+            attention
+                .groups
+                .iter()
+                .map(|it| conditions::quarantined(it)),
+        );
         let most = Duration::from_secs(alert.pending_secs);
         for (sink, stream, oldest) in &attention.oldest {
             if !attention.paused.contains_key(sink.as_str()) {
@@ -185,10 +205,12 @@ impl Desk {
             let mut known = attention.streams.iter();
             let known = known.find(|it| it.connection == name && it.stream == health.stream);
             let is_paused = attention.paused.contains_key(&health.connection);
-            let expected = planned
-                .freshness
-                .unwrap_or_else(|| SILENT_AT_LEAST.max(planned.poll.saturating_mul(4)));
-            let facts = facts(&health, known, is_paused, expected);
+            let expected = planned.silent_after();
+            if health.way == Pulse::Read {
+                let place = (name.clone(), health.stream, health.way);
+                self.caring.vitals.expect_within(&place, expected);
+            }
+            let facts = facts(&health, known, is_paused, planned);
             if health.way == Pulse::Write {
                 found.extend(conditions::trouble(now, &facts, false, patience));
                 continue;
@@ -198,7 +220,9 @@ impl Desk {
             {
                 let is_read = !facts.rests
                     && facts.failing.is_none()
-                    && facts.last_success.is_some_and(|at| since(at, now) <= expected)
+                    && facts
+                        .last_success
+                        .is_some_and(|at| since(at, now) <= expected)
                     && facts.drained.is_some();
                 let most = planned.max_silence;
                 let subject = &facts.subject;
@@ -263,9 +287,12 @@ impl Desk {
     }
 
     /// What is wrong now, in the metrics and in `status`.
-    fn show(&mut self, watched: &Watched) {
-        let own = self.own.raised().map(|(cause, it)| (cause.clone(), it.clone()));
-        let all: Vec<(Cause, Standing)> = watched.present.iter().cloned().chain(own).collect();
+    fn show(&mut self) {
+        let own = self
+            .own
+            .raised()
+            .map(|(cause, it)| (cause.clone(), it.clone()));
+        let all: Vec<(Cause, Standing)> = self.known.iter().cloned().chain(own).collect();
         let now: BTreeMap<Cause, Severity> = all
             .iter()
             .map(|(cause, standing)| (cause.clone(), standing.severity))
@@ -279,7 +306,9 @@ impl Desk {
             telemetry::alert_present(cause, *severity, true);
         }
         self.present = now;
-        self.caring.vitals.set_alerts(crate::alert::text::list(&all));
+        self.caring
+            .vitals
+            .set_alerts(crate::alert::text::list(&all));
     }
 
     /// Tells every channel what it was not told yet, all at the same time.
@@ -298,7 +327,11 @@ impl Desk {
                 let told = channel.tell(name, &notices, clock).await;
                 let until = told.saturating_sub(mine);
                 let until = until.checked_sub(1).and_then(|last| of_engine.get(last));
-                (channel.name, told.min(mine), until.map(|(number, _)| *number))
+                (
+                    channel.name,
+                    told.min(mine),
+                    until.map(|(number, _)| *number),
+                )
             }
         });
         let told = join_all(telling).await;
@@ -313,7 +346,8 @@ impl Desk {
             }
         }
         let names: BTreeSet<&str> = self.channels.iter().map(|it| it.name).collect();
-        self.owed.retain(|channel, owed| names.contains(channel) && !owed.is_empty());
+        self.owed
+            .retain(|channel, owed| names.contains(channel) && !owed.is_empty());
     }
 }
 
@@ -330,12 +364,17 @@ fn facts(
     health: &StreamHealth,
     known: Option<&StreamAge>,
     is_paused: bool,
-    expected: Duration,
+    planned: &PlannedStream,
 ) -> StreamFacts {
     let drained = known.and_then(|it| it.drained_at);
-    let newest = health.last_success.max(known.map(|it| it.accepted_at)).max(drained);
-    // Reading an old file again does not make it new.
-    let last_success = match known.and_then(|it| it.as_of) {
+    let newest = health
+        .last_success
+        .max(known.map(|it| it.accepted_at))
+        .max(drained);
+    // Reading an old file again does not make it new. Before the first one nothing was read.
+    let as_of = known.and_then(|it| it.as_of);
+    let last_success = match as_of.filter(|_| planned.grows_old()) {
+        Some(as_of) if as_of == Timestamp::UNIX_EPOCH => None,
         Some(as_of) => newest.map(|newest| newest.min(as_of)),
         None => newest,
     };
@@ -344,7 +383,7 @@ fn facts(
         subject: format!("{}.{}", health.connection, health.stream),
         last_success,
         drained,
-        expected,
+        expected: planned.silent_after(),
         failing: failing.map(|(why, since)| Failing {
             why: why.clone(),
             times: health.failures,
@@ -376,7 +415,12 @@ fn conditions_of(caring: &Caring) -> Vec<Finding> {
              check` says all of it",
             reload.at
         );
-        found.push(Finding::new(Kind::Reload, "crossdock", Severity::Warning, text));
+        found.push(Finding::new(
+            Kind::Reload,
+            "crossdock",
+            Severity::Warning,
+            text,
+        ));
     }
     found
 }

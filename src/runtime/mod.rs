@@ -20,8 +20,8 @@ mod channels;
 mod clock;
 mod gate;
 mod loops;
-mod noting;
 pub mod notify;
+mod noting;
 mod open;
 pub mod probe;
 mod reload;
@@ -192,7 +192,8 @@ impl Runtime {
                 self.loops.extend(running.map(|running| (place, running)));
             }
         }
-        self.tasks.spawn(care::care_loop(self.caring(folder.clone())));
+        self.tasks
+            .spawn(care::care_loop(self.caring(folder.clone())));
         self.tasks.spawn(alerts::alert_loop(self.caring(folder)));
         self.tasks.spawn(watch.run());
     }

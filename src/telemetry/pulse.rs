@@ -47,6 +47,9 @@ pub struct StreamHealth {
     pub trouble_since: Option<Timestamp>,
     /// How often, since it last went well.
     pub failures: u32,
+    /// It should go well at least so often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_secs: Option<u64>,
     /// Why it rests, when it must.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
@@ -198,6 +201,16 @@ impl Vitals {
         });
     }
 
+    /// A loop should go well at least so often.
+    pub fn expect_within(&self, place: &Place, time: Duration) {
+        self.with(|inner| {
+            // One that was forgotten meanwhile stays so.
+            if let Some(health) = inner.health.get_mut(place) {
+                health.expected_secs = Some(time.as_secs());
+            }
+        });
+    }
+
     /// A run went well.
     pub fn success(&self, place: &Place) {
         let now = self.clock.now();
@@ -285,6 +298,7 @@ fn entry<'a>(inner: &'a mut Inner, place: &Place) -> &'a mut StreamHealth {
             trouble: None,
             trouble_since: None,
             failures: 0,
+            expected_secs: None,
             held: None,
         })
 }

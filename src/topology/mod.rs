@@ -22,8 +22,8 @@ pub use diff::{SectionChange, Verdict, diff};
 pub use own::own_connectors;
 
 use crate::config::{
-    AlertSettings, Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings, ServerSettings,
-    StoreSettings,
+    AlertSettings, Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings,
+    ServerSettings, StoreSettings,
 };
 use crate::connector::{Configured, Connector, Spec, StockBasis};
 use crate::diagnostic::Diagnostics;
@@ -107,6 +107,8 @@ pub struct PlannedStream {
     pub overlap: Duration,
     /// What was read longer ago is unknown.
     pub freshness: Option<Duration>,
+    /// How long what was read counts, as the connector says.
+    pub fresh_for: Option<Duration>,
     /// Orders: how long there may be none; as usual when absent, no matter how long when zero.
     pub max_silence: Option<Duration>,
     /// The time between two sweeps.
@@ -115,6 +117,23 @@ pub struct PlannedStream {
     pub reread_open: Option<Duration>,
     /// Nothing older than this is needed: the earliest `start_from` of the routes that begin here.
     pub start_from: Option<Timestamp>,
+}
+
+/// A stream without a freshness of its own may be silent for four reads, and for this long.
+const SILENT_AT_LEAST: Duration = Duration::from_mins(15);
+
+impl PlannedStream {
+    /// How long it may go without a successful read until somebody is told.
+    pub fn silent_after(&self) -> Duration {
+        let usual = SILENT_AT_LEAST.max(self.poll.saturating_mul(4));
+        let declared = self.fresh_for.map(|fresh_for| fresh_for.max(usual));
+        self.freshness.or(declared).unwrap_or(usual)
+    }
+
+    /// Whether something old that is read again and again (a file) is as good as nothing.
+    pub fn grows_old(&self) -> bool {
+        self.freshness.is_some() || self.fresh_for.is_some()
+    }
 }
 
 /// One route.

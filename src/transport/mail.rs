@@ -182,3 +182,6 @@ fn fault(error: &SmtpError) -> Fault {
         None => Fault::retry("mail_unreachable", "the mail server cannot be reached"),
     }
 }
+
+#[cfg(test)]
+mod tests;

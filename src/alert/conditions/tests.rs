@@ -5,9 +5,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 fn at(secs: i64) -> Timestamp {
     let start: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
-    start
-        .checked_add(SignedDuration::from_secs(secs))
-        .unwrap()
+    start.checked_add(SignedDuration::from_secs(secs)).unwrap()
 }
 
 fn stream(subject: &str, last: Option<i64>) -> StreamFacts {
@@ -66,8 +64,18 @@ fn streams_that_are_read() {
     let cases: Vec<(&str, i64, Vec<StreamFacts>, &str)> = vec![
         ("well", 900, vec![stream("a", Some(0))], ""),
         ("silent", 901, vec![stream("a", Some(0))], "stream_silent:a"),
-        ("never read, early", 800, vec![stream("a", None)], "stream_silent:a?"),
-        ("never read, late", 901, vec![stream("a", None)], "stream_silent:a"),
+        (
+            "never read, early",
+            800,
+            vec![stream("a", None)],
+            "stream_silent:a?",
+        ),
+        (
+            "never read, late",
+            901,
+            vec![stream("a", None)],
+            "stream_silent:a",
+        ),
         ("fails", 299, vec![failing("a", Some(0), 0)], "trouble:a?"),
         ("fails on", 300, vec![failing("a", Some(0), 0)], "trouble:a"),
         (
@@ -92,7 +100,12 @@ fn streams_that_are_read() {
         ),
         ("a little behind", 1800, vec![behind(0, 1800)], ""),
         ("behind", 3700, vec![behind(0, 3700)], "stream_behind:a"),
-        ("less behind", 3700, vec![behind(1000, 3700)], "stream_behind:a?"),
+        (
+            "less behind",
+            3700,
+            vec![behind(1000, 3700)],
+            "stream_behind:a?",
+        ),
     ];
     for (name, now, streams, expect) in cases {
         let found = reading(at(now), at(0), &streams, PATIENCE);
@@ -101,7 +114,9 @@ fn streams_that_are_read() {
     let found = reading(at(1000), at(0), &[failing("a.orders", None, 0)], PATIENCE);
     let text = &found[0].text;
     assert!(
-        text.contains("never read since the daemon started, expected every 15 min: connection refused"),
+        text.contains(
+            "never read since the daemon started, expected every 15 min: connection refused"
+        ),
         "{text}"
     );
 }
@@ -126,7 +141,11 @@ fn silence_of_orders() {
     ];
     for (now, expected, most, is_read, expect) in cases {
         let found = no_orders(at(now), "n.orders", silence(expected), most, is_read);
-        assert_eq!(shown(found), expect, "{now} {expected:?} {most:?} {is_read}");
+        assert_eq!(
+            shown(found),
+            expect,
+            "{now} {expected:?} {most:?} {is_read}"
+        );
     }
 }
 
@@ -140,8 +159,14 @@ fn marks_are_left_clearly() {
         (quarantine_size(51, 100, 0.5), "quarantine_size:quarantine"),
         (quarantine_size(45, 100, 0.5), ""),
         (quarantine_size(1, 1, 0.5), "quarantine_size:quarantine"),
-        (pending(at(3601), "erp.orders", at(0), hour), "pending:erp.orders"),
-        (pending(at(3600), "erp.orders", at(0), hour), "pending:erp.orders?"),
+        (
+            pending(at(3601), "erp.orders", at(0), hour),
+            "pending:erp.orders",
+        ),
+        (
+            pending(at(3600), "erp.orders", at(0), hour),
+            "pending:erp.orders?",
+        ),
         (pending(at(1800), "erp.orders", at(0), hour), ""),
         (clock("erp", None, minute), "clock:erp?"),
         (clock("erp", secs(30), minute), ""),
@@ -161,8 +186,15 @@ fn marks_are_left_clearly() {
     }
     let found = clock("erp", secs(-61), minute).unwrap();
     assert!(found.text.contains("behind ours"), "{}", found.text);
-    assert!(paused("erp", "401").text.contains("`crossdock connection resume erp`"));
-    assert_eq!(shown([quarantined("n.orders/map/x")]), "quarantine:n.orders/map/x");
+    assert!(
+        paused("erp", "401")
+            .text
+            .contains("`crossdock connection resume erp`")
+    );
+    assert_eq!(
+        shown([quarantined("n.orders/map/x")]),
+        "quarantine:n.orders/map/x"
+    );
 }
 
 #[test]
@@ -199,7 +231,10 @@ fn orders_near_their_time() {
     );
     let many: Vec<OpenOrder> = (1..20).map(|n| order(&format!("A{n}"), n)).collect();
     let text = &found(&many)[0].text;
-    assert!(text.contains("A5 (by 2026-11-22T10:00:05Z), and 14 more"), "{text}");
+    assert!(
+        text.contains("A5 (by 2026-11-22T10:00:05Z), and 14 more"),
+        "{text}"
+    );
 }
 
 #[test]
