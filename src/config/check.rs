@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::codes;
 use super::interpolate::ASSUMED;
 use super::tree::{Document, Node, Step, Value};
-use super::{AlertSettings, Config, MailTls, PublishSettings, StoreEngine};
+use super::{
+    AlertSettings, Config, HookStyle, MailTls, PublishSettings, SmtpSettings, StoreEngine,
+};
 use crate::diagnostic::{Diagnostics, Severity};
 use crate::record::Sku;
 
@@ -96,7 +98,36 @@ fn alert(alert: &AlertSettings, document: &Document, findings: &mut Diagnostics)
             );
         }
     }
-    let Some(smtp) = &alert.smtp else { return };
+    inline_hook(alert, document, findings);
+    if let Some(smtp) = &alert.smtp {
+        letters(smtp, document, findings);
+    }
+}
+
+/// Whoever knows the address of a chat's webhook may write there; an address of one's own is no secret.
+fn inline_hook(alert: &AlertSettings, document: &Document, findings: &mut Diagnostics) {
+    let path = ["alert", "webhook", "url"];
+    let slack = alert.webhook.as_ref().map(|hook| hook.style) == Some(HookStyle::Slack);
+    let node = document.root.get(&path.map(Step::from));
+    let inline = node.is_some_and(|node| matches!(&node.value, Value::Text { written: None, .. }));
+    if slack && inline {
+        let message = "the address of the webhook, a secret, stands in the file itself";
+        let help =
+            "give it as a credential of systemd and write url = \"${credential:alert_webhook}\"";
+        findings.push(
+            document
+                .warning(codes::INLINE_SECRET, &path, message)
+                .help(help),
+        );
+    }
+}
+
+/// Mail that could never be sent.
+fn letters(smtp: &SmtpSettings, document: &Document, findings: &mut Diagnostics) {
+    let mut wrong = |path: &[&str], message: String, help: &str| {
+        let finding = document.error(codes::BAD_VALUE, path, message);
+        findings.push(finding.help(help));
+    };
     let is_address = |text: &str| {
         let inside = text.rsplit_once('<').map_or(text, |(_, rest)| rest);
         let (who, host) = inside

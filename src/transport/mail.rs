@@ -174,13 +174,21 @@ fn fault(error: &SmtpError) -> Fault {
         None if error.is_timeout() => {
             Fault::retry("mail_timeout", "the mail server does not answer in time")
         }
-        None if error.is_tls() => {
+        None if error.is_tls() || failed_in_handshake(error) => {
             let message = "the encrypted connection to the mail server failed: check `tls`, its \
                            certificate and `ca_file`";
             Fault::retry("mail_tls", message)
         }
         None => Fault::retry("mail_unreachable", "the mail server cannot be reached"),
     }
+}
+
+/// rustls reports what it does not believe as invalid data.
+fn failed_in_handshake(error: &SmtpError) -> bool {
+    let first = std::error::Error::source(error);
+    std::iter::successors(first, |cause| cause.source())
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
 }
 
 #[cfg(test)]
