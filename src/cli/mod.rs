@@ -3,6 +3,7 @@
 //! A command gets its surroundings as an argument ([`Shell`]), so that tests run it without a
 //! process. While a daemon runs, commands that need the store speak to it through its admin socket.
 
+mod alert;
 mod ask;
 mod check;
 mod config;
@@ -134,6 +135,7 @@ enum Command {
     Status(desk::Status),
     Queue(desk::Queue),
     Quarantine(desk::Quarantine),
+    Alert(alert::Alert),
     Explain(explain::Explain),
     Prove(prove::Prove),
     Connection(desk::Connection),
@@ -185,6 +187,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Command::Status(command) => desk::status(command, &cli.global, shell),
         Command::Queue(command) => desk::queue(command, &cli.global, shell),
         Command::Quarantine(command) => desk::quarantine(command, &cli.global, shell),
+        Command::Alert(command) => alert::run(command, &cli.global, shell),
         Command::Explain(command) => explain::run(command, &cli.global, shell),
         Command::Prove(command) => prove::run(command, &cli.global, shell),
         Command::Connection(command) => desk::connection(command, &cli.global, shell),

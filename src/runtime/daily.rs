@@ -9,8 +9,9 @@ use jiff::{SignedDuration, Zoned};
 
 use super::care::Caring;
 use super::prove::Prover;
+use crate::alert::{Kind, Severity};
 use crate::engine::EngineError;
-use crate::proof::RouteProof;
+use crate::proof::{Proof, RouteProof};
 use crate::telemetry;
 
 /// How often it is looked whether one is due.
@@ -20,6 +21,13 @@ const CATCH_UP: i64 = 7;
 
 /// Proves each day once it is over.
 pub(super) async fn daily_loop(caring: Caring, prover: Prover) {
+    // After a restart somebody still is to know.
+    if let Ok(kept) = caring.engine.proofs().await
+        && let Some((day, proof)) = kept.last()
+        && let Ok(proof) = serde_json::from_value(proof.clone())
+    {
+        report(&caring, day, &proof);
+    }
     while !caring.rest(LOOK).await {
         if let Err(error) = look(&caring, &prover).await {
             tracing::error!(%error, "the day could not be proven");
@@ -49,6 +57,7 @@ async fn look(caring: &Caring, prover: &Prover) -> Result<(), EngineError> {
     };
     let proof = prover.prove(from, to).await?;
     let count = |of: fn(&RouteProof) -> usize| proof.routes.iter().map(of).sum();
+    report(caring, &day.to_string(), &proof);
     telemetry::proved(
         &day.to_string(),
         count(|route| route.source.count),
@@ -59,6 +68,16 @@ async fn look(caring: &Caring, prover: &Prover) -> Result<(), EngineError> {
     let value = serde_json::to_value(&proof).unwrap_or_default();
     let keep = settings.keep_days;
     caring.engine.keep_proof(day.to_string(), value, keep).await
+}
+
+/// Has somebody told where the newest proof does not hold.
+fn report(caring: &Caring, day: &str, proof: &Proof) {
+    let text = format!(
+        "the orders of {day} differ between the systems for no known reason, or a system could not be \
+         asked: `crossdock prove --day {day}` tells which and why"
+    );
+    let what = (!proof.holds()).then_some((Severity::Warning, text));
+    caring.vitals.report(Kind::Unproven, "orders", what);
 }
 
 /// The oldest day that is over and was not proven; `at` is when yesterday is over for everybody.

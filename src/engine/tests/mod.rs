@@ -1,6 +1,7 @@
 //! The engine against a store that can crash, with scripted sources and sinks.
 
 mod account;
+mod alerts;
 mod care;
 mod catalogue;
 mod desk;
