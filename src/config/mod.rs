@@ -39,7 +39,7 @@ use serde::de::DeserializeOwned;
 
 pub use connection::{
     ConnectionSettings, HIDDEN, HttpSettings, LimitSettings, Proxy, Settings, StockBasis,
-    StreamSettings,
+    StreamSettings, WebhookSettings,
 };
 pub use connectors::{MANIFEST, OwnConnector, as_bad_as_used};
 pub use interpolate::Credentials;

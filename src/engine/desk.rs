@@ -4,7 +4,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::EngineError;
-use super::accept::{STOPPED, hint};
+use super::accept::STOPPED;
+use super::hints::hint;
 use super::cell;
 use super::orders;
 use super::prices;

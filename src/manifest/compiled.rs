@@ -16,6 +16,7 @@ use super::request::{Base, Call, Http, Request};
 use super::scope::{Compiler, Tables};
 use super::settings::{self, Settings};
 use super::text::{Name, Text};
+use super::webhook::{Hooking, Webhook};
 use super::write::{Write, Writing};
 use crate::connector::{Capabilities, Evidence, Onward, Spec, StockBasis, StockWrite, StreamSpec};
 use crate::diagnostic::{Diagnostics, SourceText, did_you_mean};
@@ -60,6 +61,8 @@ pub struct Manifest {
     pub capabilities: Declared,
     /// What can be read and written.
     pub stream: BTreeMap<Name, StreamPart>,
+    /// What it tells on its own.
+    pub webhook: Option<Webhook>,
 }
 
 /// `[connector]`
@@ -131,6 +134,7 @@ pub(super) struct Compiled {
     pub(super) probe: Option<(Call, Template)>,
     pub(super) reads: BTreeMap<Stream, Reading>,
     pub(super) writes: BTreeMap<Stream, Writing>,
+    pub(super) webhook: Option<Hooking>,
 }
 
 impl Manifest {
@@ -184,6 +188,11 @@ impl Manifest {
             reads.extend(read.map(|read| (stream, read)));
             writes.extend(write.map(|write| (stream, write)));
         }
+        let read: Vec<Stream> = reads.keys().copied().collect();
+        let webhook = self
+            .webhook
+            .as_ref()
+            .map(|webhook| webhook.compile(&mut compiler, &limits, &secrets, &read));
         let whole = Compiled {
             spec: self.spec(specs, compiler.costliest),
             base,
@@ -199,6 +208,7 @@ impl Manifest {
             probe,
             reads,
             writes,
+            webhook,
             settings: self.settings,
         };
         compiler.findings.into_result(whole)

@@ -5,6 +5,7 @@
 //! pollers    one task per stream that is read
 //! dispatch   one task per stream that is written
 //! care       probes paused connections, removes what is too old
+//! hooks      takes in webhooks, and looks after the subscriptions behind them
 //! watch      closes the gate that every loop passes while the disk is full or too much waits
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod alone;
 mod care;
 mod clock;
 mod gate;
+mod hooks;
 mod loops;
 pub mod notify;
 mod open;
@@ -36,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use clock::SystemClock;
+pub use hooks::{Answer, Hooks};
 pub use open::{engine_kind, open_store, store_path};
 pub use reload::Refused;
 pub use rules::of as engine_rules;
@@ -46,6 +49,7 @@ use crate::connector::Connection;
 use crate::engine::{Engine, EngineError, Handle, Service};
 use crate::fault::Fault;
 use crate::id::ConnectionName;
+use crate::intake::receive::{Bells, Reception};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Place, Vitals};
 use crate::topology::Plan;
@@ -71,6 +75,7 @@ pub struct Runtime {
     clock: Arc<dyn Clock>,
     loops: BTreeMap<Place, Running>,
     gate: Gate,
+    bells: Bells,
     reading: CancellationToken,
     sending: CancellationToken,
     tasks: TaskTracker,
@@ -157,6 +162,7 @@ impl Runtime {
             clock: Arc::clone(clock),
             loops: BTreeMap::new(),
             gate,
+            bells: Bells::default(),
             reading: CancellationToken::new(),
             sending: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -171,6 +177,14 @@ impl Runtime {
         self.live.load_full()
     }
 
+    /// Takes in webhooks for these connections, from whoever serves them.
+    pub fn hooks(&self) -> Hooks {
+        let (clock, bells) = (Arc::clone(&self.clock), self.bells.clone());
+        let reception = Reception::new(self.engine.clone(), clock, bells);
+        let (live, gate) = (Arc::clone(&self.live), self.gate.clone());
+        Hooks::new(live, gate, Arc::clone(&self.clock), Arc::new(reception))
+    }
+
     fn start_all(&mut self, closing: watch::Sender<Closed>) {
         let live = self.live();
         let on_disk = live.plan.store.engine != StoreEngine::Memory;
@@ -183,6 +197,13 @@ impl Runtime {
             }
         }
         self.tasks.spawn(care::care_loop(self.caring(folder)));
+        let subscribers = hooks::Subscribers {
+            live: Arc::clone(&self.live),
+            clock: Arc::clone(&self.clock),
+            stop: self.reading.clone(),
+            known: BTreeMap::new(),
+        };
+        self.tasks.spawn(subscribers.run());
         self.tasks.spawn(watch.run());
     }
 

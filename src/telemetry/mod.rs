@@ -3,8 +3,13 @@
 //! Names of metrics stand here as constants and nowhere else. Labels are connections, streams and routes;
 //! never a SKU or an order.
 
+mod hooks;
 mod pulse;
 
+pub use hooks::{
+    Subscriptions, Webhook, fetch_failed, subscriptions, subscriptions_failed, webhook, webhook_at,
+    webhook_for_nobody, webhook_hints, webhook_slowed,
+};
 pub use pulse::{Condition, Place, Pulse, Pulses, Reloaded, StreamHealth, Vitals};
 
 use std::time::Duration;

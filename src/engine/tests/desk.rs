@@ -89,18 +89,12 @@ fn a_record_that_cannot_be_read_is_kept_once_and_fetched_again() {
     );
     bench.engine.quarantine_retry(desk[0].number).unwrap();
     assert_eq!(
-        bench
-            .engine
-            .hints("north".into(), Stream::Orders, 9)
-            .unwrap(),
-        ["9".into()]
+        bench.wanted("north", Stream::Orders),
+        ["9"]
     );
     bench.accept("north", Stream::Orders, vec![order("9", &[("A", 1)])]);
     assert!(
-        bench
-            .engine
-            .hints("north".into(), Stream::Orders, 9)
-            .unwrap()
+        bench.wanted("north", Stream::Orders)
             .is_empty()
     );
 }

@@ -181,6 +181,12 @@ impl Bench {
         self.engine.accept(unit).unwrap()
     }
 
+    /// The ids of what is to be fetched now.
+    pub fn wanted(&mut self, connection: &str, stream: Stream) -> Vec<String> {
+        let wanted = self.engine.hints(connection.into(), stream, 9).unwrap();
+        wanted.iter().map(|wanted| wanted.id.to_string()).collect()
+    }
+
     pub fn claim(&mut self, sink: &str, stream: Stream) -> Vec<Claimed> {
         self.engine.claim(sink.into(), stream, 100).unwrap()
     }
