@@ -61,6 +61,7 @@ impl WebhookSettings {
     }
 }
 
+#[expect(clippy::ref_option, reason = "serde hands it over so")]
 fn hidden<S: Serializer>(_: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(HIDDEN)
 }

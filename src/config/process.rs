@@ -81,7 +81,7 @@ pub struct ServerSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub webhooks_listen: Option<SocketAddr>,
-    /// What the outside world calls that address: https://hooks.example.com. With it, subscriptions at other
+    /// What the outside world calls that address: `https://hooks.example.com`. With it, subscriptions at other
     /// systems are made and looked after from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_url: Option<String>,

@@ -80,7 +80,10 @@ pub(super) fn accept(stage: &mut Stage<'_, '_>, unit: &Unit) -> Result<Accepted,
     let mut accepted = Accepted::default();
     stage.bound_quarantine();
     // What is read now need not be fetched any more, unless reading it shows otherwise.
-    if stage.index.has_hints(&(unit.connection.clone(), unit.stream)) {
+    if stage
+        .index
+        .has_hints(&(unit.connection.clone(), unit.stream))
+    {
         for change in &unit.changes {
             hints::was_read(stage, &unit.connection, unit.stream, &change.id)?;
         }

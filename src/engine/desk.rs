@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::EngineError;
 use super::accept::STOPPED;
-use super::hints::hint;
 use super::cell;
+use super::hints::hint;
 use super::orders;
 use super::prices;
 use super::stage::Stage;

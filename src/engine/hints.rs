@@ -150,6 +150,23 @@ pub(super) fn due(
     Ok(wanted.take(limit).collect())
 }
 
+/// When the first of them may be fetched.
+pub(super) fn next(
+    stage: &Stage<'_, '_>,
+    connection: &ConnectionName,
+    stream: Stream,
+) -> Result<Option<Timestamp>, EngineError> {
+    let of_stream = (connection.clone(), stream);
+    if !stage.index.has_hints(&of_stream) {
+        return Ok(None);
+    }
+    let rows = HINT.scan(stage.txn, &HINT.under(&of_stream), SCAN)?;
+    let due = rows
+        .iter()
+        .map(|(_, row)| row.not_before.unwrap_or(row.since));
+    Ok(due.min())
+}
+
 /// They were fetched and what came is accepted. What was said again since stays.
 pub(super) fn answered(
     stage: &mut Stage<'_, '_>,

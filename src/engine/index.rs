@@ -326,7 +326,9 @@ impl Index {
 
     fn count_hints(&mut self, of: Target, more: i64) {
         let count = self.hints.entry(of).or_default();
-        let changed = i64::try_from(*count).unwrap_or(i64::MAX).saturating_add(more);
+        let changed = i64::try_from(*count)
+            .unwrap_or(i64::MAX)
+            .saturating_add(more);
         *count = usize::try_from(changed).unwrap_or(0);
     }
 

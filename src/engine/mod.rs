@@ -340,6 +340,9 @@ requests! {
     /// Things to be fetched by id now.
     fn hints(connection: ConnectionName, stream: Stream, limit: usize) -> Vec<Wanted> =
         |stage| hints::due(stage, &connection, stream, limit);
+    /// When the first of the things to be fetched by id may be.
+    fn next_hint(connection: ConnectionName, stream: Stream) -> Option<Timestamp> =
+        |stage| hints::next(stage, &connection, stream);
     /// Notes what webhooks of a connection say, of which at most so much may wait; how much is new.
     fn take_hints(connection: ConnectionName, hints: Vec<NewHint>, most: usize) -> usize =
         |stage| hints::take(stage, &connection, &hints, most);

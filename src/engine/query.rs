@@ -11,8 +11,7 @@ use super::cell::{self, Cell, Figure};
 use super::stage::{Stage, mode_of};
 use super::sweep::{self, Swept};
 use super::tables::{
-    ATTEMPT, BY_KEY, CHECKPOINT, COUNTS, Counts, ENTITY, EVENT, Entry, JOURNAL, META, OPEN,
-    RECORD,
+    ATTEMPT, BY_KEY, CHECKPOINT, COUNTS, Counts, ENTITY, EVENT, Entry, JOURNAL, META, OPEN, RECORD,
 };
 use super::{pools, prices};
 use crate::fault::Fault;

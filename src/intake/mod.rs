@@ -81,8 +81,10 @@ pub struct Run {
     pub rejected: usize,
     /// The source said that there is no more.
     pub drained: bool,
-    /// More is to be fetched by id at once.
-    pub more_hints: bool,
+    /// When more is to be fetched by id.
+    pub next_hint: Option<Timestamp>,
+    /// Something could not be fetched: nobody is there, or it fell over.
+    pub hints_failed: bool,
 }
 
 /// Reads one stream of one connection.
@@ -265,19 +267,30 @@ impl Poller {
         Ok(())
     }
 
-    /// What cannot be fetched keeps nothing else from being read: it comes later, alone (story 63).
     async fn fetch_hints(&self, run: &mut Run) -> Result<(), Fault> {
         if !self.source.can_fetch() {
             return Ok(());
         }
+        self.fetch_due(run).await?;
+        run.next_hint = self
+            .engine
+            .next_hint(self.connection.clone(), self.stream)
+            .await
+            .map_err(EngineError::into_fault)?;
+        Ok(())
+    }
+
+    /// What cannot be fetched keeps nothing else from being read: it comes later, alone (story 63).
+    async fn fetch_due(&self, run: &mut Run) -> Result<(), Fault> {
         let hints = self
             .engine
             .hints(self.connection.clone(), self.stream, FETCH_PER_RUN)
             .await
             .map_err(EngineError::into_fault)?;
-        run.more_hints = hints.len() == FETCH_PER_RUN;
-        let (fresh, tried): (Vec<Wanted>, Vec<Wanted>) =
+        let (fresh, mut tried): (Vec<Wanted>, Vec<Wanted>) =
             hints.into_iter().partition(|wanted| wanted.tries == 0);
+        // One that fails each time must not stand before the others each time.
+        tried.sort_by_key(|wanted| wanted.tries);
         for some in fresh.chunks(FETCH_AT_ONCE).chain(tried.chunks(1)) {
             let Err(fault) = self.fetch_wanted(some, run).await? else {
                 continue;
@@ -294,7 +307,7 @@ impl Poller {
                 Class::Retry => {
                     // Nobody is there, or these things are too much for it: the rest is asked next time.
                     self.put_off(some, &fault).await?;
-                    run.more_hints = false;
+                    run.hints_failed = true;
                     return Ok(());
                 }
                 Class::Throttle | Class::Auth | Class::Config => return Err(fault),

@@ -166,13 +166,10 @@ impl Manifest {
         let mut specs = BTreeMap::new();
         for (name, part) in &self.stream {
             let path = format!("stream.{}", name.as_str());
-            let stream = match parse_stream(name) {
-                Ok(stream) => stream,
-                Err(help) => {
-                    compiler.error(&path, name.span(), "this is no stream", Some(help));
-                    continue;
-                }
-            };
+            let stream = parse_stream(name).map_err(|help| {
+                compiler.error(&path, name.span(), "this is no stream", Some(help));
+            });
+            let Ok(stream) = stream else { continue };
             if part.read.is_none() && part.write.is_none() {
                 compiler.error(&path, name.span(), "neither read nor written", None);
             }
@@ -189,10 +186,8 @@ impl Manifest {
             writes.extend(write.map(|write| (stream, write)));
         }
         let read: Vec<Stream> = reads.keys().copied().collect();
-        let webhook = self
-            .webhook
-            .as_ref()
-            .map(|webhook| webhook.compile(&mut compiler, &limits, &secrets, &read));
+        let webhook = self.webhook.as_ref();
+        let webhook = webhook.map(|it| it.compile(&mut compiler, &limits, &secrets, &read));
         let whole = Compiled {
             spec: self.spec(specs, compiler.costliest),
             base,

@@ -164,10 +164,10 @@ impl ManifestSource {
             let (mut shown, mut left) = (Vec::new(), Vec::new());
             for row in list {
                 let roots = [("item", row)];
-                let list = if holds(only, &frame.with(&roots))? {
-                    &mut shown
-                } else {
-                    &mut left
+                // What is not as foreseen is shown, so that it is rejected (law S8).
+                let list = match only.eval_bool(&frame.with(&roots)) {
+                    Ok(false) => &mut left,
+                    Ok(true) | Err(_) => &mut shown,
                 };
                 list.push(row.clone());
             }

@@ -260,7 +260,8 @@ impl Subscribers {
 
     async fn look(&mut self) {
         let live = self.live.load_full();
-        self.known.retain(|name, _| live.connections.contains_key(name));
+        self.known
+            .retain(|name, _| live.connections.contains_key(name));
         if live.plan.server.webhooks_listen.is_none() {
             return;
         }

@@ -29,6 +29,8 @@ const OVERDUE: Duration = Duration::from_millis(200);
 const CONCURRENCY: usize = 8;
 /// How long a stream that is only woken by webhooks waits for more of them.
 const GATHER: Duration = Duration::from_secs(1);
+/// How long nothing is fetched by id after something could not be.
+const FAILED: Duration = Duration::from_secs(2);
 /// How often a loop that must rest says that it is alive.
 const RESTING: Duration = Duration::from_secs(30);
 
@@ -198,12 +200,11 @@ async fn read_loop(poller: Poller, mut round: Round) {
             () = round.gate.until_closed(stream) => continue,
             run = poller.run(&on_page) => run,
         };
-        let is_well = run.is_ok();
+        let read = run.as_ref().ok().copied();
         let wait = after_run(&poller, &round, begun, run).await;
-        let rested = if is_well {
-            rest(&poller, &mut round, wait).await
-        } else {
-            round.rest(wait).await
+        let rested = match read {
+            Some(read) => rest(&poller, &mut round, wait, read).await,
+            None => round.rest(wait).await,
         };
         if !rested {
             break;
@@ -231,9 +232,6 @@ async fn after_run(
                 rejected: run.rejected,
             };
             telemetry::read(&poller.connection, poller.stream, &told);
-            if run.more_hints {
-                round.bell.ring();
-            }
             if run.drained {
                 let took = poller.clock.monotonic().saturating_sub(begun);
                 pause_after(poller.schedule.every, took)
@@ -263,15 +261,17 @@ async fn after_run(
 
 /// Waits for the next run, and fetches meanwhile what webhooks tell of; whether there is a next run. Where
 /// nothing can be fetched by id, a webhook ends the wait.
-async fn rest(poller: &Poller, round: &mut Round, wait: Duration) -> bool {
+async fn rest(poller: &Poller, round: &mut Round, wait: Duration, mut read: Run) -> bool {
     let until = round.clock.monotonic() + wait;
     loop {
         let left = until.saturating_sub(round.clock.monotonic());
+        let next = next_fetch(&read, round.clock.as_ref());
         round.vitals.beat(&round.place, left);
         tokio::select! {
             () = round.stop.cancelled() => return false,
             () = round.clock.sleep(left) => return true,
-            () = round.bell.rung() => {}
+            () = round.clock.sleep(next.unwrap_or(left)), if next.is_some_and(|next| next < left) => {}
+            () = round.bell.rung(), if !read.hints_failed => {}
         }
         if !poller.source.can_fetch() {
             // Several at a time are one.
@@ -285,12 +285,23 @@ async fn rest(poller: &Poller, round: &mut Round, wait: Duration) -> bool {
             () = round.stop.cancelled() => return false,
             run = poller.run_hints() => run,
         };
-        if run.is_err() {
-            let wait = after_run(poller, round, begun, run).await;
-            return round.rest(wait).await;
+        let told = run.as_ref().ok().copied();
+        let wait = after_run(poller, round, begun, run).await;
+        match told {
+            Some(told) => read = told,
+            None => return round.rest(wait).await,
         }
-        after_run(poller, round, begun, run).await;
     }
+}
+
+/// How long until something is to be fetched by id; a while where that failed just now.
+fn next_fetch(read: &Run, clock: &dyn Clock) -> Option<Duration> {
+    let next = crate::clock::since(clock.now(), read.next_hint?);
+    Some(if read.hints_failed {
+        next.max(FAILED)
+    } else {
+        next
+    })
 }
 
 /// Between two runs of which the second is to begin `every` after the first began, which took so long. A

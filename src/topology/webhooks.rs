@@ -16,22 +16,11 @@ pub(super) fn check(
         server.webhooks_listen.is_some(),
         server.webhook_url.is_some(),
     );
-    let mut taken_in = 0;
     for (name, planned) in connections {
-        let settings = draft.config.connection.get(name);
-        let has_secret = settings.is_some_and(|it| it.webhook.path_secret.is_some());
-        let path = ["connection", name.as_str()];
         let Some(needs) = planned.configured.webhooks() else {
-            if has_secret {
-                let path = [path[0], path[1], "webhook", "path_secret"];
-                let message =
-                    format!("`{name}` takes in no webhooks: nothing is set that proves them");
-                let help = "set what the connector's README names for webhooks, or leave it out";
-                draft.error(NO_WEBHOOKS, &path, message, help);
-            }
             continue;
         };
-        taken_in += 1;
+        let path = ["connection", name.as_str()];
         if !listens {
             let message = format!("webhooks of `{name}` could be proved, but nothing listens");
             let help = "set server.webhooks_listen = \"127.0.0.1:9465\", or leave the secret out";
@@ -42,12 +31,5 @@ pub(super) fn check(
             let help = "set server.webhook_url to what the outside calls it";
             draft.error(NO_WEBHOOKS, &path, message, help);
         }
-    }
-    // While a connection is wrong nobody knows what it would take in.
-    if listens && taken_in == 0 && connections.len() == draft.config.connection.len() {
-        let path = ["server", "webhooks_listen"];
-        let message = "no connection takes in webhooks".to_owned();
-        let help = "set what proves them in the settings of a connection, or leave this out";
-        draft.warning(NO_WEBHOOKS, &path, message, help);
     }
 }

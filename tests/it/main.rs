@@ -19,4 +19,5 @@ mod sim;
 mod store_crash;
 mod tidy;
 mod tutorial;
+mod webhooks;
 mod woocommerce;

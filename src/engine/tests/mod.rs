@@ -4,6 +4,7 @@ mod care;
 mod catalogue;
 mod desk;
 mod events;
+mod hints;
 mod items;
 mod prices;
 mod rules_change;

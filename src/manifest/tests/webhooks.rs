@@ -21,6 +21,7 @@ page_size = 10
 records = "reply.json"
 id = "{item.id}"
 cursor.full = {}
+paginate = "offset"
 request = { path = "/orders" }
 map = { id = "{item.id}" }
 fetch = { request = { path = "/orders", query = { ids = { expr = "join(ids, ',')" } } }, max = 10, missing = "absent" }
@@ -32,6 +33,7 @@ page_size = 10
 records = "reply.json"
 id = "{item.id}"
 cursor.full = {}
+paginate = "offset"
 request = { path = "/stock" }
 map = { sku = "{item.sku}", on_hand = "{item.left}" }
 "#;

@@ -132,11 +132,13 @@ pub(super) struct Checking {
     tolerance: Duration,
 }
 
+/// A public key in the forms in which its signatures may be written, with its name where it has one.
+type PublicKey = (Option<String>, Vec<ParsedPublicKey>);
+
 /// The keys of one connection. `Debug` shows none.
 pub(crate) enum Verifier {
     Secrets(Vec<hmac::Key>),
-    /// Each with its name, where it has one.
-    Public(Vec<(Option<String>, Vec<ParsedPublicKey>)>),
+    Public(Vec<PublicKey>),
 }
 
 impl std::fmt::Debug for Verifier {
@@ -176,7 +178,7 @@ impl Verify {
             let text = text.as_ref()?;
             Some(compiler.template(text, &of_request, &format!("{path}.{name}")))
         };
-        let (kid, before, after) = (
+        let (key_id, before, after) = (
             text(&proof.kid, "kid"),
             text(&proof.before, "before"),
             text(&proof.after, "after"),
@@ -194,7 +196,7 @@ impl Verify {
             separator: proof.separator.clone(),
             keys: keys.collect(),
             key_encoding: proof.key_encoding,
-            kid,
+            kid: key_id,
             before,
             after,
             timestamp,
@@ -336,7 +338,7 @@ fn fits(keys: &[hmac::Key], parts: &[&[u8]], proofs: &[Vec<u8>]) -> Choice {
 
 /// Whether any proof is a signature by any key that may have made it.
 fn is_signed(
-    keys: &[(Option<String>, Vec<ParsedPublicKey>)],
+    keys: &[PublicKey],
     wanted: Option<&str>,
     parts: &[&[u8]],
     proofs: &[Vec<u8>],
@@ -359,11 +361,8 @@ fn is_signed(
     })
 }
 
-/// Public keys out of a PEM or a JWKS, each in the forms in which its signatures may be written.
-fn public_keys(
-    kind: Kind,
-    text: &str,
-) -> Result<Vec<(Option<String>, Vec<ParsedPublicKey>)>, &'static str> {
+/// Public keys out of a PEM or a JWKS.
+fn public_keys(kind: Kind, text: &str) -> Result<Vec<PublicKey>, &'static str> {
     const NO_KEY: &str =
         "holds no public key of the right kind: it must be a PEM (BEGIN PUBLIC KEY) or a JWKS";
     let text = text.trim();
