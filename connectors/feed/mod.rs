@@ -136,9 +136,8 @@ impl Configured for ConfiguredFeed {
             .collect();
         Ok(Connection {
             sources,
-            sinks: BTreeMap::new(),
             probe: Some(feed),
-            closing: None,
+            ..Connection::default()
         })
     }
 }

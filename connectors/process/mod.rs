@@ -113,6 +113,7 @@ impl Configured for ConfiguredProcess {
             sinks,
             probe: Some(Arc::clone(&guest) as Arc<dyn Probe>),
             closing: Some(guest),
+            ..Connection::default()
         })
     }
 }

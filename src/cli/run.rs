@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::engine::Handle;
 use crate::runtime::{Live, Refused, Runtime, SystemClock, notify, open_store, store_path};
-use crate::server::{admin, web};
+use crate::server::{admin, web, webhooks};
 use crate::telemetry::{self, Reloaded, Vitals};
 use crate::topology::Plan;
 
@@ -63,7 +63,7 @@ pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::
         // Before anything is begun: nobody who sends a signal early may end us by it.
         let signals = Signals::new()?;
         // Before anything is read: a daemon that nobody can look after does not begin.
-        let pages = match web::bind(plan.server.listen).await {
+        let pages = match bind(&plan).await {
             Ok(pages) => pages,
             Err(why) => {
                 writeln!(shell.err, "crossdock: {why}")?;
@@ -93,6 +93,21 @@ pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::
     // What still runs was given its time.
     tokio.shutdown_background();
     exit
+}
+
+/// What the daemon listens on for everybody.
+struct Listeners {
+    pages: TcpListener,
+    webhooks: Option<TcpListener>,
+}
+
+async fn bind(plan: &Plan) -> Result<Listeners, String> {
+    let pages = web::bind(plan.server.listen).await?;
+    let webhooks = match plan.server.webhooks_listen {
+        Some(listen) => Some(webhooks::bind(listen).await?),
+        None => None,
+    };
+    Ok(Listeners { pages, webhooks })
 }
 
 /// What works but is probably not as meant.
@@ -166,14 +181,18 @@ impl Daemon<'_, '_> {
     async fn serve(
         &self,
         mut runtime: Runtime,
-        (mut signals, pages): (Signals, TcpListener),
+        (mut signals, listeners): (Signals, Listeners),
         store: &Path,
         until_quiet: Option<u64>,
     ) -> io::Result<Exit> {
         let live = runtime.live();
         let socket = socket_path(&live.plan, store);
         serve_admin(&runtime, &socket)?;
+        let Listeners { pages, webhooks } = listeners;
         serve_pages(&runtime, &live.plan, pages, self.metrics.clone());
+        if let Some(webhooks) = webhooks {
+            serve_webhooks(&runtime, &live.plan, webhooks);
+        }
         runtime.beside(notify::feed(
             Arc::clone(&self.manager),
             runtime.vitals.clone(),
@@ -355,6 +374,19 @@ fn serve_pages(runtime: &Runtime, plan: &Plan, listener: TcpListener, metrics: P
     runtime.beside(async move {
         if let Err(error) = web::serve(listener, pages, most).await {
             tracing::error!(%error, "the pages are not served any more");
+        }
+    });
+}
+
+fn serve_webhooks(runtime: &Runtime, plan: &Plan, listener: TcpListener) {
+    let bounds = webhooks::Bounds {
+        body_bytes: plan.limits.server_max_body_bytes,
+        connections: plan.limits.server_max_connections,
+    };
+    let hooks = runtime.hooks();
+    runtime.beside(async move {
+        if let Err(error) = webhooks::serve(listener, hooks, bounds).await {
+            tracing::error!(%error, "webhooks are not taken in any more");
         }
     });
 }

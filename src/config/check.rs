@@ -6,13 +6,17 @@ use super::codes;
 use super::interpolate::ASSUMED;
 use super::tree::{Document, Node, Step, Value};
 use super::{
-    AlertSettings, Config, HookStyle, MailTls, PublishSettings, SmtpSettings, StoreEngine,
+    AlertSettings, Config, ConnectionSettings, HookStyle, MailTls, PublishSettings, SmtpSettings,
+    StoreEngine,
 };
 use crate::diagnostic::{Diagnostics, Severity};
 use crate::record::Sku;
 
 /// The longest name, in characters.
 pub const MAX_NAME_CHARS: usize = 40;
+
+/// The shortest part of an address that nobody guesses, in characters.
+const MIN_PATH_SECRET: usize = 16;
 
 /// The longest path of a Unix socket, in bytes: what fits in `sockaddr_un` with its final zero.
 const MAX_SOCKET_BYTES: usize = 107;
@@ -54,6 +58,9 @@ pub fn settings(config: &Config, document: &Document, findings: &mut Diagnostics
             let finding = document.error(codes::CONTRADICTION, &path, message);
             findings.push(finding.help("make it at most `timeout_secs`"));
         }
+    }
+    for (name, connection) in &config.connection {
+        path_secret(name.as_str(), connection, document, findings);
     }
     for (name, rule) in &config.publish {
         publish(name, rule, document, findings);
@@ -158,6 +165,29 @@ fn letters(smtp: &SmtpSettings, document: &Document, findings: &mut Diagnostics)
     }
 }
 
+/// It stands in an address, and somebody may try them one after the other.
+fn path_secret(
+    name: &str,
+    connection: &ConnectionSettings,
+    document: &Document,
+    findings: &mut Diagnostics,
+) {
+    let Some(secret) = &connection.webhook.path_secret else {
+        return;
+    };
+    let secret = secret.expose();
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if secret.len() >= MIN_PATH_SECRET && secret.chars().all(fits) {
+        return;
+    }
+    let path = ["connection", name, "webhook", "path_secret"];
+    let message = format!(
+        "`path_secret` must have at least {MIN_PATH_SECRET} characters, each a letter, a digit, `-` or `_`"
+    );
+    let finding = document.error(codes::BAD_VALUE, &path, message);
+    findings.push(finding.help("`openssl rand -hex 16` makes one"));
+}
+
 fn process(config: &Config, document: &Document, findings: &mut Diagnostics) {
     if !config.server.listen.ip().is_loopback() {
         let message = format!("the server listens on {}", config.server.listen);
@@ -165,6 +195,20 @@ fn process(config: &Config, document: &Document, findings: &mut Diagnostics) {
                     asks for a login in front, or listen on 127.0.0.1";
         let path = ["server", "listen"];
         findings.push(document.warning(codes::EXPOSED, &path, message).help(help));
+    }
+    if let Some(url) = &config.server.webhook_url {
+        let known = url::Url::parse(url).ok();
+        let fits = known.is_some_and(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.query().is_none()
+                && url.fragment().is_none()
+        });
+        if !fits {
+            let message = "`webhook_url` is no address that webhooks could be sent to";
+            let finding = document.error(codes::BAD_VALUE, &["server", "webhook_url"], message);
+            findings.push(finding.help("write it as https://hooks.example.com"));
+        }
     }
     if config.store.engine == StoreEngine::Memory {
         let message =
@@ -255,10 +299,12 @@ fn publish(name: &str, rule: &PublishSettings, document: &Document, findings: &m
 /// Warns about settings of connections and channels that look like secrets and stand in the file itself.
 fn inline_secrets(document: &Document, findings: &mut Diagnostics) {
     for connection in document.names("connection") {
-        let path = ["connection", connection, "settings"].map(Step::from);
-        if let Some(settings) = document.root.get(&path) {
-            let mut path = path.to_vec();
-            secrets_below(settings, connection, document, &mut path, findings);
+        for section in ["settings", "webhook"] {
+            let path = ["connection", connection, section].map(Step::from);
+            if let Some(settings) = document.root.get(&path) {
+                let mut path = path.to_vec();
+                secrets_below(settings, connection, document, &mut path, findings);
+            }
         }
     }
     let path = ["alert"].map(Step::from);

@@ -113,6 +113,8 @@ pub const STOCK_WITHOUT_POOL: &str = "X0423";
 pub const NO_CONNECTOR: &str = "X0424";
 /// A setting of a stream has no effect.
 pub const WITHOUT_EFFECT: &str = "X0425";
+/// See [`CODES`].
+pub const NO_WEBHOOKS: &str = "X0426";
 
 /// See [`CODES`].
 pub const BAD_EXPRESSION: &str = "X0501";
@@ -216,6 +218,7 @@ pub const CODES: &[Code] = &[
     code(STOCK_WITHOUT_POOL, "a channel is told stock past its pool"),
     code(NO_CONNECTOR, "a folder of connectors holds none"),
     code(WITHOUT_EFFECT, "a setting of a stream has no effect"),
+    code(NO_WEBHOOKS, "webhooks could never arrive"),
     code(BAD_EXPRESSION, "an expression of a mapping is wrong"),
     code(NO_SUCH_FIELD, "records of this stream have no such field"),
     code(BAD_RULE, "a rule of a mapping makes no sense"),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 
 use crate::record::Stream;
+use crate::secret::Secret;
 
 /// One system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +49,31 @@ pub struct ConnectionSettings {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "streams_schema")]
     pub stream: BTreeMap<Stream, StreamSettings>,
+    /// How what it tells on its own is taken in. What proves that it is it stands in `settings`.
+    #[serde(default, skip_serializing_if = "WebhookSettings::is_default")]
+    pub webhook: WebhookSettings,
+}
+
+/// How webhooks of one system are taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhookSettings {
+    /// A part of the address that nobody guesses: `/hooks/NAME/PATH_SECRET` instead of `/hooks/NAME`. Letters,
+    /// digits, `-` and `_`, at least 16.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hidden")]
+    #[schemars(with = "Option<String>")]
+    pub path_secret: Option<Secret>,
+}
+
+impl WebhookSettings {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde hands it over so")]
+fn hidden<S: Serializer>(_: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(HIDDEN)
 }
 
 fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Date>, D::Error> {

@@ -77,6 +77,13 @@ pub struct Limits {
     /// The most connections to our own server at once.
     #[schemars(range(min = 1, max = 65_536))]
     pub server_max_connections: usize,
+    /// The most things of one connection that webhooks told of and that wait to be fetched; beyond that the
+    /// senders are asked to tell it again later.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub hints_max: usize,
+    /// A thing that webhooks tell of more often than this in a minute is fetched once a minute.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub hints_per_minute: u32,
     /// A loop that does not get on for this long counts as stuck: `/healthz` fails and systemd's
     /// watchdog is not fed any more. Longer than the slowest request may take.
     #[schemars(range(min = 5, max = 86_400))]
@@ -112,6 +119,8 @@ impl Default for Limits {
             feed_max_cell_bytes: 64 << 10,
             server_max_body_bytes: 1 << 20,
             server_max_connections: 256,
+            hints_max: 20_000,
+            hints_per_minute: 10,
             stuck_secs: 900,
             drain_secs: 20,
         }

@@ -41,7 +41,7 @@ use serde::de::DeserializeOwned;
 pub use alert::{AlertSettings, Hidden, HookSettings, HookStyle, MailTls, SmtpSettings};
 pub use connection::{
     ConnectionSettings, HIDDEN, HttpSettings, LimitSettings, Proxy, Settings, StockBasis,
-    StreamSettings,
+    StreamSettings, WebhookSettings,
 };
 pub use connectors::{MANIFEST, OwnConnector, as_bad_as_used};
 pub use interpolate::Credentials;

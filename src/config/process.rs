@@ -101,6 +101,15 @@ pub struct ServerSettings {
     /// runtime directory that systemd gives, else in the store's folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_socket: Option<PathBuf>,
+    /// Address and port on which webhooks are taken in, as plain HTTP behind a proxy that speaks TLS. Without
+    /// it nobody listens. Nothing else is served there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub webhooks_listen: Option<SocketAddr>,
+    /// What the outside world calls that address: `https://hooks.example.com`. With it, subscriptions at other
+    /// systems are made and looked after from here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
 }
 
 impl Default for ServerSettings {
@@ -108,6 +117,8 @@ impl Default for ServerSettings {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 9464).into(),
             admin_socket: None,
+            webhooks_listen: None,
+            webhook_url: None,
         }
     }
 }

@@ -29,6 +29,7 @@ pub mod contract;
 mod cursor;
 mod delivery;
 mod page;
+mod receiver;
 mod spec;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub use delivery::{
     StepLog, Token,
 };
 pub use page::{Body, Change, Page, Raw, Version};
+pub use receiver::{Hint, HookNeeds, Inbound, Notice, Receiver, Subscribed, Subscriptions};
 pub use spec::{Capabilities, Evidence, Onward, Quota, Spec, StockBasis, StockWrite, StreamSpec};
 
 use crate::clock::{Clock, Timestamp};
@@ -95,6 +97,11 @@ pub trait Configured: Send + Sync + Debug {
     /// # Errors
     /// `Config` when something it needs from the [`Context`] is missing.
     fn open(&self, context: Context) -> Result<Connection, Fault>;
+
+    /// What its webhooks need; nothing when these settings take in none.
+    fn webhooks(&self) -> Option<HookNeeds> {
+        None
+    }
 }
 
 /// What a connection may use from its surroundings.
@@ -157,6 +164,10 @@ pub struct Connection {
     pub sinks: BTreeMap<Stream, Arc<dyn Sink>>,
     /// Answers `check --online`: can we log in, and who are we there?
     pub probe: Option<Arc<dyn Probe>>,
+    /// Understands webhooks, where the settings hold what proves them.
+    pub receiver: Option<Arc<dyn Receiver>>,
+    /// Looks after the subscriptions behind them, where that can be done from here.
+    pub subscriptions: Option<Arc<dyn Subscriptions>>,
     /// What must be ended in order before the process ends.
     pub closing: Option<Arc<dyn Closing>>,
 }

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use super::index::Update;
 use super::stage::{NewQuarantine, Stage, remote_thing};
-use super::tables::{BY_KEY, CHECKPOINT, Checkpoint, ENTITY, HINT, Nothing, Subject};
-use super::{EngineError, alerts, items, orders, prices, shipments, snapshots};
+use super::tables::{BY_KEY, CHECKPOINT, Checkpoint, ENTITY, Nothing, Subject};
+use super::{EngineError, alerts, hints, items, orders, prices, shipments, snapshots};
 use crate::clock::since;
 use crate::connector::{Body, Change, Cursor};
 use crate::fault::Fault;
@@ -80,11 +80,12 @@ pub(super) fn accept(stage: &mut Stage<'_, '_>, unit: &Unit) -> Result<Accepted,
     let mut accepted = Accepted::default();
     stage.bound_quarantine();
     // What is read now need not be fetched any more, unless reading it shows otherwise.
-    let of_stream = (unit.connection.clone(), unit.stream);
-    if !HINT.scan(stage.txn, &HINT.under(&of_stream), 1)?.is_empty() {
+    if stage
+        .index
+        .has_hints(&(unit.connection.clone(), unit.stream))
+    {
         for change in &unit.changes {
-            let (connection, stream) = of_stream.clone();
-            HINT.delete(stage.txn, &(connection, stream, change.id.clone()));
+            hints::was_read(stage, &unit.connection, unit.stream, &change.id)?;
         }
     }
     if !unit.changes.is_empty() && stage.index.quarantine_len() > 0 {
@@ -425,19 +426,4 @@ fn keep_payload(stage: &mut Stage<'_, '_>, unit: &Unit, change: &Change) -> Opti
             .payloads
             .keep(place, raw, stage.now, &stage.rules.limits, stage.numbers),
     )
-}
-
-/// Notes that a thing is to be fetched by id.
-pub(super) fn hint(
-    stage: &mut Stage<'_, '_>,
-    connection: &ConnectionName,
-    stream: Stream,
-    id: &RemoteId,
-    reason: &str,
-) -> Result<(), EngineError> {
-    let hint = super::tables::Hint {
-        reason: reason.to_owned(),
-        since: stage.now,
-    };
-    Ok(HINT.put(stage.txn, &(connection.clone(), stream, id.clone()), &hint)?)
 }

@@ -4,8 +4,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::EngineError;
-use super::accept::{STOPPED, hint};
+use super::accept::STOPPED;
 use super::cell;
+use super::hints::hint;
 use super::orders;
 use super::prices;
 use super::stage::Stage;

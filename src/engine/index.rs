@@ -11,7 +11,7 @@ use super::attempts::Attempts;
 use super::cell::{self, Cell, Target};
 use super::rules::Rules;
 use super::stage::{mode_of, slot_of};
-use super::tables::{Checkpoint, EVENT, INTENT, QUARANTINE, RESERVATION, WITHDRAWN};
+use super::tables::{Checkpoint, EVENT, HINT, INTENT, QUARANTINE, RESERVATION, WITHDRAWN};
 use crate::alert::Rhythm;
 use crate::id::{ConnectionName, EntityId, Key};
 use crate::outbox::{
@@ -70,6 +70,8 @@ pub(super) enum Update {
     Looked(Target, Option<Checkpoint>),
     /// The SKU has reservations, or none any more.
     Reserved(Key, bool),
+    /// So many things more, or fewer, of a stream are to be fetched by id.
+    Hints(Target, i64),
 }
 
 /// Indexes over the store's rows.
@@ -106,6 +108,8 @@ pub(super) struct Index {
     /// Checkpoints that say nothing but that somebody looked again since they were written.
     pub looked: BTreeMap<Target, Checkpoint>,
     reserved: BTreeSet<Key>,
+    /// How many things of each stream are to be fetched by id.
+    hints: BTreeMap<Target, usize>,
     quarantine: BTreeMap<u64, (String, String)>,
     quarantine_by_thing: BTreeMap<(String, String), u64>,
     groups: Groups,
@@ -148,6 +152,7 @@ impl Index {
             doubtful: Marked::default(),
             looked: BTreeMap::new(),
             reserved: BTreeSet::new(),
+            hints: BTreeMap::new(),
             quarantine: BTreeMap::new(),
             quarantine_by_thing: BTreeMap::new(),
             groups: Groups::default(),
@@ -158,6 +163,7 @@ impl Index {
         index.read_quarantine(txn)?;
         index.read_reservations(txn)?;
         index.read_withdrawn(txn)?;
+        index.read_hints(txn)?;
         for feed in rules.feeds() {
             index.read_cells(txn, &feed.target, feed.mode)?;
         }
@@ -314,6 +320,40 @@ impl Index {
         }
     }
 
+    fn read_hints(&mut self, txn: &Txn<'_>) -> Result<(), EngineError> {
+        let mut range = HINT.all();
+        loop {
+            let rows = HINT.scan(txn, &range, SCAN)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
+            range = HINT.after(range, last);
+            for ((connection, stream, _), _) in rows {
+                self.count_hints((connection, stream), 1);
+            }
+        }
+    }
+
+    fn count_hints(&mut self, of: Target, more: i64) {
+        let count = self.hints.entry(of).or_default();
+        let changed = i64::try_from(*count)
+            .unwrap_or(i64::MAX)
+            .saturating_add(more);
+        *count = usize::try_from(changed).unwrap_or(0);
+    }
+
+    /// Whether anything of this stream is to be fetched by id.
+    pub(super) fn has_hints(&self, of: &Target) -> bool {
+        self.hints.get(of).is_some_and(|count| *count > 0)
+    }
+
+    /// How many things of a connection are to be fetched by id.
+    pub(super) fn hints_of(&self, connection: &ConnectionName) -> usize {
+        let all = self.hints.iter();
+        let own = all.filter(|((of, _), _)| of == connection);
+        own.map(|(_, count)| *count).sum()
+    }
+
     fn read_cells(
         &mut self,
         txn: &Txn<'_>,
@@ -461,6 +501,7 @@ impl Index {
             Update::Reserved(sku, false) => {
                 self.reserved.remove(&sku);
             }
+            Update::Hints(of, more) => self.count_hints(of, more),
         }
     }
 

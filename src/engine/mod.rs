@@ -5,6 +5,7 @@
 //!   orders.rs shipments.rs items.rs snapshots.rs prices.rs      what it means for each kind of thing
 //! claim.rs      what may be sent next; the intent is durable before it is handed out
 //! settle.rs     what became of it: link, confirmation, position, or the policy table (policy.rs)
+//! hints.rs      what is to be fetched by id
 //! desk.rs       quarantine: list, show, edit, retry, dismiss
 //! query.rs      status, explain
 //! account.rs    what became of things that a source shows: our side of a proof
@@ -36,6 +37,7 @@ mod desk;
 mod figures;
 mod freshness;
 mod guard;
+mod hints;
 mod index;
 mod items;
 mod orders;
@@ -65,6 +67,7 @@ pub use alerts::{Attention, OpenOrders, StreamAge, Watched};
 pub use care::{Pressure, Sweep};
 pub use claim::{Action, Claimed, Place};
 pub use desk::{DeskRow, DeskSheet};
+pub use hints::{HINTS_FULL, NewHint, Wanted};
 pub use query::{
     DifferenceStatus, Life, PriceReason, QueueStatus, RouteStatus, Status, StockReason,
     StreamStatus, WaitingStatus,
@@ -341,12 +344,24 @@ requests! {
         let due = [stage.index.queue.next_due(&target), stage.index.cells.next_due(&target)];
         Ok(due.into_iter().flatten().min())
     };
-    /// Things to be fetched by id.
-    fn hints(connection: ConnectionName, stream: Stream, limit: usize) -> Vec<RemoteId> =
-        |stage| query::hints(stage, &connection, stream, limit);
-    /// Notes that a thing is to be fetched by id.
-    fn hint(connection: ConnectionName, stream: Stream, id: RemoteId, reason: String) -> () =
-        |stage| accept::hint(stage, &connection, stream, &id, &reason);
+    /// Things to be fetched by id now.
+    fn hints(connection: ConnectionName, stream: Stream, limit: usize) -> Vec<Wanted> =
+        |stage| hints::due(stage, &connection, stream, limit);
+    /// When the first of the things to be fetched by id may be.
+    fn next_hint(connection: ConnectionName, stream: Stream) -> Option<Timestamp> =
+        |stage| hints::next(stage, &connection, stream);
+    /// Notes what webhooks of a connection say, of which at most so much may wait; how much is new.
+    fn take_hints(connection: ConnectionName, hints: Vec<NewHint>, most: usize) -> usize =
+        |stage| hints::take(stage, &connection, &hints, most);
+    /// Notes that things were fetched and what came is accepted.
+    fn hints_answered(connection: ConnectionName, stream: Stream, asked: Vec<Wanted>) -> () =
+        |stage| hints::answered(stage, &connection, stream, &asked);
+    /// Notes that things could not be fetched now.
+    fn hints_postponed(connection: ConnectionName, stream: Stream, asked: Vec<Wanted>) -> () =
+        |stage| hints::postpone(stage, &connection, stream, &asked);
+    /// Notes that a thing cannot be fetched: a person must look.
+    fn hint_refused(connection: ConnectionName, stream: Stream, asked: Wanted, fault: Fault) -> () =
+        |stage| hints::refused(stage, &connection, stream, &asked, &fault);
     /// Stops deliveries to a connection.
     fn pause(connection: ConnectionName, fault: Fault) -> () =
         |stage| settle::pause(stage, &connection, &fault);

@@ -11,8 +11,7 @@ use super::cell::{self, Cell, Figure};
 use super::stage::{Stage, mode_of};
 use super::sweep::{self, Swept};
 use super::tables::{
-    ATTEMPT, BY_KEY, CHECKPOINT, COUNTS, Counts, ENTITY, EVENT, Entry, HINT, JOURNAL, META, OPEN,
-    RECORD,
+    ATTEMPT, BY_KEY, CHECKPOINT, COUNTS, Counts, ENTITY, EVENT, Entry, JOURNAL, META, OPEN, RECORD,
 };
 use super::{pools, prices};
 use crate::fault::Fault;
@@ -451,17 +450,6 @@ fn price_reason(
         held_back: held_back(stage, &feed.target, key, cell)?,
         entries: entries(stage, &cell::thing(&feed.target, key))?,
     })
-}
-
-/// Things of a stream that are to be fetched by id.
-pub(super) fn hints(
-    stage: &Stage<'_, '_>,
-    connection: &ConnectionName,
-    stream: Stream,
-    limit: usize,
-) -> Result<Vec<RemoteId>, EngineError> {
-    let rows = HINT.scan(stage.txn, &HINT.under(&(connection.clone(), stream)), limit)?;
-    Ok(rows.into_iter().map(|((_, _, id), _)| id).collect())
 }
 
 /// Ids of things that are not settled at their origin: for reading them again where the vendor's

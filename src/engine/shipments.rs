@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::EngineError;
-use super::accept::{Accepted, Unit, hint};
+use super::accept::{Accepted, Unit};
+use super::hints::hint;
 use super::orders::{self, change_reservations, new_row, quarantine_mapping};
 use super::rules::Mapped;
 use super::stage::{Stage, map_by};

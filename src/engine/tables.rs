@@ -165,6 +165,20 @@ pub struct Hint {
     pub reason: String,
     /// Since when.
     pub since: Timestamp,
+    /// How often it was said again since.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub times: u32,
+    /// How often fetching it failed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tries: u32,
+    /// It is not fetched before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Where a link leads.

@@ -3,8 +3,10 @@
 //! One [`Poller`] reads one stream of one connection: first what is to be fetched by id, then page after
 //! page until the source is drained. Each page is accepted in bounded units; the cursor moves with the
 //! unit of a page, so a crash in between reads the page again and finds duplicates. Where it is asked for,
-//! `sweep.rs` reads everything once more, slowly, for what no timestamp told.
+//! `sweep.rs` reads everything once more, slowly, for what no timestamp told. `receive.rs` takes in what other
+//! systems tell on their own; it says what to fetch, and wakes the loop that does.
 
+pub mod receive;
 mod sweep;
 
 use std::sync::Arc;
@@ -13,10 +15,13 @@ use std::time::Duration;
 use crate::clock::{Clock, Timestamp, earlier, later};
 use crate::connector::Body;
 use crate::connector::{Change, Cursor, Page, Source};
-use crate::engine::{Accepted, EngineError, Handle, Reached, UNIT_CHANGES, UNIT_LEVELS, Unit};
-use crate::fault::Fault;
+use crate::engine::{
+    Accepted, EngineError, Handle, Reached, UNIT_CHANGES, UNIT_LEVELS, Unit, Wanted,
+};
+use crate::fault::{Class, Fault};
 use crate::id::{ConnectionName, RemoteId};
 use crate::record::Stream;
+use crate::telemetry;
 
 /// How many ids are fetched at a time.
 const FETCH_AT_ONCE: usize = 25;
@@ -76,6 +81,10 @@ pub struct Run {
     pub rejected: usize,
     /// The source said that there is no more.
     pub drained: bool,
+    /// When more is to be fetched by id.
+    pub next_hint: Option<Timestamp>,
+    /// Something could not be fetched: nobody is there, or it fell over.
+    pub hints_failed: bool,
 }
 
 /// Reads one stream of one connection.
@@ -126,6 +135,16 @@ impl Poller {
         if run.drained {
             self.sweep(on_page).await?;
         }
+        Ok(run)
+    }
+
+    /// Fetches what is to be fetched by id, and nothing else.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_hints(&self) -> Result<Run, Fault> {
+        let mut run = Run::default();
+        self.fetch_hints(&mut run).await?;
         Ok(run)
     }
 
@@ -252,12 +271,96 @@ impl Poller {
         if !self.source.can_fetch() {
             return Ok(());
         }
+        self.fetch_due(run).await?;
+        run.next_hint = self
+            .engine
+            .next_hint(self.connection.clone(), self.stream)
+            .await
+            .map_err(EngineError::into_fault)?;
+        Ok(())
+    }
+
+    /// What cannot be fetched keeps nothing else from being read: it comes later, alone (story 63).
+    async fn fetch_due(&self, run: &mut Run) -> Result<(), Fault> {
         let hints = self
             .engine
             .hints(self.connection.clone(), self.stream, FETCH_PER_RUN)
             .await
             .map_err(EngineError::into_fault)?;
-        self.fetch(&hints, run).await
+        let (fresh, mut tried): (Vec<Wanted>, Vec<Wanted>) =
+            hints.into_iter().partition(|wanted| wanted.tries == 0);
+        // One that fails each time must not stand before the others each time.
+        tried.sort_by_key(|wanted| wanted.tries);
+        for some in fresh.chunks(FETCH_AT_ONCE).chain(tried.chunks(1)) {
+            let Err(fault) = self.fetch_wanted(some, run).await? else {
+                continue;
+            };
+            match fault.class {
+                Class::Reject | Class::Bug if some.len() > 1 => {
+                    for one in some.chunks(1) {
+                        if let Err(fault) = self.fetch_wanted(one, run).await? {
+                            self.put_off(one, &fault).await?;
+                        }
+                    }
+                }
+                Class::Reject | Class::Bug => self.put_off(some, &fault).await?,
+                Class::Retry => {
+                    // Nobody is there, or these things are too much for it: the rest is asked next time.
+                    self.put_off(some, &fault).await?;
+                    run.hints_failed = true;
+                    return Ok(());
+                }
+                Class::Throttle | Class::Auth | Class::Config => return Err(fault),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches some things. The inner fault is what the source said.
+    async fn fetch_wanted(
+        &self,
+        wanted: &[Wanted],
+        run: &mut Run,
+    ) -> Result<Result<(), Fault>, Fault> {
+        let ids: Vec<RemoteId> = wanted.iter().map(|wanted| wanted.id.clone()).collect();
+        let there = match self.fetch_some(&ids).await {
+            Ok((changes, when)) => {
+                let there: Vec<RemoteId> = changes.iter().map(|it| it.id.clone()).collect();
+                run.changes += changes.len();
+                self.accept(changes, when, None, run).await?;
+                there
+            }
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let answered = wanted.iter();
+        let answered = answered.filter(|it| it.is_told || !there.contains(&it.id));
+        let answered: Vec<Wanted> = answered.cloned().collect();
+        if !answered.is_empty() {
+            self.engine
+                .hints_answered(self.connection.clone(), self.stream, answered)
+                .await
+                .map_err(EngineError::into_fault)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Notes that things could not be fetched.
+    async fn put_off(&self, wanted: &[Wanted], fault: &Fault) -> Result<(), Fault> {
+        let (connection, stream) = (self.connection.clone(), self.stream);
+        telemetry::fetch_failed(&connection, stream, wanted.len(), fault);
+        let done = match wanted {
+            [one] if fault.class == Class::Reject => {
+                let (one, fault) = (one.clone(), fault.clone());
+                self.engine
+                    .hint_refused(connection, stream, one, fault)
+                    .await
+            }
+            some => {
+                let some = some.to_vec();
+                self.engine.hints_postponed(connection, stream, some).await
+            }
+        };
+        done.map_err(EngineError::into_fault)
     }
 
     /// Where the vendor's timestamps lie, what is open is read again by id.
@@ -285,16 +388,21 @@ impl Poller {
 
     async fn fetch(&self, ids: &[RemoteId], run: &mut Run) -> Result<(), Fault> {
         for ids in ids.chunks(FETCH_AT_ONCE) {
-            let read_at = self.clock.now();
-            let changes = self.source.fetch(ids).await?;
+            let (changes, when) = self.fetch_some(ids).await?;
             run.changes += changes.len();
-            let when = When {
-                read_at,
-                read_until: self.clock.now(),
-                as_of: None,
-            };
             self.accept(changes, when, None, run).await?;
         }
         Ok(())
+    }
+
+    async fn fetch_some(&self, ids: &[RemoteId]) -> Result<(Vec<Change>, When), Fault> {
+        let read_at = self.clock.now();
+        let changes = self.source.fetch(ids).await?;
+        let when = When {
+            read_at,
+            read_until: self.clock.now(),
+            as_of: None,
+        };
+        Ok((changes, when))
     }
 }

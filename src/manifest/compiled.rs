@@ -16,6 +16,7 @@ use super::request::{Base, Call, Http, Request};
 use super::scope::{Compiler, Tables};
 use super::settings::{self, Settings};
 use super::text::{Name, Text};
+use super::webhook::{Hooking, Webhook};
 use super::write::{Write, Writing};
 use crate::connector::{Capabilities, Evidence, Onward, Spec, StockBasis, StockWrite, StreamSpec};
 use crate::diagnostic::{Diagnostics, SourceText, did_you_mean};
@@ -60,6 +61,8 @@ pub struct Manifest {
     pub capabilities: Declared,
     /// What can be read and written.
     pub stream: BTreeMap<Name, StreamPart>,
+    /// What it tells on its own.
+    pub webhook: Option<Webhook>,
 }
 
 /// `[connector]`
@@ -131,6 +134,7 @@ pub(super) struct Compiled {
     pub(super) probe: Option<(Call, Template)>,
     pub(super) reads: BTreeMap<Stream, Reading>,
     pub(super) writes: BTreeMap<Stream, Writing>,
+    pub(super) webhook: Option<Hooking>,
 }
 
 impl Manifest {
@@ -162,13 +166,10 @@ impl Manifest {
         let mut specs = BTreeMap::new();
         for (name, part) in &self.stream {
             let path = format!("stream.{}", name.as_str());
-            let stream = match parse_stream(name) {
-                Ok(stream) => stream,
-                Err(help) => {
-                    compiler.error(&path, name.span(), "this is no stream", Some(help));
-                    continue;
-                }
-            };
+            let stream = parse_stream(name).map_err(|help| {
+                compiler.error(&path, name.span(), "this is no stream", Some(help));
+            });
+            let Ok(stream) = stream else { continue };
             if part.read.is_none() && part.write.is_none() {
                 compiler.error(&path, name.span(), "neither read nor written", None);
             }
@@ -184,6 +185,9 @@ impl Manifest {
             reads.extend(read.map(|read| (stream, read)));
             writes.extend(write.map(|write| (stream, write)));
         }
+        let read: Vec<Stream> = reads.keys().copied().collect();
+        let webhook = self.webhook.as_ref();
+        let webhook = webhook.map(|it| it.compile(&mut compiler, &limits, &secrets, &read));
         let whole = Compiled {
             spec: self.spec(specs, compiler.costliest),
             base,
@@ -199,6 +203,7 @@ impl Manifest {
             probe,
             reads,
             writes,
+            webhook,
             settings: self.settings,
         };
         compiler.findings.into_result(whole)

@@ -8,7 +8,7 @@
 //!
 //! In reading order: `text`, `scope` and `tree` (expressions and documents), `load`, `settings`,
 //! `request` with `tagged` and `limits`, `auth`, `reply` and `fault`, `wire` (what sends), `cursor`,
-//! `read` and `source`, `step` and `run`, `batch` with `later`, `lengths`, `write` and `sink`.
+//! `read` and `source`, `step` and `run`, `batch` with `later`, `lengths`, `write` and `sink`, `webhook`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +41,7 @@ pub mod step;
 mod tagged;
 mod text;
 mod tree;
+mod webhook;
 mod wire;
 mod write;
 
@@ -51,15 +52,17 @@ pub use limits::{Limit, LimitPart};
 pub use read::Read;
 pub use settings::{DeclaredSettings, Setting, SettingKind, Values};
 pub use text::{Expr, Name, Text, Tree};
+pub use webhook::{Encoding, Proof, Subscription, Topic, Verify, Webhook};
 pub use write::Write;
 
 use compiled::Compiled;
 use fault::Intent;
 use sink::ManifestSink;
 use source::ManifestSource;
+use webhook::{ManifestReceiver, ManifestSubscriptions};
 use wire::Wire;
 
-use crate::connector::{Configured, Connection, Connector, Context, Probe, Spec};
+use crate::connector::{Configured, Connection, Connector, Context, HookNeeds, Probe, Spec};
 use crate::diagnostic::{Diagnostics, SourceText};
 use crate::fault::Fault;
 use crate::transport::http::Lane;
@@ -131,6 +134,9 @@ impl Connector for ManifestConnector {
     fn configure(&self, settings: &toml::Table) -> Result<Box<dyn Configured>, Diagnostics> {
         let values = settings::read(&self.compiled.settings, settings)?;
         let compiled = Arc::clone(&self.compiled);
+        if let Some(hooking) = &compiled.webhook {
+            hooking.verifier(&values, &compiled.tables)?;
+        }
         Ok(Box::new(ConfiguredManifest { compiled, values }))
     }
 }
@@ -164,10 +170,28 @@ impl Configured for ConfiguredManifest {
             };
             connection.sinks.insert(stream, Arc::new(sink));
         }
+        if let Some(hooking) = &self.compiled.webhook
+            && let Ok(Some(verifier)) = hooking.verifier(&self.values, &self.compiled.tables)
+        {
+            connection.receiver = Some(Arc::new(ManifestReceiver {
+                manifest: Arc::clone(&self.compiled),
+                values: self.values.clone(),
+                verifier,
+            }));
+            if hooking.subscribing().is_some() {
+                let wire = Arc::clone(&wire);
+                connection.subscriptions = Some(Arc::new(ManifestSubscriptions { wire }));
+            }
+        }
         if self.compiled.probe.is_some() {
             connection.probe = Some(Arc::new(ManifestProbe { wire }));
         }
         Ok(connection)
+    }
+
+    fn webhooks(&self) -> Option<HookNeeds> {
+        let hooking = self.compiled.webhook.as_ref()?;
+        hooking.needs(&self.values, &self.compiled.tables)
     }
 }
 

@@ -102,6 +102,9 @@ pub struct Fetch {
     pub max: usize,
     /// What it means that one does not come.
     pub missing: Missing,
+    /// An `item` for which this is false is left alone, as one that a page does not show: neither there nor
+    /// gone. A webhook may tell of what no page would.
+    pub only: Option<Expr>,
 }
 
 /// A compiled [`Read`].
@@ -130,6 +133,7 @@ pub(super) struct Fetching {
     pub(super) records: Program,
     pub(super) max: usize,
     pub(super) missing: Missing,
+    pub(super) only: Option<Program>,
 }
 
 /// Turns rows into changes.
@@ -170,7 +174,8 @@ impl Read {
         let (then, after) = self.compile_then(compiler, limits, path);
         let item = after.root("item", Type::Dyn);
         let records = compiler.expr(&self.records, &reply, &format!("{path}.records"));
-        let fetch = self.compile_fetch(compiler, limits, (&scope, &reply, &records), path);
+        let scopes = [&scope, &reply, &item];
+        let fetch = self.compile_fetch(compiler, limits, scopes, &records, path);
         if self.page_size == 0 || self.poll_secs == 0 {
             compiler.error(
                 path,
@@ -208,12 +213,13 @@ impl Read {
         }
     }
 
-    /// In terms of the scopes of the page's request and of its reply, and of the page's rows.
+    /// In terms of the scopes of the page's request, of its reply and of one of its rows; and of the page's rows.
     fn compile_fetch(
         &self,
         compiler: &mut Compiler,
         limits: &Limits,
-        (scope, reply, records): (&Scope, &Scope, &Program),
+        [scope, reply, item]: [&Scope; 3],
+        records: &Program,
         path: &str,
     ) -> Option<Fetching> {
         let fetch = self.fetch.as_ref()?;
@@ -232,6 +238,7 @@ impl Read {
             records: own.unwrap_or_else(|| records.clone()),
             max: fetch.max.max(1),
             missing: fetch.missing,
+            only: compiler.maybe(fetch.only.as_ref(), item, &format!("{path}.fetch.only")),
         })
     }
 

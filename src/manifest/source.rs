@@ -143,6 +143,42 @@ impl ManifestSource {
         changes.await.map_err(|trouble| unexpected(&trouble))
     }
 
+    /// The rows that a page would show, and those that are left alone.
+    async fn divide(
+        &self,
+        fetching: &Fetching,
+        mut rows: Rows,
+        names: &[(&str, &Json)],
+    ) -> Result<(Rows, Rows), Fault> {
+        let mut left = Rows {
+            list: Json::Array(Vec::new()),
+            reply: rows.reply.clone(),
+            results: rows.results.clone(),
+        };
+        let Some(only) = &fetching.only else {
+            return Ok((rows, left));
+        };
+        let roots = [names, &[("steps", &rows.results)]].concat();
+        let list = rows.list();
+        let divided = self.wire.with_frame(&roots, |frame| {
+            let (mut shown, mut left) = (Vec::new(), Vec::new());
+            for row in list {
+                let roots = [("item", row)];
+                // What is not as foreseen is shown, so that it is rejected (law S8).
+                let list = match only.eval_bool(&frame.with(&roots)) {
+                    Ok(false) => &mut left,
+                    Ok(true) | Err(_) => &mut shown,
+                };
+                list.push(row.clone());
+            }
+            Ok((shown, left))
+        });
+        let (shown, hidden) = divided.await.map_err(|trouble| unexpected(&trouble))?;
+        rows.list = shown.into();
+        left.list = hidden.into();
+        Ok((rows, left))
+    }
+
     /// What the page says about where the next one begins.
     async fn facts(
         &self,
@@ -240,8 +276,11 @@ impl Source for ManifestSource {
             let names = [("page", &page), ("ids", &ids)];
             let rows = self.rows(reading, Some(fetching), &names).await;
             let rows = rows.map_err(|fault| fault.at(self.stream))?;
+            let (rows, left) = self.divide(fetching, rows, &names).await?;
             let found = self.changes(reading, &rows, &names).await?;
-            let there: BTreeSet<RemoteId> = found.iter().map(|change| change.id.clone()).collect();
+            let left = self.changes(reading, &left, &names).await?;
+            let there = found.iter().chain(&left);
+            let there: BTreeSet<RemoteId> = there.map(|change| change.id.clone()).collect();
             changes.extend(found);
             if fetching.missing == Missing::Absent {
                 let gone = some.iter().filter(|id| !there.contains(*id));

@@ -39,6 +39,11 @@ impl Gate {
         self.0.borrow().why_not_read(stream).cloned()
     }
 
+    /// Why nothing at all is read now.
+    pub fn why_nothing_is_read(&self) -> Option<String> {
+        self.0.borrow().reading.clone()
+    }
+
     /// Why nothing is sent now.
     pub fn why_not_sent(&self) -> Option<String> {
         self.0.borrow().sending.clone()

@@ -15,7 +15,8 @@ use crate::dispatch::Dispatcher;
 use crate::engine::{Handle, QUARANTINE_FULL};
 use crate::fault::{Class, Fault};
 use crate::id::ConnectionName;
-use crate::intake::{Poller, Schedule};
+use crate::intake::receive::Bell;
+use crate::intake::{Poller, Run, Schedule};
 use crate::outbox::Backoff;
 use crate::telemetry::{self, Place, Pulse, Vitals};
 use crate::topology::Plan;
@@ -26,6 +27,10 @@ const IDLE: Duration = Duration::from_secs(30);
 const OVERDUE: Duration = Duration::from_millis(200);
 /// How many requests of one stream of one sink are under way at a time.
 const CONCURRENCY: usize = 8;
+/// How long a stream that is only woken by webhooks waits for more of them.
+const GATHER: Duration = Duration::from_secs(1);
+/// How long nothing is fetched by id after something could not be.
+const FAILED: Duration = Duration::from_secs(2);
 /// How often a loop that must rest says that it is alive.
 const RESTING: Duration = Duration::from_secs(30);
 
@@ -105,6 +110,7 @@ impl Runtime {
             gate: self.gate.clone(),
             stop: stop.clone(),
             clock: Arc::clone(&self.clock),
+            bell: self.bells.of(name, *stream),
         };
         let engine = self.engine.clone();
         let task = match &work {
@@ -151,9 +157,20 @@ struct Round {
     gate: Gate,
     stop: CancellationToken,
     clock: Arc<dyn Clock>,
+    /// Somebody told that there is something to read.
+    bell: Bell,
 }
 
 impl Round {
+    /// Waits; whether the loop goes on.
+    async fn rest(&self, wait: Duration) -> bool {
+        self.vitals.beat(&self.place, wait);
+        tokio::select! {
+            () = self.stop.cancelled() => false,
+            () = self.clock.sleep(wait) => true,
+        }
+    }
+
     /// Rests while the gate is closed; whether the loop is to end.
     async fn pass(&mut self, why_not: impl Fn(&Gate) -> Option<String>) -> bool {
         while let Some(why) = why_not(&self.gate) {
@@ -171,10 +188,6 @@ impl Round {
 }
 
 async fn read_loop(poller: Poller, mut round: Round) {
-    let backoff = Backoff {
-        initial: Duration::from_secs(1),
-        max: Duration::from_secs(300),
-    };
     let stream = poller.stream;
     while !round.pass(|gate| gate.why_not_read(stream)).await {
         let (vitals, place) = (round.vitals.clone(), round.place.clone());
@@ -187,45 +200,108 @@ async fn read_loop(poller: Poller, mut round: Round) {
             () = round.gate.until_closed(stream) => continue,
             run = poller.run(&on_page) => run,
         };
-        let wait = match run {
-            Ok(run) => {
-                vitals.success(&place);
-                telemetry::stopped(&poller.connection, poller.stream, false);
-                let told = telemetry::ReadRun {
-                    pages: run.pages,
-                    changes: run.changes,
-                    news: run.news,
-                    rejected: run.rejected,
-                };
-                telemetry::read(&poller.connection, poller.stream, &told);
-                if run.drained {
-                    let took = poller.clock.monotonic().saturating_sub(begun);
-                    pause_after(poller.schedule.every, took)
-                } else {
-                    Duration::ZERO
-                }
-            }
-            Err(fault) => {
-                let failures = vitals.failure(&place, &fault);
-                telemetry::read_failed(&poller.connection, poller.stream, &fault);
-                if fault.code == QUARANTINE_FULL {
-                    vitals.hold(&place, Some(fault.message.clone()));
-                    telemetry::stopped(&poller.connection, poller.stream, true);
-                }
-                pause_if_refused(&poller.engine, &poller.connection, &fault).await;
-                show_if_rejected(&poller, &fault).await;
-                fault
-                    .retry_after
-                    .unwrap_or_else(|| backoff.delay(failures, u32::MAX))
-            }
+        let read = run.as_ref().ok().copied();
+        let wait = after_run(&poller, &round, begun, run).await;
+        let rested = match read {
+            Some(read) => rest(&poller, &mut round, wait, read).await,
+            None => round.rest(wait).await,
         };
-        vitals.beat(&place, wait);
-        tokio::select! {
-            () = round.stop.cancelled() => break,
-            () = poller.clock.sleep(wait) => {}
+        if !rested {
+            break;
         }
     }
     round.vitals.end(&round.place);
+}
+
+/// Tells how a run went; how long to wait for the next.
+async fn after_run(
+    poller: &Poller,
+    round: &Round,
+    begun: Duration,
+    run: Result<Run, Fault>,
+) -> Duration {
+    let (vitals, place) = (&round.vitals, &round.place);
+    match run {
+        Ok(run) => {
+            vitals.success(place);
+            telemetry::stopped(&poller.connection, poller.stream, false);
+            let told = telemetry::ReadRun {
+                pages: run.pages,
+                changes: run.changes,
+                news: run.news,
+                rejected: run.rejected,
+            };
+            telemetry::read(&poller.connection, poller.stream, &told);
+            if run.drained {
+                let took = poller.clock.monotonic().saturating_sub(begun);
+                pause_after(poller.schedule.every, took)
+            } else {
+                Duration::ZERO
+            }
+        }
+        Err(fault) => {
+            let failures = vitals.failure(place, &fault);
+            telemetry::read_failed(&poller.connection, poller.stream, &fault);
+            if fault.code == QUARANTINE_FULL {
+                vitals.hold(place, Some(fault.message.clone()));
+                telemetry::stopped(&poller.connection, poller.stream, true);
+            }
+            pause_if_refused(&poller.engine, &poller.connection, &fault).await;
+            show_if_rejected(poller, &fault).await;
+            let backoff = Backoff {
+                initial: Duration::from_secs(1),
+                max: Duration::from_secs(300),
+            };
+            fault
+                .retry_after
+                .unwrap_or_else(|| backoff.delay(failures, u32::MAX))
+        }
+    }
+}
+
+/// Waits for the next run, and fetches meanwhile what webhooks tell of; whether there is a next run. Where
+/// nothing can be fetched by id, a webhook ends the wait.
+async fn rest(poller: &Poller, round: &mut Round, wait: Duration, mut read: Run) -> bool {
+    let until = round.clock.monotonic() + wait;
+    loop {
+        let left = until.saturating_sub(round.clock.monotonic());
+        let next = next_fetch(&read, round.clock.as_ref());
+        round.vitals.beat(&round.place, left);
+        tokio::select! {
+            () = round.stop.cancelled() => return false,
+            () = round.clock.sleep(left) => return true,
+            () = round.clock.sleep(next.unwrap_or(left)), if next.is_some_and(|next| next < left) => {}
+            () = round.bell.rung(), if !read.hints_failed => {}
+        }
+        if !poller.source.can_fetch() {
+            // Several at a time are one.
+            return round.rest(left.min(GATHER)).await;
+        }
+        if round.gate.why_not_read(poller.stream).is_some() {
+            return true;
+        }
+        let begun = round.clock.monotonic();
+        let run = tokio::select! {
+            () = round.stop.cancelled() => return false,
+            run = poller.run_hints() => run,
+        };
+        let told = run.as_ref().ok().copied();
+        let wait = after_run(poller, round, begun, run).await;
+        match told {
+            Some(told) => read = told,
+            None => return round.rest(wait).await,
+        }
+    }
+}
+
+/// How long until something is to be fetched by id; a while where that failed just now.
+fn next_fetch(read: &Run, clock: &dyn Clock) -> Option<Duration> {
+    let next = crate::clock::since(clock.now(), read.next_hint?);
+    Some(if read.hints_failed {
+        next.max(FAILED)
+    } else {
+        next
+    })
 }
 
 /// Between two runs of which the second is to begin `every` after the first began, which took so long. A

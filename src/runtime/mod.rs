@@ -7,6 +7,7 @@
 //! care       probes paused connections, removes what is too old
 //! daily      proves the days that are over
 //! alerts     tells somebody what is wrong, once per cause
+//! hooks      takes in webhooks, and looks after the subscriptions behind them
 //! watch      closes the gate that every loop passes while the disk is full or too much waits
 //! ```
 //!
@@ -21,6 +22,7 @@ mod channels;
 mod clock;
 mod daily;
 mod gate;
+mod hooks;
 mod loops;
 pub mod notify;
 mod noting;
@@ -44,6 +46,7 @@ use tokio_util::task::TaskTracker;
 
 pub use channels::{Answered, test as test_channels};
 pub use clock::SystemClock;
+pub use hooks::{Answer, Hooks};
 pub use open::{engine_kind, open_store, store_path};
 pub use prove::Prover;
 pub use reload::Refused;
@@ -55,6 +58,7 @@ use crate::connector::Connection;
 use crate::engine::{Engine, EngineError, Handle, Service};
 use crate::fault::Fault;
 use crate::id::ConnectionName;
+use crate::intake::receive::{Bells, Reception};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Place, Vitals};
 use crate::topology::Plan;
@@ -80,6 +84,7 @@ pub struct Runtime {
     clock: Arc<dyn Clock>,
     loops: BTreeMap<Place, Running>,
     gate: Gate,
+    bells: Bells,
     reading: CancellationToken,
     sending: CancellationToken,
     tasks: TaskTracker,
@@ -171,6 +176,7 @@ impl Runtime {
             clock: Arc::clone(clock),
             loops: BTreeMap::new(),
             gate,
+            bells: Bells::default(),
             reading: CancellationToken::new(),
             sending: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -183,6 +189,14 @@ impl Runtime {
     /// What is carried out at this moment.
     pub fn live(&self) -> Arc<Live> {
         self.live.load_full()
+    }
+
+    /// Takes in webhooks for these connections, from whoever serves them.
+    pub fn hooks(&self) -> Hooks {
+        let (clock, bells) = (Arc::clone(&self.clock), self.bells.clone());
+        let reception = Reception::new(self.engine.clone(), clock, bells);
+        let (live, gate) = (Arc::clone(&self.live), self.gate.clone());
+        Hooks::new(live, gate, Arc::clone(&self.clock), Arc::new(reception))
     }
 
     fn start_all(&mut self, closing: watch::Sender<Closed>) {
@@ -203,6 +217,14 @@ impl Runtime {
         self.tasks
             .spawn(care::care_loop(self.caring(folder.clone())));
         self.tasks.spawn(alerts::alert_loop(self.caring(folder)));
+        let subscribers = hooks::Subscribers {
+            live: Arc::clone(&self.live),
+            vitals: self.vitals.clone(),
+            clock: Arc::clone(&self.clock),
+            stop: self.reading.clone(),
+            known: BTreeMap::new(),
+        };
+        self.tasks.spawn(subscribers.run());
         self.tasks.spawn(watch.run());
     }
 

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -18,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::clock::{BoxFuture, Clock};
 use crate::engine::Handle;
 use crate::telemetry::Vitals;
 
@@ -52,20 +54,25 @@ pub fn router(pages: Pages) -> Router {
 /// # Errors
 /// What is wrong with the address, and how to mend it.
 pub async fn bind(listen: SocketAddr) -> Result<TcpListener, String> {
+    bind_to(listen, "server.listen").await
+}
+
+/// Listens on what a setting says.
+pub(super) async fn bind_to(listen: SocketAddr, setting: &str) -> Result<TcpListener, String> {
     TcpListener::bind(listen).await.map_err(|error| {
         let help = match error.kind() {
-            ErrorKind::AddrInUse => {
+            ErrorKind::AddrInUse => format!(
                 "something else listens there, perhaps another crossdock: stop it, or set \
-                 `server.listen` to another port"
-            }
-            ErrorKind::PermissionDenied => "set `server.listen` to a port above 1023",
-            ErrorKind::AddrNotAvailable => {
-                "this machine has no such address: set `server.listen` to one of its own, such as \
+                 `{setting}` to another port"
+            ),
+            ErrorKind::PermissionDenied => format!("set `{setting}` to a port above 1023"),
+            ErrorKind::AddrNotAvailable => format!(
+                "this machine has no such address: set `{setting}` to one of its own, such as \
                  127.0.0.1:9100"
-            }
-            _ => "set `server.listen` to another address",
+            ),
+            _ => format!("set `{setting}` to another address"),
         };
-        format!("cannot listen on {listen} (server.listen): {error}; {help}")
+        format!("cannot listen on {listen} ({setting}): {error}; {help}")
     })
 }
 
@@ -74,23 +81,56 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, String> {
 /// # Errors
 /// When the listener fails.
 pub async fn serve(listener: TcpListener, pages: Pages, connections: usize) -> std::io::Result<()> {
-    let bounded = Bounded {
-        listener,
-        places: Arc::new(Semaphore::new(connections.max(1))),
-    };
-    axum::serve(bounded, router(pages)).await
+    axum::serve(Bounded::new(listener, connections), router(pages)).await
 }
 
 /// A listener with so many places.
-struct Bounded {
+pub(super) struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    in_time: Option<(Arc<dyn Clock>, Duration)>,
+}
+
+impl Bounded {
+    /// At most so many connections at once; the next one waits.
+    pub(super) fn new(listener: TcpListener, connections: usize) -> Self {
+        Self {
+            listener,
+            places: Arc::new(Semaphore::new(connections.max(1))),
+            in_time: None,
+        }
+    }
+
+    /// The same, and each connection ends after so long whatever it is doing.
+    pub(super) fn in_time(self, clock: Arc<dyn Clock>, limit: Duration) -> Self {
+        let in_time = Some((clock, limit));
+        Self { in_time, ..self }
+    }
 }
 
 /// A connection that gives its place back when it is closed.
-struct Seated {
+pub(super) struct Seated {
     stream: TcpStream,
     _place: Option<OwnedSemaphorePermit>,
+    end: End,
+}
+
+/// When a connection ends by itself.
+enum End {
+    Never,
+    Later(BoxFuture<'static, ()>),
+    Now,
+}
+
+impl End {
+    fn is_now(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Self::Later(end) = self
+            && end.as_mut().poll(cx).is_ready()
+        {
+            *self = Self::Now;
+        }
+        matches!(self, Self::Now)
+    }
 }
 
 impl axum::serve::Listener for Bounded {
@@ -101,9 +141,17 @@ impl axum::serve::Listener for Bounded {
         // Never closed, so there always is a place at last.
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
         let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
+        let end = match &self.in_time {
+            None => End::Never,
+            Some((clock, limit)) => {
+                let (clock, limit) = (Arc::clone(clock), *limit);
+                End::Later(Box::pin(async move { clock.sleep(limit).await }))
+            }
+        };
         let seated = Seated {
             stream,
             _place: place,
+            end,
         };
         (seated, address)
     }
@@ -119,6 +167,9 @@ impl AsyncRead for Seated {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        if self.end.is_now(cx) {
+            return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -129,6 +180,9 @@ impl AsyncWrite for Seated {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
+        if self.end.is_now(cx) {
+            return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 

@@ -4,9 +4,14 @@
 //! never a SKU or an order.
 
 mod attention;
+mod hooks;
 mod pulse;
 
 pub use attention::Room;
+pub use hooks::{
+    Subscriptions, Webhook, fetch_failed, subscriptions, subscriptions_failed, webhook, webhook_at,
+    webhook_for_nobody, webhook_hints, webhook_slowed,
+};
 pub use pulse::{Condition, Place, Pulse, Pulses, Reloaded, StreamHealth, Vitals};
 
 use std::time::Duration;

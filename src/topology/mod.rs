@@ -10,6 +10,7 @@ mod mappings;
 mod own;
 mod routes;
 mod stock;
+mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -215,6 +216,7 @@ pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagno
         findings,
     };
     let mut connections = connections::plan(&mut draft, &registry);
+    webhooks::check(&mut draft, &connections);
     let routes = routes::plan(&mut draft);
     let (pools, publishes) = stock::plan(&mut draft);
     routes::check_graph(&mut draft);

@@ -20,4 +20,5 @@ mod sim;
 mod store_crash;
 mod tidy;
 mod tutorial;
+mod webhooks;
 mod woocommerce;

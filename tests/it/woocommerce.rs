@@ -251,6 +251,7 @@ fn orders(reply: &Json, ids: &[RemoteId]) -> Arc<dyn Source> {
         consumer_key = "ck_x"
         consumer_secret = "cs_x"
         without_sku = "id"
+        statuses = "pending,processing,on-hold,completed,refunded,cancelled"
     };
     let ids: Vec<&str> = ids.iter().map(RemoteId::as_str).collect();
     let path = format!(
@@ -330,4 +331,87 @@ async fn every_order_of_the_documentation_decodes() {
     }
     eprintln!("woocommerce: {} documented orders decode", found.len());
     assert!(found.len() >= 5, "only {} orders", found.len());
+}
+
+/// Subscriptions to webhooks (story 17): what is asked is what the index allows, and the documented webhook is read.
+#[tokio::test]
+async fn subscriptions_are_asked_for_as_the_index_allows() {
+    let exchange = |method: &str, path: &str, body: Json, reply: Json| -> Exchange {
+        let path = format!("/wp-json/wc/v3{path}");
+        let mut request = json!({ "method": method, "path": path });
+        if !body.is_null() {
+            request["body"] = body;
+        }
+        serde_json::from_value(json!({ "request": request, "response": {
+            "status": 200, "headers": { "content-type": "application/json" }, "body": reply } }))
+        .unwrap()
+    };
+    let address = "https://hooks.example.test/hooks/shop";
+    let known = |id: u64, topic: &str, status: &str, url: &str| {
+        json!({ "id": id, "name": "x", "topic": topic, "status": status, "delivery_url": url,
+            "date_created": "2016-05-15T23:17:52" })
+    };
+    let create = |topic: &str| {
+        json!({ "name": format!("crossdock {topic}"), "topic": topic, "delivery_url": address,
+            "secret": "s3cret", "status": "active" })
+    };
+    let exchanges = vec![
+        exchange(
+            "GET",
+            "/webhooks?per_page=100",
+            Json::Null,
+            json!([
+                known(1, "order.created", "active", address),
+                known(2, "order.updated", "disabled", address),
+                known(3, "order.deleted", "active", "http://requestb.in/1g0sxmo1"),
+                known(4, "coupon.created", "disabled", address),
+            ]),
+        ),
+        exchange(
+            "POST",
+            "/webhooks",
+            create("order.deleted"),
+            json!({ "id": 5 }),
+        ),
+        exchange(
+            "POST",
+            "/webhooks",
+            create("order.restored"),
+            json!({ "id": 6 }),
+        ),
+        exchange(
+            "PUT",
+            "/webhooks/2",
+            json!({ "secret": "s3cret", "status": "active" }),
+            json!({ "id": 2 }),
+        ),
+    ];
+    if let Some(folder) = descriptions() {
+        let index = read(&folder.join("wc-v3-index.json"));
+        for exchange in &exchanges {
+            check(&index, &exchange.request).unwrap();
+        }
+    }
+    let settings = toml::toml! {
+        url = "https://shop.example.test"
+        consumer_key = "ck_x"
+        consumer_secret = "cs_x"
+        webhook_secret = "s3cret"
+    };
+    let clock = Arc::new(ManualClock::at("2026-11-22T12:00:00Z".parse().unwrap()));
+    let context = Context {
+        name: "shop".to_owned(),
+        clock: clock.clone(),
+        http: Arc::new(Replay::new(exchanges, Order::Any, clock)),
+        files: FileLimits::default(),
+        windows: BTreeMap::new(),
+    };
+    let configured = connector().configure(&settings).unwrap();
+    let connection = configured.open(context).unwrap();
+    let streams = std::collections::BTreeSet::from([Stream::Orders]);
+    let subscriptions = connection.subscriptions.unwrap();
+    let told = subscriptions.ensure(address, &streams).await.unwrap();
+    assert_eq!(told.right, ["order.created"]);
+    assert_eq!(told.created, ["order.deleted", "order.restored"]);
+    assert_eq!(told.revived, ["order.updated"]);
 }

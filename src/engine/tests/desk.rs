@@ -88,21 +88,9 @@ fn a_record_that_cannot_be_read_is_kept_once_and_fetched_again() {
         "the rest of the page goes on"
     );
     bench.engine.quarantine_retry(desk[0].number).unwrap();
-    assert_eq!(
-        bench
-            .engine
-            .hints("north".into(), Stream::Orders, 9)
-            .unwrap(),
-        ["9".into()]
-    );
+    assert_eq!(bench.wanted("north", Stream::Orders), ["9"]);
     bench.accept("north", Stream::Orders, vec![order("9", &[("A", 1)])]);
-    assert!(
-        bench
-            .engine
-            .hints("north".into(), Stream::Orders, 9)
-            .unwrap()
-            .is_empty()
-    );
+    assert!(bench.wanted("north", Stream::Orders).is_empty());
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod care;
 mod catalogue;
 mod desk;
 mod events;
+mod hints;
 mod items;
 mod prices;
 mod rules_change;
@@ -181,6 +182,12 @@ impl Bench {
             reached: Some(Reached { cursor, more }),
         };
         self.engine.accept(unit).unwrap()
+    }
+
+    /// The ids of what is to be fetched now.
+    pub fn wanted(&mut self, connection: &str, stream: Stream) -> Vec<String> {
+        let wanted = self.engine.hints(connection.into(), stream, 9).unwrap();
+        wanted.iter().map(|wanted| wanted.id.to_string()).collect()
     }
 
     pub fn claim(&mut self, sink: &str, stream: Stream) -> Vec<Claimed> {

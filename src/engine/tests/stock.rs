@@ -631,13 +631,7 @@ fn a_refused_file_stands_on_the_desk_until_a_better_one_comes() {
     stopped(&mut bench);
     let number = bench.engine.quarantine(0, 9).unwrap()[0].number;
     bench.engine.quarantine_retry(number).unwrap();
-    assert!(
-        bench
-            .engine
-            .hints("acme".into(), Stream::Stock, 9)
-            .unwrap()
-            .is_empty()
-    );
+    assert!(bench.wanted("acme", Stream::Stock).is_empty());
 }
 
 /// A row without a readable article number is known by its line only: a whole list without it ends it.

@@ -2,6 +2,7 @@
 
 mod loading;
 mod reading;
+mod webhooks;
 mod writing;
 
 use std::collections::BTreeMap;

@@ -32,6 +32,7 @@ fn world(text: String) -> World {
         .var("CREDENTIALS_DIRECTORY", "/run/c")
         .file("/run/c/north_password", "t0ken")
         .file("/run/c/erp_password", "hunter2")
+        .file("/run/c/north_hook", "0123456789abcdef")
         .file("/run/c/proxy_password", "pw")
         .file(
             "/run/c/alert_webhook",

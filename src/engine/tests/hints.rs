@@ -1,0 +1,127 @@
+//! What webhooks say stays until it was fetched, and what comes in meanwhile is not lost.
+
+use super::*;
+use crate::engine::{HINTS_FULL, NewHint, Wanted};
+use crate::fault::Fault;
+
+fn tell(bench: &mut Bench, ids: &[&str]) -> Result<usize, EngineError> {
+    let hints = ids.iter().map(|id| NewHint {
+        stream: Stream::Orders,
+        id: (*id).into(),
+        not_before: None,
+    });
+    bench.engine.take_hints("north".into(), hints.collect(), 3)
+}
+
+fn wanted(bench: &mut Bench) -> Vec<Wanted> {
+    bench
+        .engine
+        .hints("north".into(), Stream::Orders, 9)
+        .unwrap()
+}
+
+fn answered(bench: &mut Bench, asked: Vec<Wanted>) {
+    let done = bench
+        .engine
+        .hints_answered("north".into(), Stream::Orders, asked);
+    done.unwrap();
+}
+
+/// Story 62: a webhook that comes while its thing is being fetched is a reason to fetch it again.
+#[test]
+fn what_is_told_while_it_is_fetched_is_fetched_again() {
+    let mut bench = Bench::new();
+    tell(&mut bench, &["1"]).unwrap();
+    let asked = wanted(&mut bench);
+    assert_eq!(tell(&mut bench, &["1"]).unwrap(), 0, "it waits already");
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    answered(&mut bench, asked);
+    let again = wanted(&mut bench);
+    assert_eq!(again.len(), 1);
+    answered(&mut bench, again);
+    assert!(wanted(&mut bench).is_empty());
+}
+
+/// A page that was asked for before the webhook came may show the thing as it was before.
+#[test]
+fn a_page_does_not_answer_a_webhook() {
+    let mut bench = Bench::new();
+    tell(&mut bench, &["1"]).unwrap();
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    assert_eq!(bench.wanted("north", Stream::Orders), ["1"]);
+}
+
+/// Story 62: what was answered 2xx is there after a crash, bound and all.
+#[test]
+fn hints_survive_a_crash_and_are_bounded() {
+    let mut bench = Bench::new();
+    assert_eq!(tell(&mut bench, &["1", "2", "2"]).unwrap(), 2);
+    let mut bench = bench.crash();
+    assert_eq!(bench.wanted("north", Stream::Orders), ["1", "2"]);
+    let full = tell(&mut bench, &["3", "4"]).unwrap_err().into_fault();
+    assert_eq!(full.code, HINTS_FULL);
+    assert_eq!(
+        bench.wanted("north", Stream::Orders),
+        ["1", "2"],
+        "all or nothing"
+    );
+    assert_eq!(tell(&mut bench, &["3"]).unwrap(), 1);
+    assert_eq!(
+        tell(&mut bench, &["3", "1"]).unwrap(),
+        0,
+        "full, and nothing new"
+    );
+    let asked = wanted(&mut bench);
+    answered(&mut bench, asked);
+    assert_eq!(tell(&mut bench, &["4"]).unwrap(), 1);
+}
+
+/// Story 63: what cannot be fetched waits longer and longer; what is refused waits for a person, who can try it
+/// again.
+#[test]
+fn what_cannot_be_fetched_is_put_off_or_shown() {
+    let mut bench = Bench::new();
+    tell(&mut bench, &["1", "2"]).unwrap();
+    let asked = wanted(&mut bench);
+    let late = asked[..1].to_vec();
+    bench
+        .engine
+        .hints_postponed("north".into(), Stream::Orders, late)
+        .unwrap();
+    assert_eq!(bench.wanted("north", Stream::Orders), ["2"]);
+    bench.tick(2);
+    let tried = wanted(&mut bench);
+    assert_eq!((tried[0].tries, tried[1].tries), (1, 0));
+    let fault = Fault::reject("refused", "no such thing");
+    let done = bench
+        .engine
+        .hint_refused("north".into(), Stream::Orders, tried[0].clone(), fault);
+    done.unwrap();
+    assert_eq!(bench.wanted("north", Stream::Orders), ["2"]);
+    let desk = bench.engine.quarantine(0, 9).unwrap();
+    assert_eq!((desk.len(), &*desk[0].row.thing), (1, "north/orders/1"));
+    bench.engine.quarantine_retry(desk[0].number).unwrap();
+    assert_eq!(bench.wanted("north", Stream::Orders), ["1", "2"]);
+}
+
+/// Story 29: what comes too often is fetched later; that it is said again changes nothing of that.
+#[test]
+fn what_is_slowed_down_stays_so() {
+    let mut bench = Bench::new();
+    let at = crate::clock::later(bench.clock.now(), Duration::from_secs(60));
+    let slow = NewHint {
+        stream: Stream::Orders,
+        id: "1".into(),
+        not_before: Some(at),
+    };
+    bench
+        .engine
+        .take_hints("north".into(), vec![slow], 3)
+        .unwrap();
+    tell(&mut bench, &["1"]).unwrap();
+    assert!(wanted(&mut bench).is_empty());
+    let next = bench.engine.next_hint("north".into(), Stream::Orders);
+    assert_eq!(next.unwrap(), Some(at));
+    bench.tick(60);
+    assert_eq!(wanted(&mut bench).len(), 1);
+}
