@@ -24,7 +24,7 @@ use crate::fault::{Class, Fault};
 use crate::id::ConnectionName;
 use crate::intake::receive::{Leads, Reception, Taken};
 use crate::record::Stream;
-use crate::telemetry::{self, Webhook};
+use crate::telemetry::{self, Vitals, Webhook};
 use crate::topology::Plan;
 
 /// How often subscriptions are looked at.

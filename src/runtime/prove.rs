@@ -17,6 +17,7 @@ use crate::fault::Fault;
 use crate::id::{ConnectionName, RemoteId, RouteName};
 use crate::proof::{Proof, RouteProof, Seen};
 use crate::record::{CancellationState, Record, Stream};
+use crate::telemetry::Vitals;
 use crate::topology::{Plan, PlannedRoute};
 
 /// How many things are accounted for at a time.
@@ -49,7 +50,8 @@ impl Prover {
     /// # Errors
     /// When one cannot be opened.
     pub fn alone(plan: Arc<Plan>, engine: Handle, clock: &Arc<dyn Clock>) -> Result<Self, Fault> {
-        let connections = open::connections(&plan, clock, |_| None)?;
+        let vitals = Vitals::new(Arc::clone(clock));
+        let connections = open::connections(&plan, (clock, &vitals), |_| None)?;
         Ok(Self {
             engine,
             live: Arc::new(ArcSwap::from_pointee(Live { plan, connections })),
