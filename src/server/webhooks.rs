@@ -1,7 +1,7 @@
 //! The listener for webhooks: an address of its own, on which nothing else is served.
 //!
 //! It stands behind a proxy that speaks TLS, and trusts it in nothing. Each connection carries one request,
-//! which must be here within [`IN_TIME`]; there are only so many connections, and a body has a bound.
+//! which must be here within ten seconds; there are only so many connections, and a body has a bound.
 //! What is answered is decided in `runtime/hooks.rs`; no answer has a body, so that none tells anything.
 
 use std::sync::Arc;

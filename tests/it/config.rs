@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crossdock::config::{self, Credentials, Surroundings, codes, render};
 use crossdock::connector::{
-    Capabilities, Configured, Connection, Connector, Context, Onward, Spec, StockBasis, StreamSpec,
+    Capabilities, Configured, Connection, Connector, Context, HookNeeds, Onward, Spec, StockBasis,
+    StreamSpec,
 };
 use crossdock::diagnostic::Diagnostics;
 use crossdock::fault::Fault;
@@ -98,12 +99,21 @@ struct Fake<T> {
     settings: std::marker::PhantomData<fn() -> T>,
 }
 
+/// Signs the address of its webhooks when its own is this one.
+const TELLS: &str = "https://tells.example";
+
 #[derive(Debug)]
-struct Nothing;
+struct Nothing {
+    tells: bool,
+}
 
 impl Configured for Nothing {
     fn open(&self, _: Context) -> Result<Connection, Fault> {
         Ok(Connection::default())
+    }
+
+    fn webhooks(&self) -> Option<HookNeeds> {
+        self.tells.then_some(HookNeeds { address: true })
     }
 }
 
@@ -113,7 +123,10 @@ impl<T: DeserializeOwned + std::fmt::Debug> Connector for Fake<T> {
     }
 
     fn configure(&self, settings: &toml::Table) -> Result<Box<dyn Configured>, Diagnostics> {
-        config::read_settings::<T>(settings).map(|_| Box::new(Nothing) as Box<dyn Configured>)
+        let url = settings.get("url").and_then(toml::Value::as_str);
+        let tells = url == Some(TELLS);
+        config::read_settings::<T>(settings)
+            .map(|_| Box::new(Nothing { tells }) as Box<dyn Configured>)
     }
 }
 
