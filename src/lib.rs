@@ -57,6 +57,9 @@ pub mod cli;
 pub mod runtime;
 pub mod sandbox;
 pub mod server;
+
+// What somebody is told when it is not well.
+pub mod alert;
 pub mod telemetry;
 
 // The ground everything stands on.

@@ -1,6 +1,7 @@
 //! `status`, `queue`, `plan`, `quarantine` and `connection`: looking, and mending by hand.
 
 use std::io;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -8,6 +9,8 @@ use serde_json::Value;
 use super::ask::ask;
 use super::show::{json, rows, table, text};
 use super::{Exit, Global, Shell};
+use crate::alert::conditions::human;
+use crate::clock::{Timestamp, since};
 use crate::server::admin::Request;
 
 /// Show how it stands: streams, queues, totals of each route
@@ -91,27 +94,7 @@ pub(super) fn status(_: &Status, global: &Global, shell: &mut Shell<'_>) -> io::
         if global.json {
             return json(value, shell);
         }
-        let streams = rows(
-            &value["streams"],
-            &["connection", "stream", "cursor", "accepted_at"],
-        );
-        table(
-            shell,
-            &["connection", "stream", "read up to", "last accepted"],
-            streams,
-        )?;
-        table(
-            shell,
-            &[
-                "connection",
-                "stream",
-                "swept",
-                "things",
-                "found",
-                "found in all",
-            ],
-            sweeps(value),
-        )?;
+        streams(value, shell)?;
         let queue = rows(
             &value["queue"],
             &["sink", "stream", "state", "count", "oldest"],
@@ -157,6 +140,62 @@ pub(super) fn status(_: &Status, global: &Global, shell: &mut Shell<'_>) -> io::
     })
 }
 
+/// How far each stream is read: by its cursor, by the clock, and by sweeps.
+fn streams(value: &Value, shell: &mut Shell<'_>) -> io::Result<()> {
+    let streams = rows(
+        &value["streams"],
+        &["connection", "stream", "cursor", "accepted_at"],
+    );
+    table(
+        shell,
+        &["connection", "stream", "read up to", "last accepted"],
+        streams,
+    )?;
+    table(
+        shell,
+        &["connection", "stream", "last read", "ago", "expected every"],
+        reads(value),
+    )?;
+    table(
+        shell,
+        &[
+            "connection",
+            "stream",
+            "swept",
+            "things",
+            "found",
+            "found in all",
+        ],
+        sweeps(value),
+    )
+}
+
+/// When each stream was last read, how long ago that is, and how often it should be.
+fn reads(value: &Value) -> Vec<Vec<String>> {
+    let now: Option<Timestamp> = value["now"].as_str().and_then(|now| now.parse().ok());
+    let loops = value["loops"].as_array().into_iter().flatten();
+    let read = loops.filter(|one| one["way"] == "read");
+    let row = |one: &Value| {
+        let last = text(&one["last_success"]);
+        let ago = now.zip(last.parse().ok());
+        let ago = ago.map(|(now, last)| human(since(last, now)));
+        let expected = one["expected_secs"].as_u64();
+        let expected = expected.map(|secs| human(Duration::from_secs(secs)));
+        vec![
+            text(&one["connection"]),
+            text(&one["stream"]),
+            if last.is_empty() {
+                "never".to_owned()
+            } else {
+                last
+            },
+            ago.unwrap_or_default(),
+            expected.unwrap_or_default(),
+        ]
+    };
+    read.map(row).collect()
+}
+
 /// The streams that are read once more as a whole.
 fn sweeps(value: &Value) -> Vec<Vec<String>> {
     let streams = value["streams"].as_array().into_iter().flatten();
@@ -178,6 +217,16 @@ fn sweeps(value: &Value) -> Vec<Vec<String>> {
 
 /// What somebody should look at, and what became of the last reload.
 fn attention(value: &Value, shell: &mut Shell<'_>) -> io::Result<()> {
+    for alert in value["alerts"].as_array().into_iter().flatten() {
+        let known = if alert["acknowledged"] == true {
+            " (known)"
+        } else {
+            ""
+        };
+        let (severity, cause) = (text(&alert["severity"]), text(&alert["cause"]));
+        let what = text(&alert["text"]);
+        writeln!(shell.out, "ALERT {severity}: {what} [{cause}]{known}")?;
+    }
     for (_, what) in value["conditions"].as_object().into_iter().flatten() {
         writeln!(shell.out, "ATTENTION: {}", text(what))?;
     }

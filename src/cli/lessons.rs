@@ -110,6 +110,31 @@ It is kept in the journal with the reason. What an order reserved stays reserved
 twice.",
     ),
     (
+        "alert list",
+        "Examples:
+  crossdock alert list
+  crossdock alert list --json
+
+What somebody was told of and is not over: in the log, by the channels of [alert], and here. Ends with 1 when there
+is any.",
+    ),
+    (
+        "alert test",
+        "Examples:
+  crossdock alert test
+  crossdock alert test --json
+
+From the configuration as it stands, and as the user that you are: no daemon is asked. Ends with 1 unless every channel
+took it.",
+    ),
+    (
+        "alert ack",
+        "Examples:
+  crossdock alert ack stream_silent:north.orders
+
+It stays in the list and in the metrics, and is told when it is over.",
+    ),
+    (
         "explain",
         "Examples:
   crossdock explain order 1001

@@ -3,6 +3,7 @@
 //! A command gets its surroundings as an argument ([`Shell`]), so that tests run it without a
 //! process. While a daemon runs, commands that need the store speak to it through its admin socket.
 
+mod alert;
 mod ask;
 mod check;
 mod config;
@@ -133,6 +134,7 @@ enum Command {
     Status(desk::Status),
     Queue(desk::Queue),
     Quarantine(desk::Quarantine),
+    Alert(alert::Alert),
     Explain(explain::Explain),
     Connection(desk::Connection),
     Connector(connector::Connector),
@@ -183,6 +185,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Command::Status(command) => desk::status(command, &cli.global, shell),
         Command::Queue(command) => desk::queue(command, &cli.global, shell),
         Command::Quarantine(command) => desk::quarantine(command, &cli.global, shell),
+        Command::Alert(command) => alert::run(command, &cli.global, shell),
         Command::Explain(command) => explain::run(command, &cli.global, shell),
         Command::Connection(command) => desk::connection(command, &cli.global, shell),
         Command::Connector(command) => connector::run(command, &cli.global, shell),

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::codes;
+use super::interpolate::ASSUMED;
 use super::tree::{Document, Node, Step, Value};
-use super::{Config, PublishSettings, StoreEngine};
+use super::{
+    AlertSettings, Config, HookStyle, MailTls, PublishSettings, SmtpSettings, StoreEngine,
+};
 use crate::diagnostic::{Diagnostics, Severity};
 use crate::record::Sku;
 
@@ -55,7 +58,104 @@ pub fn settings(config: &Config, document: &Document, findings: &mut Diagnostics
     for (name, rule) in &config.publish {
         publish(name, rule, document, findings);
     }
+    alert(&config.alert, document, findings);
     inline_secrets(document, findings);
+}
+
+/// Channels that could never tell anybody anything.
+fn alert(alert: &AlertSettings, document: &Document, findings: &mut Diagnostics) {
+    let mut wrong = |path: &[&str], message: String, help: &str| {
+        let finding = document.error(codes::BAD_VALUE, path, message);
+        findings.push(finding.help(help));
+    };
+    if jiff::tz::TimeZone::get(&alert.time_zone).is_err() {
+        let message = format!("there is no time zone `{}`", alert.time_zone);
+        wrong(
+            &["alert", "time_zone"],
+            message,
+            "write it as Europe/Berlin",
+        );
+    }
+    if let Some(program) = alert.command.first()
+        && !program.starts_with('/')
+    {
+        let message = format!("`{program}` is no absolute path");
+        let help =
+            "write the whole path of the program: it is started without a shell and without PATH";
+        wrong(&["alert", "command"], message, help);
+    }
+    if let Some(hook) = &alert.webhook {
+        let written = hook.url.secret().expose();
+        let url = url::Url::parse(written).ok();
+        if written != ASSUMED
+            && !url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        {
+            let message = "the address of the webhook is none".to_owned();
+            wrong(
+                &["alert", "webhook", "url"],
+                message,
+                "write it as https://host/path",
+            );
+        }
+    }
+    inline_hook(alert, document, findings);
+    if let Some(smtp) = &alert.smtp {
+        letters(smtp, document, findings);
+    }
+}
+
+/// Whoever knows the address of a chat's webhook may write there; an address of one's own is no secret.
+fn inline_hook(alert: &AlertSettings, document: &Document, findings: &mut Diagnostics) {
+    let path = ["alert", "webhook", "url"];
+    let slack = alert.webhook.as_ref().map(|hook| hook.style) == Some(HookStyle::Slack);
+    let node = document.root.get(&path.map(Step::from));
+    let inline = node.is_some_and(|node| matches!(&node.value, Value::Text { written: None, .. }));
+    if slack && inline {
+        let message = "the address of the webhook, a secret, stands in the file itself";
+        let help =
+            "give it as a credential of systemd and write url = \"${credential:alert_webhook}\"";
+        findings.push(
+            document
+                .warning(codes::INLINE_SECRET, &path, message)
+                .help(help),
+        );
+    }
+}
+
+/// Mail that could never be sent.
+fn letters(smtp: &SmtpSettings, document: &Document, findings: &mut Diagnostics) {
+    let mut wrong = |path: &[&str], message: String, help: &str| {
+        let finding = document.error(codes::BAD_VALUE, path, message);
+        findings.push(finding.help(help));
+    };
+    let is_address = |text: &str| {
+        let inside = text.rsplit_once('<').map_or(text, |(_, rest)| rest);
+        let (who, host) = inside
+            .trim_end_matches('>')
+            .split_once('@')
+            .unwrap_or_default();
+        let plain = |part: &str| !part.is_empty() && !part.contains(char::is_whitespace);
+        text == ASSUMED || plain(who) && plain(host) && !text.contains(char::is_control)
+    };
+    let help = "write it as alerts@example.com";
+    if !is_address(&smtp.from) {
+        let message = "`from` is no mail address".to_owned();
+        wrong(&["alert", "smtp", "from"], message, help);
+    }
+    if !smtp.to.iter().all(|to| is_address(to)) {
+        let message = "`to` holds something that is no mail address".to_owned();
+        wrong(&["alert", "smtp", "to"], message, help);
+    }
+    if smtp.username.is_some() != smtp.password.is_some() {
+        let message = "`username` and `password` belong together".to_owned();
+        let finding = document.error(codes::CONTRADICTION, &["alert", "smtp"], message);
+        findings.push(finding.help("give both, or neither"));
+    }
+    if smtp.password.is_some() && smtp.tls == MailTls::None {
+        let message = "the password would cross the network in the clear".to_owned();
+        let finding = document.error(codes::CONTRADICTION, &["alert", "smtp", "tls"], message);
+        findings.push(finding.help("set tls = \"starttls\" or \"implicit\""));
+    }
 }
 
 fn process(config: &Config, document: &Document, findings: &mut Diagnostics) {
@@ -152,7 +252,7 @@ fn publish(name: &str, rule: &PublishSettings, document: &Document, findings: &m
     }
 }
 
-/// Warns about settings of connections that look like secrets and stand in the file itself.
+/// Warns about settings of connections and channels that look like secrets and stand in the file itself.
 fn inline_secrets(document: &Document, findings: &mut Diagnostics) {
     for connection in document.names("connection") {
         let path = ["connection", connection, "settings"].map(Step::from);
@@ -160,6 +260,10 @@ fn inline_secrets(document: &Document, findings: &mut Diagnostics) {
             let mut path = path.to_vec();
             secrets_below(settings, connection, document, &mut path, findings);
         }
+    }
+    let path = ["alert"].map(Step::from);
+    if let Some(settings) = document.root.get(&path) {
+        secrets_below(settings, "alert", document, &mut path.to_vec(), findings);
     }
 }
 

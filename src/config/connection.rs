@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use jiff::civil::Date;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
 use serde::ser::SerializeMap;
@@ -28,6 +29,15 @@ pub struct ConnectionSettings {
     /// says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stock_lag_secs: Option<u64>,
+    /// The last day on which its credentials are good, where they end: `2027-01-31`. Somebody is told
+    /// `alert.credential_days` before.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "day"
+    )]
+    #[schemars(with = "Option<String>", extend("format" = "date"))]
+    pub credential_expires: Option<Date>,
     /// How HTTP requests are made.
     #[serde(default)]
     pub http: HttpSettings,
@@ -38,6 +48,12 @@ pub struct ConnectionSettings {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "streams_schema")]
     pub stream: BTreeMap<Stream, StreamSettings>,
+}
+
+fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Date>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wrong = |_| D::Error::custom("this is no day\nwrite it as 2027-01-31");
+    text.parse().map(Some).map_err(wrong)
 }
 
 /// When an owner's number falls, and so what a reservation waits for.
@@ -240,6 +256,10 @@ pub struct StreamSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub freshness_secs: Option<u64>,
+    /// Orders: a silence longer than this is told. When absent, one that is strange for the hour of the
+    /// week, once two weeks were seen. 0 is never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_silence_secs: Option<u64>,
     /// The time between two sweeps: everything (of orders: from `start_from` on) is read once more, slowly
     /// and beside the normal reading, for what no timestamp told. Never when absent. Not where each read
     /// reads everything anyway.

@@ -30,6 +30,9 @@ pub enum Credentials {
     Assumed,
 }
 
+/// What stands for a credential that is not at hand.
+pub(super) const ASSUMED: &str = "assumed";
+
 /// Replaces the placeholders in all texts of a tree, except below `mapping`: a mapping is the same
 /// wherever it runs, and its test data may hold any text.
 pub fn interpolate(
@@ -171,7 +174,7 @@ impl Pass<'_> {
         }
         let Some(directory) = self.around.var("CREDENTIALS_DIRECTORY") else {
             if self.credentials == Credentials::Assumed {
-                return Ok("assumed".to_owned());
+                return Ok(ASSUMED.to_owned());
             }
             return Err(Refused {
                 code: codes::NO_CREDENTIAL,

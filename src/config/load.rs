@@ -144,6 +144,7 @@ fn read_config(document: &Document, findings: &mut Diagnostics) -> (Config, bool
         server: one(document, "server", findings, &mut is_whole),
         log: one(document, "log", findings, &mut is_whole),
         limits: one(document, "limits", findings, &mut is_whole),
+        alert: one(document, "alert", findings, &mut is_whole),
         connection: named(document, "connection", findings, &mut is_whole),
         route: named(document, "route", findings, &mut is_whole),
         mapping: mappings(document, findings, &mut is_whole),
@@ -277,6 +278,14 @@ fn fill_in(
             .unwrap_or_else(|| store.clone())
             .join("admin.sock"),
     };
+    if let Some(file) = config
+        .alert
+        .smtp
+        .as_mut()
+        .and_then(|it| it.ca_file.as_mut())
+    {
+        *file = base.join(&file);
+    }
     config.store.path = Some(store);
     config.server.admin_socket = Some(socket);
     for (name, connection) in &mut config.connection {

@@ -11,6 +11,7 @@
 //! The result is plain data; [`crate::topology`] makes a plan of it. This module alone reads the
 //! environment. Nothing here writes a file.
 
+mod alert;
 mod check;
 pub mod codes;
 mod connection;
@@ -37,6 +38,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use alert::{AlertSettings, Hidden, HookSettings, HookStyle, MailTls, SmtpSettings};
 pub use connection::{
     ConnectionSettings, HIDDEN, HttpSettings, LimitSettings, Proxy, Settings, StockBasis,
     StreamSettings,
@@ -82,6 +84,9 @@ pub struct Config {
     /// Every bound of the whole program.
     #[schemars(default)]
     pub limits: Limits,
+    /// When somebody is told that something is wrong, and how.
+    #[schemars(default)]
+    pub alert: AlertSettings,
     /// The merchant's systems.
     #[schemars(default, with = "BTreeMap<String, ConnectionSettings>")]
     pub connection: BTreeMap<ConnectionName, ConnectionSettings>,
@@ -115,13 +120,14 @@ pub struct Config {
 }
 
 /// The sections of a configuration, as [`Config`] has them.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "version",
     "connectors",
     "store",
     "server",
     "log",
     "limits",
+    "alert",
     "connection",
     "route",
     "mapping",

@@ -78,6 +78,13 @@ fn without_secrets(text: &str, at: usize) -> String {
     let end = text[at..]
         .find('\n')
         .map_or(text.len(), |line_break| at + line_break);
+    // Whoever knows the address of a webhook may write there.
+    let mut above = text[..start].lines().rev();
+    let section = above.find(|line| line.trim_start().starts_with('['));
+    let is_hook = [section.unwrap_or(""), &text[start..end]]
+        .iter()
+        .any(|line| line.contains("webhook"));
+    let is_secret = |key: &str| looks_secret(key) || (is_hook && key == "url");
     let mut out = text[..start].to_owned();
     let mut key = String::new();
     // Some(quote) inside a string, with whether it is a secret's value.
@@ -106,7 +113,7 @@ fn without_secrets(text: &str, at: usize) -> String {
                 match c {
                     '"' | '\'' => {
                         let placeholder = text[start + at + 1..end].starts_with("${");
-                        quoted = Some((c, is_value && looks_secret(&key) && !placeholder));
+                        quoted = Some((c, is_value && is_secret(&key) && !placeholder));
                     }
                     '=' => is_value = true,
                     ',' | '{' | '.' if !is_value || c != '.' => {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::index::Update;
 use super::stage::{NewQuarantine, Stage, remote_thing};
 use super::tables::{BY_KEY, CHECKPOINT, Checkpoint, ENTITY, HINT, Nothing, Subject};
-use super::{EngineError, items, orders, prices, shipments, snapshots};
+use super::{EngineError, alerts, items, orders, prices, shipments, snapshots};
 use crate::clock::since;
 use crate::connector::{Body, Change, Cursor};
 use crate::fault::Fault;
@@ -97,6 +97,10 @@ pub(super) fn accept(stage: &mut Stage<'_, '_>, unit: &Unit) -> Result<Accepted,
         _ => {
             for change in &unit.changes {
                 accept_thing(stage, unit, change, &mut accepted)?;
+            }
+            if unit.stream == Stream::Orders {
+                let placed = std::mem::take(&mut stage.placed);
+                alerts::learn(stage, unit, &placed)?;
             }
         }
     }
@@ -283,6 +287,9 @@ fn accept_thing(
             stage.link(&unit.connection, unit.stream, &change.id, &entity.id)?;
             let named = (unit.stream, entity.key.clone(), entity.id.clone());
             BY_KEY.put(stage.txn, &named, &Nothing {})?;
+            if let Record::Order(order) = record {
+                stage.placed.push(order.placed_at);
+            }
         }
         route(stage, unit, &mut entity, record, first, accepted)?;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -11,6 +12,7 @@ use super::cell::{self, Cell, Target};
 use super::rules::Rules;
 use super::stage::{mode_of, slot_of};
 use super::tables::{Checkpoint, EVENT, INTENT, QUARANTINE, RESERVATION, WITHDRAWN};
+use crate::alert::Rhythm;
 use crate::id::{ConnectionName, EntityId, Key};
 use crate::outbox::{
     Difference, Differences, Entry as QueueEntry, KeySet, OutboxRow, Queue, State, When,
@@ -56,8 +58,10 @@ pub(super) enum Update {
     CellShaken(Target, Key),
     /// The cells were written by this process: what stands there is known.
     Known(Target, Vec<Key>),
-    /// A row of the quarantine stands for this thing and slot, or is gone.
-    Quarantine(u64, Option<(String, String)>),
+    /// A row of the quarantine stands for this thing and slot, in this group, or is gone.
+    Quarantine(u64, Option<(String, String, String)>),
+    /// When orders of a connection usually come.
+    Rhythm(ConnectionName, Box<Rhythm>),
     /// These keys were named in the present run of a stream, in ascending order.
     Seen(Target, Vec<Key>),
     /// The run of a stream is over.
@@ -104,6 +108,9 @@ pub(super) struct Index {
     reserved: BTreeSet<Key>,
     quarantine: BTreeMap<u64, (String, String)>,
     quarantine_by_thing: BTreeMap<(String, String), u64>,
+    groups: Groups,
+    /// When orders usually come, by connection.
+    pub rhythms: BTreeMap<ConnectionName, Rhythm>,
 }
 
 impl Index {
@@ -143,6 +150,8 @@ impl Index {
             reserved: BTreeSet::new(),
             quarantine: BTreeMap::new(),
             quarantine_by_thing: BTreeMap::new(),
+            groups: Groups::default(),
+            rhythms: super::alerts::rhythms(txn)?,
         };
         let sent = index.read_intents(txn)?;
         index.read_events(txn, rules, now, &sent)?;
@@ -273,7 +282,8 @@ impl Index {
             range = QUARANTINE.after(range, last);
             for (number, row) in rows {
                 let slot = slot_of(&row.stage, &row.connection, row.route.as_ref());
-                self.apply(Update::Quarantine(number, Some((row.thing, slot))));
+                let group = row.group();
+                self.apply(Update::Quarantine(number, Some((row.thing, slot, group))));
             }
         }
     }
@@ -435,14 +445,9 @@ impl Index {
             }
             Update::CellShaken(target, key) => self.shaken.extend(&target, [key]),
             Update::Known(target, keys) => self.doubtful.remove_all(&target, &keys),
-            Update::Quarantine(number, Some(thing)) => {
-                self.quarantine_by_thing.insert(thing.clone(), number);
-                self.quarantine.insert(number, thing);
-            }
-            Update::Quarantine(number, None) => {
-                if let Some(thing) = self.quarantine.remove(&number) {
-                    self.quarantine_by_thing.remove(&thing);
-                }
+            Update::Quarantine(number, row) => self.quarantine(number, row),
+            Update::Rhythm(connection, rhythm) => {
+                self.rhythms.insert(connection, *rhythm);
             }
             Update::Looked(stream, Some(checkpoint)) => {
                 self.looked.insert(stream, checkpoint);
@@ -456,6 +461,20 @@ impl Index {
             Update::Reserved(sku, false) => {
                 self.reserved.remove(&sku);
             }
+        }
+    }
+
+    fn quarantine(&mut self, number: u64, row: Option<(String, String, String)>) {
+        if let Some((thing, slot, group)) = row {
+            self.groups.put(number, &group);
+            let thing = (thing, slot);
+            self.quarantine_by_thing.insert(thing.clone(), number);
+            self.quarantine.insert(number, thing);
+            return;
+        }
+        self.groups.remove(number);
+        if let Some(thing) = self.quarantine.remove(&number) {
+            self.quarantine_by_thing.remove(&thing);
         }
     }
 
@@ -527,6 +546,11 @@ impl Index {
             .map(|(thing, _)| thing.as_str())
     }
 
+    /// Why rows are in quarantine.
+    pub(super) fn quarantine_groups(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.groups.sizes.keys()
+    }
+
     /// How many rows are in quarantine.
     pub(super) fn quarantine_len(&self) -> usize {
         self.quarantine.len()
@@ -535,6 +559,35 @@ impl Index {
     /// Whether any order takes this SKU.
     pub(super) fn is_reserved(&self, sku: &Key) -> bool {
         self.reserved.contains(sku)
+    }
+}
+
+/// Why rows are in quarantine, and how many for each reason.
+#[derive(Debug, Default)]
+struct Groups {
+    of: BTreeMap<u64, Arc<str>>,
+    sizes: BTreeMap<Arc<str>, usize>,
+}
+
+impl Groups {
+    fn put(&mut self, number: u64, group: &str) {
+        self.remove(number);
+        let known = self.sizes.get_key_value(group).map(|(name, _)| name);
+        let name = known.map_or_else(|| Arc::from(group), Arc::clone);
+        *self.sizes.entry(Arc::clone(&name)).or_default() += 1;
+        self.of.insert(number, name);
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(name) = self.of.remove(&number) else {
+            return;
+        };
+        if let Some(size) = self.sizes.get_mut(&name) {
+            *size -= 1;
+            if *size == 0 {
+                self.sizes.remove(&name);
+            }
+        }
     }
 }
 

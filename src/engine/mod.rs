@@ -12,6 +12,7 @@
 //! pools.rs      from snapshots and reservations to what a channel should be told of stock
 //! cell.rs       what a channel should be told of stock and prices, and what it was told (guard.rs, attempts.rs)
 //! submitted.rs  values that a sink took in and confirms later
+//! alerts.rs     what somebody must be told of, and was told
 //! care.rs       how much waits; removing what is too old (compact.rs: giving the room back)
 //! sweep.rs      where the slow reading of everything stands
 //! payloads.rs   what came, as it came, for mapping it again
@@ -22,6 +23,7 @@
 //! knows whether it took effect: the engine refuses everything until the store is opened again.
 
 mod accept;
+mod alerts;
 mod attempts;
 mod care;
 mod cell;
@@ -57,6 +59,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use accept::{Accepted, Reached, Unit};
+pub use alerts::{Attention, OpenOrders, StreamAge, Watched};
 pub use care::{Pressure, Sweep};
 pub use claim::{Action, Claimed, Place};
 pub use desk::{DeskRow, DeskSheet};
@@ -70,6 +73,7 @@ pub use stage::QUARANTINE_FULL;
 pub use sweep::{SweepTurn, Swept};
 pub use tables::{Checkpoint, Counts, Entry, Quarantined, Subject, row_checks};
 
+use crate::alert::{Cause, Finding, Pace, Standing};
 use crate::clock::{Clock, Timestamp};
 use crate::connector::{Cursor, Outcome};
 use crate::fault::{Class, Fault};
@@ -414,6 +418,23 @@ requests! {
     /// Looks at the next rows of the journal and removes those whose time is over; where to go on.
     fn expire_journal(after: Sweep) -> Option<Sweep> =
         |stage| care::expire_journal(stage, &after, CARE_ROWS);
+    /// The facts that somebody may have to be told of. For loops.
+    fn attention() -> Attention = |stage| alerts::attention(stage);
+    /// Compares what was found with what was told; each of the channels owes what is new.
+    fn alert_observe(findings: Vec<Finding>, pace: Pace, channels: Vec<String>) -> Watched =
+        |stage| alerts::observe(stage, findings, pace, &channels);
+    /// A channel was told everything up to this number.
+    fn alert_told(channel: String, until: u64) -> () =
+        |stage| alerts::told(stage, &channel, until);
+    /// What was told and is not over.
+    fn alert_list() -> Vec<(Cause, Standing)> = |stage| alerts::list(stage);
+    /// Somebody knows of a cause; whether it was told.
+    fn alert_ack(cause: Cause) -> bool = |stage| alerts::acknowledge(stage, &cause);
+    /// Looks at the next open things for orders that must leave before this moment.
+    fn open_orders(
+        after: Option<(ConnectionName, Stream, RemoteId)>,
+        before: Timestamp,
+    ) -> OpenOrders = |stage| alerts::open_orders(stage, after.as_ref(), before, CARE_ROWS);
     /// How much waits. Cheap: for loops.
     fn pressure() -> Pressure = |stage| Ok(care::pressure(stage));
 }

@@ -1,5 +1,7 @@
 //! Accepting orders: reserve what they take, queue them once to each sink, call them off.
 
+use jiff::Timestamp;
+
 use super::EngineError;
 use super::accept::{Accepted, Unit};
 use super::items;
@@ -13,7 +15,7 @@ use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RemoteId};
 use crate::inventory::Reservation;
 use crate::ledger::Entity;
 use crate::outbox::{OutboxRow, State};
-use crate::record::{CancellationState, Line, Order, Quantity, Record, Stream, Written};
+use crate::record::{CancellationState, Line, Order, Party, Quantity, Record, Stream, Written};
 use crate::router::Route;
 
 /// The rule by which an order is left alone that was called off before it was carried anywhere.
@@ -44,6 +46,7 @@ pub(super) fn accept(
             &open,
             &Open {
                 since: order.placed_at,
+                ship_by: ship_by(order),
             },
         )?;
     }
@@ -56,6 +59,13 @@ pub(super) fn accept(
         entity.cancelled = true;
     }
     reserve(stage, entity, order)
+}
+
+/// Until when we must send it.
+fn ship_by(order: &Order) -> Option<Timestamp> {
+    let ours = order.fulfilled_by == Party::Seller;
+    let window = order.ship_by.value().filter(|_| ours)?;
+    window.to.value().copied()
 }
 
 fn accept_for_route(

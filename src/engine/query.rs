@@ -263,7 +263,7 @@ fn queue(stage: &Stage<'_, '_>) -> Result<Vec<QueueStatus>, EngineError> {
     Ok(rows.collect())
 }
 
-fn paused(stage: &Stage<'_, '_>) -> Result<BTreeMap<String, String>, EngineError> {
+pub(super) fn paused(stage: &Stage<'_, '_>) -> Result<BTreeMap<String, String>, EngineError> {
     let facts = META.scan(stage.txn, &META.all(), 10_000)?;
     let paused = facts.into_iter().filter_map(|(name, fact)| {
         let connection = name.strip_prefix("paused/")?.to_owned();

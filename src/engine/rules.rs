@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::connector::{StockBasis, StockWrite};
@@ -104,6 +105,8 @@ pub struct Rules {
     pub guard: Guard,
     /// How much prices may move.
     pub price_guard: PriceGuard,
+    /// In which time zone's weeks orders come; UTC when absent.
+    pub zone: Option<TimeZone>,
     /// Bounds.
     pub limits: EngineLimits,
 }

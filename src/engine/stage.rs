@@ -113,6 +113,8 @@ pub(super) struct Stage<'a, 's> {
     pub reserved: BTreeSet<Key>,
     /// The owner whose levels are being accepted, and when it confirmed them.
     pub reading: Option<(ConnectionName, Timestamp)>,
+    /// When the orders were placed that are new in this unit.
+    pub placed: Vec<Timestamp>,
     /// Payloads to be kept.
     pub payloads: Payloads,
     counts: BTreeMap<RouteName, Counts>,
@@ -141,6 +143,7 @@ impl<'a, 's> Stage<'a, 's> {
             withdrawn: BTreeMap::new(),
             reserved: BTreeSet::new(),
             reading: None,
+            placed: Vec::new(),
             payloads: Payloads::default(),
             counts: BTreeMap::new(),
             notes: BTreeMap::new(),
@@ -389,8 +392,9 @@ impl<'a, 's> Stage<'a, 's> {
         let (thing, connection) = (row.thing.clone(), row.connection.clone());
         self.note(&thing, "quarantined", detail, Some(&connection))?;
         QUARANTINE.put(self.txn, &number, &row)?;
+        let group = row.group();
         self.updates
-            .push(Update::Quarantine(number, Some((row.thing, slot))));
+            .push(Update::Quarantine(number, Some((row.thing, slot, group))));
         Ok(number)
     }
 

@@ -90,6 +90,9 @@ pub(super) struct Nothing {}
 pub(super) struct Open {
     /// When it began, as its source says.
     pub since: Timestamp,
+    /// An order that we send: it must leave before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ship_by: Option<Timestamp>,
 }
 
 /// An item that is no longer on sale at its owner.
@@ -277,6 +280,14 @@ pub struct Quarantined {
     pub since: Timestamp,
     /// How often it was tried.
     pub attempts: u32,
+}
+
+impl Quarantined {
+    /// What it has in common with others that fail for the same reason: `north.orders/deliver/too_long`.
+    pub fn group(&self) -> String {
+        let (connection, stream) = (&self.connection, self.stream);
+        format!("{connection}.{stream}/{}/{}", self.stage, self.fault.code)
+    }
 }
 
 /// What happened.

@@ -268,6 +268,16 @@ impl Queue {
         goods
     }
 
+    /// The oldest row of each target that waits for nothing but its turn.
+    pub fn oldest(&self) -> BTreeMap<Target, u64> {
+        let ready = self.ready.iter();
+        let oldest = ready.filter_map(|(target, rows)| {
+            let seq = rows.iter().map(|(_, _, seq)| *seq).min()?;
+            Some((target.clone(), seq))
+        });
+        oldest.collect()
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -36,7 +36,7 @@ pub(super) struct Caring {
 
 impl Caring {
     /// Ends when it is to stop: whether.
-    async fn rest(&self, time: Duration) -> bool {
+    pub(super) async fn rest(&self, time: Duration) -> bool {
         tokio::select! {
             () = self.stop.cancelled() => true,
             () = self.clock.sleep(time) => false,

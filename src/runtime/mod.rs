@@ -5,6 +5,7 @@
 //! pollers    one task per stream that is read
 //! dispatch   one task per stream that is written
 //! care       probes paused connections, removes what is too old
+//! alerts     tells somebody what is wrong, once per cause
 //! watch      closes the gate that every loop passes while the disk is full or too much waits
 //! ```
 //!
@@ -12,12 +13,15 @@
 //! within a limit, then the engine's thread ends and the store is closed. What could not be finished is
 //! in flight in the store and is found again at the next start.
 
+mod alerts;
 pub mod alone;
 mod care;
+mod channels;
 mod clock;
 mod gate;
 mod loops;
 pub mod notify;
+mod noting;
 mod open;
 pub mod probe;
 mod reload;
@@ -35,6 +39,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use channels::{Answered, test as test_channels};
 pub use clock::SystemClock;
 pub use open::{engine_kind, open_store, store_path};
 pub use reload::Refused;
@@ -117,10 +122,13 @@ impl Runtime {
         clock: &Arc<dyn Clock>,
         seed: u64,
     ) -> Result<Self, StartError> {
-        let connections = open::connections(&plan, clock, |_| None).map_err(StartError::Fault)?;
+        let vitals = Vitals::new(Arc::clone(clock));
+        let opened = open::connections(&plan, (clock, &vitals), |_| None);
+        let connections = opened.map_err(StartError::Fault)?;
         let (service, handle) = service(&plan, store, clock, seed)?;
         let writer = Writer::thread(service).map_err(StartError::Fault)?;
-        Ok(Self::begin(plan, connections, (handle, writer), clock))
+        let opened = (connections, vitals);
+        Ok(Self::begin(plan, opened, (handle, writer), clock))
     }
 
     /// The same in a simulation: `network` stands for the whole network, everything takes turns on the
@@ -135,19 +143,21 @@ impl Runtime {
         seed: u64,
         network: &Arc<dyn HttpClient>,
     ) -> Result<Self, StartError> {
-        let connections = open::through(network, &plan, clock).map_err(StartError::Fault)?;
+        let vitals = Vitals::new(Arc::clone(clock));
+        let opened = open::through(network, &plan, (clock, &vitals));
+        let connections = opened.map_err(StartError::Fault)?;
         let (service, handle) = service(&plan, store, clock, seed)?;
         let writer = Writer::task(service);
-        Ok(Self::begin(plan, connections, (handle, writer), clock))
+        let opened = (connections, vitals);
+        Ok(Self::begin(plan, opened, (handle, writer), clock))
     }
 
     fn begin(
         plan: Arc<Plan>,
-        connections: BTreeMap<ConnectionName, Arc<Connection>>,
+        (connections, vitals): (BTreeMap<ConnectionName, Arc<Connection>>, Vitals),
         (engine, writer): (Handle, Writer),
         clock: &Arc<dyn Clock>,
     ) -> Self {
-        let vitals = Vitals::new(Arc::clone(clock));
         vitals.set_patience(Duration::from_secs(plan.limits.stuck_secs));
         let (closing, gate) = Gate::new();
         let mut runtime = Self {
@@ -182,7 +192,9 @@ impl Runtime {
                 self.loops.extend(running.map(|running| (place, running)));
             }
         }
-        self.tasks.spawn(care::care_loop(self.caring(folder)));
+        self.tasks
+            .spawn(care::care_loop(self.caring(folder.clone())));
+        self.tasks.spawn(alerts::alert_loop(self.caring(folder)));
         self.tasks.spawn(watch.run());
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::noting::Noting;
 use crate::clock::Clock;
 use crate::config::StoreEngine;
 use crate::connector::{Connection, Context, FileLimits, Window};
@@ -14,6 +15,7 @@ use crate::record::Stream;
 use crate::secret::Secret;
 use crate::store::dir::Birth;
 use crate::store::{DiskStore, EngineKind, Store, StoreError};
+use crate::telemetry::Vitals;
 use crate::topology::{Plan, PlannedConnection, PlannedStream};
 use crate::transport::http::{
     Client, HttpClient, HttpOptions, LimitOptions, LimitedClient, Limiter, Rate,
@@ -23,7 +25,7 @@ use crate::transport::http::{
 /// call.
 pub(super) fn connections(
     plan: &Plan,
-    clock: &Arc<dyn Clock>,
+    (clock, vitals): (&Arc<dyn Clock>, &Vitals),
     kept: impl Fn(&ConnectionName) -> Option<Arc<Connection>>,
 ) -> Result<BTreeMap<ConnectionName, Arc<Connection>>, Fault> {
     plan.connections
@@ -33,6 +35,7 @@ pub(super) fn connections(
                 return Ok((name.clone(), connection));
             }
             let http = http(plan, planned, clock).map_err(|fault| fault.at(name))?;
+            let http = Arc::new(Noting::new(http, name.as_str(), vitals));
             let connection = connection(plan, (name, planned), http, clock)?;
             Ok((name.clone(), Arc::new(connection)))
         })
@@ -43,13 +46,14 @@ pub(super) fn connections(
 pub(super) fn through(
     network: &Arc<dyn HttpClient>,
     plan: &Plan,
-    clock: &Arc<dyn Clock>,
+    (clock, vitals): (&Arc<dyn Clock>, &Vitals),
 ) -> Result<BTreeMap<ConnectionName, Arc<Connection>>, Fault> {
     plan.connections
         .iter()
         .map(|(name, planned)| {
             let limiter = Limiter::new(limits(planned), Arc::clone(clock))?;
             let http = LimitedClient::new(Arc::clone(network), Arc::new(limiter));
+            let http = Noting::new(Arc::new(http), name.as_str(), vitals);
             let connection = connection(plan, (name, planned), Arc::new(http), clock)?;
             Ok((name.clone(), Arc::new(connection)))
         })

@@ -4,25 +4,23 @@
 //! to be unknown.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures_util::future::join_all;
-use jiff::SignedDuration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::noting::Noting;
 use super::open;
 use crate::clock::Clock;
 use crate::connector::{Body, Captured, Connection, Delivery, Operation, Page};
 use crate::fault::{Class, Fault};
 use crate::id::{ConnectionName, DeliveryId, Key};
 use crate::record::{Record, Stream};
+use crate::telemetry::Vitals;
 use crate::topology::{Plan, PlannedConnection};
-use crate::transport::http::headers::server_time;
-use crate::transport::http::{Feedback, HttpClient, HttpReply, HttpRequest};
+use crate::transport::http::HttpClient;
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -63,6 +61,7 @@ pub async fn probe(plan: &Plan, clock: &Arc<dyn Clock>) -> BTreeMap<ConnectionNa
     let asked = plan.connections.iter().map(|(name, planned)| async move {
         let mut visit = Visit {
             clock,
+            vitals: Vitals::new(Arc::clone(clock)),
             questions: Vec::new(),
         };
         if let Err(fault) = visit.all(plan, (name, planned)).await {
@@ -75,6 +74,7 @@ pub async fn probe(plan: &Plan, clock: &Arc<dyn Clock>) -> BTreeMap<ConnectionNa
 
 struct Visit<'a> {
     clock: &'a Arc<dyn Clock>,
+    vitals: Vitals,
     questions: Vec<Question>,
 }
 
@@ -84,10 +84,12 @@ impl Visit<'_> {
         plan: &Plan,
         (name, planned): (&ConnectionName, &PlannedConnection),
     ) -> Result<(), Fault> {
-        let noting = Arc::new(Noting::new(open::http(plan, planned, self.clock)?));
+        let http = open::http(plan, planned, self.clock)?;
+        let noting = Arc::new(Noting::new(http, name.as_str(), &self.vitals));
         let http: Arc<dyn HttpClient> = Arc::clone(&noting) as _;
         let connection = open::connection(plan, (name, planned), http, self.clock)?;
         self.questions(&connection, planned, &noting).await;
+        self.time(name);
         if let Some(closing) = &connection.closing {
             closing.close().await;
         }
@@ -115,7 +117,6 @@ impl Visit<'_> {
                 self.written(connection, *stream, noting).await;
             }
         }
-        self.time(noting);
     }
 
     async fn bounded<T>(&self, asked: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
@@ -209,8 +210,8 @@ impl Visit<'_> {
         }
     }
 
-    fn time(&mut self, noting: &Noting) {
-        let Some(skew) = noting.skew() else {
+    fn time(&mut self, name: &ConnectionName) {
+        let Some(skew) = self.vitals.clock_skew(name.as_str()) else {
             return; // no HTTP, or no `Date`
         };
         let secs = skew.as_secs();
@@ -286,49 +287,6 @@ fn sample(stream: Stream) -> Option<Delivery> {
         captured: Captured::new(),
         attempts: 0,
     })
-}
-
-/// A client that notes what time it is at the other side.
-#[derive(Debug)]
-struct Noting {
-    inner: Arc<dyn HttpClient>,
-    requests: AtomicU64,
-    skew: Mutex<Option<SignedDuration>>,
-}
-
-impl Noting {
-    fn new(inner: Arc<dyn HttpClient>) -> Self {
-        Self {
-            inner,
-            requests: AtomicU64::new(0),
-            skew: Mutex::new(None),
-        }
-    }
-
-    fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    fn skew(&self) -> Option<SignedDuration> {
-        *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[async_trait]
-impl HttpClient for Noting {
-    async fn send(&self, request: HttpRequest) -> Result<HttpReply, Fault> {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        let reply = self.inner.send(request).await?;
-        if let Some(theirs) = server_time(&reply) {
-            let skew = theirs.duration_since(reply.received_at);
-            *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(skew);
-        }
-        Ok(reply)
-    }
-
-    fn observe(&self, bucket: &str, feedback: Feedback) {
-        self.inner.observe(bucket, feedback);
-    }
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ impl Runtime {
             let known = before.connections.get(name)?;
             is_same(&before.plan, &plan, name).then(|| Arc::clone(known))
         };
-        let connections = open::connections(&plan, &self.clock, kept)
+        let connections = open::connections(&plan, (&self.clock, &self.vitals), kept)
             .map_err(|fault| Refused::Kept(vec![fault.to_string()]))?;
         let rules = Arc::new(rules::of(&plan));
         let wanted = loops::wanted(&plan);
@@ -149,6 +149,7 @@ fn is_same(before: &Plan, after: &Plan, name: &ConnectionName) -> bool {
             stream: BTreeMap::new(),
             stock_basis: None,
             stock_lag_secs: None,
+            credential_expires: None,
             ..settings.clone()
         };
         let planned = plan.connections.get(name)?;

@@ -57,6 +57,7 @@ pub fn of(plan: &Plan) -> Rules {
         owners: plan.owners.clone(),
         guard: plan.stock_guard.clone(),
         price_guard: plan.price_guard.clone(),
+        zone: jiff::tz::TimeZone::get(&plan.alert.time_zone).ok(),
         limits: limits(plan),
     }
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::alert::{Cause, Kind};
 use crate::engine::{EngineError, Handle};
 use crate::id::ConnectionName;
 use crate::record::Stream;
@@ -64,6 +65,13 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// What somebody was told of and is not over.
+    Alerts,
+    /// Somebody knows of a cause.
+    AlertAck {
+        /// Which.
+        cause: Cause,
+    },
     /// The life of a thing.
     Explain {
         /// Of which stream.
@@ -107,6 +115,7 @@ pub async fn answer(
         Request::Status => {
             let status = engine.status().await.map_err(text)?;
             let mut value = json(serde_json::to_value(status))?;
+            value["alerts"] = alerts(engine, vitals).await?;
             value["loops"] = json(serde_json::to_value(vitals.map(Vitals::health)))?;
             if let Some(vitals) = vitals {
                 value["conditions"] = json(serde_json::to_value(vitals.conditions()))?;
@@ -114,6 +123,11 @@ pub async fn answer(
                 value["stuck"] = json(serde_json::to_value(vitals.check().err()))?;
             }
             Ok(value)
+        }
+        Request::Alerts => alerts(engine, vitals).await,
+        Request::AlertAck { cause } => {
+            let known = engine.alert_ack(cause).await.map_err(text)?;
+            Ok(json!({ "acknowledged": known }))
         }
         Request::Queue { after, limit } => json(serde_json::to_value(
             engine.queue(after, limit).await.map_err(text)?,
@@ -163,6 +177,26 @@ pub async fn answer(
             Ok(json!({ "resumed": resumed }))
         }
     }
+}
+
+/// What was told and is not over. A store that does not answer hides nothing: then as it was last seen.
+async fn alerts(engine: &Handle, vitals: Option<&Vitals>) -> Result<Value, String> {
+    let shown = vitals.map(Vitals::alerts).unwrap_or_default();
+    let shown: Vec<Value> = shown.as_array().cloned().unwrap_or_default();
+    let Ok(listed) = tokio::time::timeout(PATIENCE, engine.alert_list()).await else {
+        return Ok(Value::Array(shown));
+    };
+    let listed = listed.map_err(|error| error.to_string())?;
+    let mut all = crate::alert::text::list(&listed);
+    // What is about the process alone is not in the store.
+    let stuck = shown.into_iter().filter(|row| {
+        let cause = row["cause"].as_str().unwrap_or_default();
+        cause.starts_with(Kind::Stuck.name())
+    });
+    if let Some(rows) = all.as_array_mut() {
+        rows.extend(stuck);
+    }
+    Ok(all)
 }
 
 /// Makes the socket, in the place of one that a daemon which is gone left behind.

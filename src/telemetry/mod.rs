@@ -3,12 +3,15 @@
 //! Names of metrics stand here as constants and nowhere else. Labels are connections, streams and routes;
 //! never a SKU or an order.
 
+mod attention;
 mod pulse;
 
+pub use attention::Room;
 pub use pulse::{Condition, Place, Pulse, Pulses, Reloaded, StreamHealth, Vitals};
 
 use std::time::Duration;
 
+use crate::alert::{Cause, Notice, Severity, Step, text};
 use crate::fault::Fault;
 use crate::id::ConnectionName;
 use crate::record::Stream;
@@ -39,6 +42,13 @@ pub const COMPACTIONS: &str = "crossdock_store_compactions_total";
 pub const DISK_FREE: &str = "crossdock_disk_free_bytes";
 /// 1 while a condition of the whole process holds, by condition.
 pub const CONDITION: &str = "crossdock_condition";
+
+/// 1 while somebody was told of a cause that is not over, by kind, subject and severity.
+pub const ALERT: &str = "crossdock_alert";
+/// Messages that a channel took, by channel.
+pub const ALERTS_SENT: &str = "crossdock_alerts_sent_total";
+/// Messages that a channel did not take, by channel.
+pub const ALERTS_NOT_SENT: &str = "crossdock_alerts_not_sent_total";
 
 /// What a run of reading did, in numbers.
 #[derive(Debug, Clone, Copy)]
@@ -168,6 +178,38 @@ pub fn condition(condition: Condition, what: Option<&str>, is_new: bool) {
     } else {
         tracing::info!(condition = name, "over");
     }
+}
+
+/// Somebody is told of a cause, or that it is over.
+pub fn alert(notice: &Notice) {
+    let (cause, line) = (&notice.cause, text::line(notice));
+    match (notice.step, notice.severity) {
+        (Step::Cleared, _) => tracing::info!(%cause, "alert: {line}"),
+        (_, Severity::Warning) => tracing::warn!(%cause, "alert: {line}"),
+        (_, Severity::Urgent) => tracing::error!(%cause, "alert: {line}"),
+    }
+}
+
+/// A cause is there, or is over.
+pub fn alert_present(cause: &Cause, severity: Severity, is_present: bool) {
+    let labels = [
+        ("kind", cause.kind.name().to_owned()),
+        ("subject", cause.subject.clone()),
+        ("severity", severity.name().to_owned()),
+    ];
+    metrics::gauge!(ALERT, &labels).set(f64::from(u8::from(is_present)));
+}
+
+/// A channel took so many messages.
+pub fn alerts_sent(channel: &'static str, count: usize) {
+    metrics::counter!(ALERTS_SENT, "channel" => channel).increment(count as u64);
+    tracing::debug!(channel, count, "alerts told");
+}
+
+/// A channel did not take messages; they are tried again.
+pub fn alerts_not_sent(channel: &'static str, count: usize, failures: u32, fault: &Fault) {
+    metrics::counter!(ALERTS_NOT_SENT, "channel" => channel).increment(count as u64);
+    tracing::warn!(channel, count, failures, %fault, "alerts could not be told: tried again");
 }
 
 fn count(name: &'static str, connection: &ConnectionName, stream: Stream, by: usize) {

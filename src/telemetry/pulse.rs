@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::attention::Attention;
 use crate::clock::{Clock, Timestamp};
 use crate::fault::Fault;
 use crate::id::ConnectionName;
@@ -41,8 +42,14 @@ pub struct StreamHealth {
     pub last_success: Option<Timestamp>,
     /// What went wrong since.
     pub trouble: Option<String>,
+    /// Since when it goes wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble_since: Option<Timestamp>,
     /// How often, since it last went well.
     pub failures: u32,
+    /// It should go well at least so often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_secs: Option<u64>,
     /// Why it rests, when it must.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
@@ -94,6 +101,7 @@ struct Inner {
     patience: Duration,
     conditions: BTreeMap<Condition, String>,
     reload: Option<Reloaded>,
+    attention: Attention,
 }
 
 /// How all loops are. Cheap to clone.
@@ -114,6 +122,7 @@ impl Vitals {
                 patience: PATIENCE,
                 conditions: BTreeMap::new(),
                 reload: None,
+                attention: Attention::default(),
             })),
             clock,
         }
@@ -180,10 +189,25 @@ impl Vitals {
         self.with(|inner| inner.reload.clone())
     }
 
+    /// What else somebody may have to be told of.
+    pub(super) fn attention<T>(&self, f: impl FnOnce(&mut Attention) -> T) -> T {
+        self.with(|inner| f(&mut inner.attention))
+    }
+
     /// A loop is about to start: nothing is known of it, and that is shown.
     pub fn expect(&self, place: &Place) {
         self.with(|inner| {
             entry(inner, place);
+        });
+    }
+
+    /// A loop should go well at least so often.
+    pub fn expect_within(&self, place: &Place, time: Duration) {
+        self.with(|inner| {
+            // One that was forgotten meanwhile stays so.
+            if let Some(health) = inner.health.get_mut(place) {
+                health.expected_secs = Some(time.as_secs());
+            }
         });
     }
 
@@ -194,15 +218,18 @@ impl Vitals {
             let health = entry(inner, place);
             health.last_success = Some(now);
             health.trouble = None;
+            health.trouble_since = None;
             health.failures = 0;
         });
     }
 
     /// A run failed; how often in a row.
     pub fn failure(&self, place: &Place, fault: &Fault) -> u32 {
+        let now = self.clock.now();
         self.with(|inner| {
             let health = entry(inner, place);
             health.trouble = Some(fault.to_string());
+            health.trouble_since.get_or_insert(now);
             health.failures += 1;
             health.failures
         })
@@ -269,7 +296,9 @@ fn entry<'a>(inner: &'a mut Inner, place: &Place) -> &'a mut StreamHealth {
             way: place.2,
             last_success: None,
             trouble: None,
+            trouble_since: None,
             failures: 0,
+            expected_secs: None,
             held: None,
         })
 }

@@ -77,6 +77,7 @@ pub(super) fn plan<'a>(
                 stock_lag: settings
                     .stock_lag_secs
                     .map_or(capabilities.stock_lag, Duration::from_secs),
+                credential_expires: settings.credential_expires,
                 streams,
             },
         );
@@ -144,6 +145,17 @@ fn streams(
         let result = settle(settings, declared);
         let place = [name.as_str(), stream.name()];
         check_effect(draft, place, settings, declared.onward);
+        if settings.max_silence_secs.is_some() && *stream != Stream::Orders {
+            let message = "`max_silence_secs` has no effect: it is about orders".to_owned();
+            let path = [
+                "connection",
+                place[0],
+                "stream",
+                place[1],
+                "max_silence_secs",
+            ];
+            draft.error(codes::WITHOUT_EFFECT, &path, message, "leave it out");
+        }
         check_times(draft, place, settings, &result);
         planned.insert(*stream, result);
     }
@@ -178,6 +190,8 @@ fn settle(settings: &StreamSettings, declared: &StreamSpec) -> PlannedStream {
         settle_lag,
         overlap: secs(settings.overlap_secs).unwrap_or(declared_overlap),
         freshness: secs(settings.freshness_secs),
+        fresh_for: declared.fresh_for,
+        max_silence: secs(settings.max_silence_secs),
         sweep: secs(settings.sweep_secs),
         reread_open: asked
             .or(declared.reread_open.then_some(REREAD_OPEN))

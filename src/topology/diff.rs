@@ -87,6 +87,7 @@ fn compare(old: &Config, new: &Config) -> Changes {
         },
     );
     whole("limits", old.limits == new.limits, limits(old, new));
+    whole("alert", old.alert == new.alert, Verdict::Changed);
     whole("owner", old.owner == new.owner, Verdict::Changed);
     whole(
         "guard.stock",

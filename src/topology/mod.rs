@@ -16,13 +16,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 pub use diff::{SectionChange, Verdict, diff};
 pub use own::own_connectors;
 
 use crate::config::{
-    Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings, ServerSettings,
-    StoreSettings,
+    AlertSettings, Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings,
+    ServerSettings, StoreSettings,
 };
 use crate::connector::{Configured, Connector, Spec, StockBasis};
 use crate::diagnostic::Diagnostics;
@@ -56,6 +57,8 @@ pub struct Plan {
     pub price_guard: PriceGuard,
     /// Every bound.
     pub limits: Limits,
+    /// When somebody is told that something is wrong, and how.
+    pub alert: AlertSettings,
     /// Where the state is kept; its path is settled.
     pub store: StoreSettings,
     /// How the daemon is reached; the path of its socket is settled.
@@ -83,6 +86,8 @@ pub struct PlannedConnection {
     pub stock_basis: StockBasis,
     /// How long after a confirmed order a read of stock shows it.
     pub stock_lag: Duration,
+    /// The last day on which its credentials are good.
+    pub credential_expires: Option<Date>,
     /// The streams that the connector has.
     pub streams: BTreeMap<Stream, PlannedStream>,
 }
@@ -102,12 +107,33 @@ pub struct PlannedStream {
     pub overlap: Duration,
     /// What was read longer ago is unknown.
     pub freshness: Option<Duration>,
+    /// How long what was read counts, as the connector says.
+    pub fresh_for: Option<Duration>,
+    /// Orders: how long there may be none; as usual when absent, no matter how long when zero.
+    pub max_silence: Option<Duration>,
     /// The time between two sweeps.
     pub sweep: Option<Duration>,
     /// Things that are not closed and at most this old are read again by id.
     pub reread_open: Option<Duration>,
     /// Nothing older than this is needed: the earliest `start_from` of the routes that begin here.
     pub start_from: Option<Timestamp>,
+}
+
+/// A stream without a freshness of its own may be silent for four reads, and for this long.
+const SILENT_AT_LEAST: Duration = Duration::from_mins(15);
+
+impl PlannedStream {
+    /// How long it may go without a successful read until somebody is told.
+    pub fn silent_after(&self) -> Duration {
+        let usual = SILENT_AT_LEAST.max(self.poll.saturating_mul(4));
+        let declared = self.fresh_for.map(|fresh_for| fresh_for.max(usual));
+        self.freshness.or(declared).unwrap_or(usual)
+    }
+
+    /// Whether something old that is read again and again (a file) is as good as nothing.
+    pub fn grows_old(&self) -> bool {
+        self.freshness.is_some() || self.fresh_for.is_some()
+    }
 }
 
 /// One route.
@@ -220,6 +246,7 @@ pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagno
             min_rows: prices.min_rows,
         },
         limits: config.limits.clone(),
+        alert: config.alert.clone(),
         store: config.store.clone(),
         server: config.server.clone(),
         log: config.log,

@@ -2,3 +2,4 @@
 
 pub mod dir;
 pub mod http;
+pub mod mail;

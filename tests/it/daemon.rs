@@ -7,6 +7,7 @@
     reason = "a process beside us lives in real time"
 )]
 
+mod alerts;
 mod disk;
 mod drain;
 mod dropped_in;

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossdock::alert::Kind;
 use crossdock::cli::{self, Exit, Shell};
 use crossdock::clock::{Clock, ManualClock};
 use crossdock::config::{self, Credentials, render};
@@ -62,9 +63,30 @@ fn told(text: &str) -> String {
 }
 
 fn own_systems() -> String {
-    let found = of_kind("sysadmin.md", "toml");
+    let mut found = of_kind("sysadmin.md", "toml");
+    found.retain(|block| block.label == "toml");
     assert_eq!(found.len(), 1);
     found.into_iter().next().unwrap().text
+}
+
+#[test]
+fn the_examples_of_channels_are_accepted() {
+    let mut examples = of_kind("sysadmin.md", "toml");
+    examples.retain(|block| block.label == "toml alert");
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let text = format!("{}\n{}", own_systems(), example.text);
+        assert_eq!(told(&text), "", "{}", example.text);
+    }
+    let page = page("sysadmin.md");
+    for kind in Kind::ALL {
+        let is_test = matches!(kind, Kind::Test | Kind::Subscription);
+        let name = format!("`{}", kind.name());
+        assert!(
+            is_test || page.contains(&name),
+            "the guide is silent about {name}"
+        );
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("secret", 0),
     ("fault", 0),
     ("diagnostic", 0),
+    ("alert", 1),
     ("record", 1),
     ("expr", 1),
     ("telemetry", 2),
@@ -64,6 +65,7 @@ const ONLY_HERE: &[(&str, &[&str])] = &[
     ("reqwest::", &["src/transport/http/"]),
     ("governor::", &["src/transport/http/"]),
     ("backoff::", &["src/outbox/"]),
+    ("lettre::", &["src/transport/mail.rs"]),
     (".commit(", &["src/store/", "src/engine/"]),
     ("std::env::var", &["src/config/"]),
 ];
@@ -168,6 +170,7 @@ fn every_setting_is_read_by_somebody() {
         ("StoreSettings", &["store"]),
         ("ServerSettings", &["server"]),
         ("LogSettings", &["log", "settings"]),
+        ("AlertSettings", &["alert"]),
         ("LimitSettings", &["limits"]),
         ("HttpSettings", &["settings", "http"]),
     ] {

@@ -20,6 +20,7 @@ fn switched_on() -> String {
         {
             setting.to_owned()
         }
+        Some(header) if header.starts_with('[') && header.ends_with(']') => header.to_owned(),
         _ => line.to_owned(),
     };
     example().lines().map(on).collect::<Vec<_>>().join("\n")
@@ -32,6 +33,11 @@ fn world(text: String) -> World {
         .file("/run/c/north_password", "t0ken")
         .file("/run/c/erp_password", "hunter2")
         .file("/run/c/proxy_password", "pw")
+        .file(
+            "/run/c/alert_webhook",
+            "https://hooks.example.com/T1/secret",
+        )
+        .file("/run/c/alert_smtp_password", "pw")
         .file("/etc/ssl/erp-ca.pem", pem)
         .file(
             "connectors/mine/connector.toml",

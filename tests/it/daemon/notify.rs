@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use super::{Daemon, PATIENCE, Place};
 
 /// systemd's end of the socket.
-struct Manager {
+pub(super) struct Manager {
     socket: UnixDatagram,
     name: String,
 }
 
 impl Manager {
-    fn at(place: &Place, is_abstract: bool) -> Self {
+    pub(super) fn at(place: &Place, is_abstract: bool) -> Self {
         let path = place.folder.path().join("notify");
         let (socket, name) = if is_abstract {
             let name = format!("crossdock-test-{}", path.display());
@@ -36,7 +36,7 @@ impl Manager {
         Self { socket, name }
     }
 
-    fn environment(&self) -> [(&'static str, String); 2] {
+    pub(super) fn environment(&self) -> [(&'static str, String); 2] {
         [
             ("NOTIFY_SOCKET", self.name.clone()),
             ("WATCHDOG_USEC", "600000".to_owned()),
@@ -44,7 +44,7 @@ impl Manager {
     }
 
     /// What comes within a time, in order.
-    fn hear(&self, time: Duration) -> Vec<String> {
+    pub(super) fn hear(&self, time: Duration) -> Vec<String> {
         let until = Instant::now() + time;
         let mut heard = Vec::new();
         while Instant::now() < until {
@@ -166,6 +166,11 @@ async fn a_stuck_loop_starves_the_watchdog() {
         code == 503 && body.contains("of pos is stuck"),
         "{code} {body}"
     );
+    let told = |status: &serde_json::Value| {
+        let alerts = status["alerts"].as_array().unwrap();
+        alerts.iter().any(|it| it["cause"] == "stuck:crossdock")
+    };
+    daemon.until("told", told).await;
     daemon.signal("TERM");
     assert!(daemon.ended(PATIENCE).await.success());
     place.world.stop().await;

@@ -1,0 +1,143 @@
+//! What somebody must be told of: kept over restarts, learned from what comes.
+
+use super::*;
+use crate::alert::{Finding, Kind, Pace, Severity, Step};
+
+const PACE: Pace = Pace {
+    raise_after: Duration::ZERO,
+    clear_after: Duration::ZERO,
+    repeat: Duration::from_secs(3600),
+};
+
+fn finding() -> Vec<Finding> {
+    let text = "erp is paused";
+    vec![Finding::new(Kind::Paused, "erp", Severity::Urgent, text)]
+}
+
+fn look(bench: &mut Bench, findings: Vec<Finding>) -> Watched {
+    let channels = vec!["command".to_owned(), "smtp".to_owned()];
+    bench
+        .engine
+        .alert_observe(findings, PACE, channels)
+        .unwrap()
+}
+
+#[test]
+fn what_was_told_and_what_is_owed_survive_a_crash() {
+    let mut bench = Bench::new();
+    let watched = look(&mut bench, finding());
+    assert_eq!(watched.fresh.len(), 1);
+    assert_eq!(watched.owed.len(), 2);
+    let (number, notice) = watched.owed["smtp"][0].clone();
+    assert_eq!(notice.step, Step::Raised);
+    bench.engine.alert_told("smtp".into(), number).unwrap();
+    let mut bench = bench.crash();
+    let watched = look(&mut bench, finding());
+    assert_eq!(watched.fresh, [], "told already");
+    assert_eq!(watched.present.len(), 1);
+    assert_eq!(watched.owed.keys().collect::<Vec<_>>(), ["command"]);
+
+    let cause = watched.present[0].0.clone();
+    assert!(bench.engine.alert_ack(cause.clone()).unwrap());
+    let mut bench = bench.crash();
+    assert!(bench.engine.alert_list().unwrap()[0].1.acknowledged);
+    bench.tick(7200);
+    assert_eq!(look(&mut bench, finding()).fresh, []);
+    let watched = look(&mut bench, vec![]);
+    assert_eq!(watched.fresh[0].step, Step::Cleared);
+    assert!(!bench.engine.alert_ack(cause).unwrap());
+    // A channel that takes nothing for ever is owed a bounded number.
+    for _ in 0..200 {
+        look(&mut bench, finding());
+        look(&mut bench, vec![]);
+    }
+    let watched = look(&mut bench, vec![]);
+    assert_eq!(watched.owed["command"].len(), 100);
+    // One that is configured no more is owed nothing.
+    let watched = bench.engine.alert_observe(vec![], PACE, vec![]).unwrap();
+    assert!(watched.owed.is_empty());
+}
+
+#[test]
+fn a_look_that_finds_nothing_new_writes_nothing() {
+    let mut bench = Bench::new();
+    look(&mut bench, finding());
+    let before = bench.engine.store().size_on_disk().unwrap();
+    for _ in 0..10 {
+        bench.tick(1);
+        look(&mut bench, finding());
+    }
+    assert_eq!(bench.engine.store().size_on_disk().unwrap(), before);
+}
+
+#[test]
+fn the_rhythm_of_orders_is_learned_and_kept() {
+    let mut bench = Bench::new();
+    bench.accept("north", Stream::Orders, vec![]);
+    let silence = |bench: &mut Bench| {
+        let attention = bench.engine.attention().unwrap();
+        attention.silences[&"north".into()]
+    };
+    let begun = silence(&mut bench).since;
+    assert_eq!(begun, START.parse().unwrap());
+    bench.tick(120);
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    let placed = silence(&mut bench).since;
+    let mut bench = bench.crash();
+    assert_eq!(silence(&mut bench).since, placed, "kept");
+    assert_eq!(silence(&mut bench).expected, None);
+}
+
+#[test]
+fn groups_of_the_quarantine_come_and_go() {
+    let mut bench = Bench::new();
+    let groups = |bench: &mut Bench| -> Vec<String> {
+        let attention = bench.engine.attention().unwrap();
+        attention.groups.iter().map(ToString::to_string).collect()
+    };
+    let bad = |id: &str| Change {
+        body: crate::connector::Body::Rejected(Fault::reject("no_sku", "a line has no SKU")),
+        ..order(id, &[("A", 1)])
+    };
+    bench.accept("north", Stream::Orders, vec![bad("1"), bad("2")]);
+    assert_eq!(groups(&mut bench), ["north.orders/read/no_sku"]);
+    let mut bench = bench.crash();
+    assert_eq!(groups(&mut bench), ["north.orders/read/no_sku"]);
+    let rows = bench.engine.quarantine(0, 10).unwrap();
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    assert_eq!(groups(&mut bench).len(), 1, "one is left");
+    assert_eq!(rows.len(), 2);
+    bench.accept("north", Stream::Orders, vec![order("2", &[("A", 1)])]);
+    assert_eq!(groups(&mut bench), [""; 0]);
+}
+
+#[test]
+fn open_orders_that_must_leave_are_found() {
+    let mut bench = Bench::new();
+    let due = |id: &str, by: &str, party: &str| {
+        let mut change = order(id, &[("A", 1)]);
+        let crate::connector::Body::Present(record) = &change.body else {
+            panic!("an order")
+        };
+        let mut json = record.to_json();
+        json["ship_by"] = json!({ "to": by });
+        json["fulfilled_by"] = json!(party);
+        let record = Record::from_json(Stream::Orders, json).unwrap();
+        change.body = crate::connector::Body::Present(record);
+        change
+    };
+    let orders = vec![
+        due("1", "2026-11-22T20:00:00Z", "seller"),
+        due("2", "2026-11-25T20:00:00Z", "seller"),
+        due("3", "2026-11-22T20:00:00Z", "channel"),
+        order("4", &[("A", 1)]),
+    ];
+    bench.accept("north", Stream::Orders, orders);
+    let before = "2026-11-23T10:00:00Z".parse().unwrap();
+    let open = bench.engine.open_orders(None, before).unwrap();
+    assert_eq!(open.next, None);
+    assert_eq!(open.found.len(), 1);
+    let (connection, found) = &open.found[0];
+    assert_eq!(connection.as_str(), "north");
+    assert_eq!(found.ship_by, "2026-11-22T20:00:00Z".parse().unwrap());
+}
