@@ -38,6 +38,7 @@ impl Caring {
     /// Ends when it is to stop: whether.
     async fn rest(&self, time: Duration) -> bool {
         tokio::select! {
+            biased;
             () = self.stop.cancelled() => true,
             () = self.clock.sleep(time) => false,
         }

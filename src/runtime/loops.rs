@@ -160,6 +160,7 @@ impl Round {
             self.vitals.hold(&self.place, Some(why));
             self.vitals.beat(&self.place, RESTING);
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return true,
                 () = self.gate.changed() => {}
                 () = self.clock.sleep(RESTING) => {}
@@ -183,6 +184,7 @@ async fn read_loop(poller: Poller, mut round: Round) {
         let on_page = || vitals.beat(&place, Duration::ZERO);
         // A page is accepted as a whole or not at all: dropping a run between awaits loses nothing.
         let run = tokio::select! {
+            biased;
             () = round.stop.cancelled() => break,
             () = round.gate.until_closed(stream) => continue,
             run = poller.run(&on_page) => run,
@@ -221,6 +223,7 @@ async fn read_loop(poller: Poller, mut round: Round) {
         };
         vitals.beat(&place, wait);
         tokio::select! {
+            biased;
             () = round.stop.cancelled() => break,
             () = poller.clock.sleep(wait) => {}
         }
@@ -282,6 +285,7 @@ async fn write_loop(dispatcher: Dispatcher, mut round: Round) {
         };
         vitals.beat(&place, IDLE);
         tokio::select! {
+            biased;
             () = round.stop.cancelled() => break,
             () = round.gate.changed() => {}
             () = round.clock.sleep(wait) => {}

@@ -202,6 +202,7 @@ impl Runtime {
         let stop = self.reading.clone();
         self.tasks.spawn(async move {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = task => {}
             }
@@ -223,6 +224,7 @@ impl Runtime {
         self.sending.cancel();
         self.tasks.close();
         tokio::select! {
+            biased;
             () = self.tasks.wait() => {}
             () = clock.sleep(limit) => {
                 tracing::warn!("not everything under way was finished; it is found again at the next start");
@@ -256,6 +258,7 @@ impl Runtime {
         }
         let all = join_all(closing.iter().map(|one| one.close()));
         tokio::select! {
+            biased;
             _ = all => {}
             () = clock.sleep(CHILDREN) => tracing::warn!("a child process did not end in time"),
         }

@@ -1,0 +1,75 @@
+//! The whole daemon against scripted systems in virtual time, one short run for each seed: hundreds in every
+//! test run. Whatever happens, nothing is lost, doubled or sold twice, and everything ends well.
+//!
+//! Beside `sim.rs`, where whole days pass through HTTP, JSON and manifests, this is the daemon alone: its
+//! loops, its limiter, its engine and a store that crashes. `CROSSDOCK_SEED=17` runs one seed and prints its
+//! story, `CROSSDOCK_SEEDS=100000` so many from 1 on. The same seed is the same run, to the last event.
+
+#[path = "seeds/case.rs"]
+mod case;
+#[path = "seeds/clock.rs"]
+mod clock;
+#[path = "seeds/erp.rs"]
+mod erp;
+#[path = "seeds/horizon.rs"]
+mod horizon;
+#[path = "seeds/judge.rs"]
+mod judge;
+#[path = "seeds/life.rs"]
+mod life;
+#[path = "seeds/plan.rs"]
+mod plan;
+#[path = "seeds/quota.rs"]
+mod quota;
+#[path = "seeds/shop.rs"]
+mod shop;
+#[path = "seeds/sinks.rs"]
+mod sinks;
+#[path = "seeds/sources.rs"]
+mod sources;
+#[path = "seeds/systems.rs"]
+mod systems;
+#[path = "seeds/wire.rs"]
+mod wire;
+#[path = "seeds/world.rs"]
+mod world;
+
+use case::Case;
+
+/// How many seeds are run when nobody says otherwise.
+const SEEDS: u64 = 500;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how much is swept is said from outside"
+)]
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|it| it.parse().ok())
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "what was swept is printed")]
+fn whatever_happens_everything_ends_well() {
+    let seeds = match number("CROSSDOCK_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("CROSSDOCK_SEEDS").unwrap_or(SEEDS),
+    };
+    let mut orders = 0;
+    let mut lives = 0;
+    for seed in seeds.clone() {
+        let case = Case::new(seed);
+        let ran = life::run(&case);
+        if number("CROSSDOCK_SEED").is_some() {
+            println!("{}", ran.trace);
+        }
+        assert!(
+            ran.broken.is_empty(),
+            "CROSSDOCK_SEED={seed}: {:?}\n{case:?}\n{}",
+            ran.broken,
+            ran.trace
+        );
+        orders += ran.orders;
+        lives += ran.lives;
+    }
+    println!("{} seeds, {orders} orders, {lives} lives", seeds.count());
+}
