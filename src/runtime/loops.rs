@@ -261,7 +261,7 @@ async fn show_if_rejected(poller: &Poller, fault: &Fault) {
 async fn write_loop(dispatcher: Dispatcher, mut round: Round) {
     let mut commits = dispatcher.engine.commits();
     while !round.pass(Gate::why_not_sent).await {
-        commits.mark_unchanged();
+        commits.mark_seen();
         let (vitals, place) = (round.vitals.clone(), round.place.clone());
         let (stop, gate) = (round.stop.clone(), round.gate.clone());
         vitals.beat(&place, IDLE);
@@ -289,7 +289,8 @@ async fn write_loop(dispatcher: Dispatcher, mut round: Round) {
             () = round.stop.cancelled() => break,
             () = round.gate.changed() => {}
             () = round.clock.sleep(wait) => {}
-            woken = commits.changed() => if woken.is_err() { break },
+            () = dispatcher.engine.stopped() => break,
+            () = commits.changed() => {}
         }
     }
     round.vitals.end(&round.place);

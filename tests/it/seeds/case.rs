@@ -158,7 +158,7 @@ const BEGINNINGS: [&str; 4] = [
 ];
 
 /// How long people do things.
-const SPAN_SECS: u64 = 300;
+const SPAN_SECS: u64 = 100;
 
 impl Case {
     pub fn new(seed: u64) -> Self {
@@ -201,7 +201,10 @@ impl Case {
         }
         for _ in 0..dice.usize(..4) {
             let sku = dice.usize(1..self.skus);
-            deeds.push((at(dice), Deed::Drift(sku, [-2, -1, 1, 3, 6][dice.usize(..5)])));
+            deeds.push((
+                at(dice),
+                Deed::Drift(sku, [-2, -1, 1, 3, 6][dice.usize(..5)]),
+            ));
         }
         for _ in 0..dice.usize(..3) {
             let sku = dice.usize(1..self.skus);
@@ -217,7 +220,7 @@ impl Case {
         if self.permille > 0 {
             for _ in 0..dice.usize(..3) {
                 let kind = [Trouble::Outage, Trouble::Auth][dice.usize(..2)];
-                let long = Duration::from_secs(dice.u64(3..60));
+                let long = Duration::from_secs(dice.u64(3..30));
                 deeds.push((at(dice), Deed::Trouble(kind, dice.usize(..5), long)));
             }
         }
@@ -239,9 +242,9 @@ impl Case {
         ];
         for _ in 0..dice.usize(..5) {
             let moment = match dice.usize(..4) {
-                0 => Moment::After(Duration::from_millis(dice.u64(500..100_000))),
+                0 => Moment::After(Duration::from_millis(dice.u64(500..40_000))),
                 1 => Moment::Effect(dice.u64(1..12)),
-                _ => Moment::Commit(dice.u64(1..120)),
+                _ => Moment::Commit(dice.u64(1..80)),
             };
             self.lives.push((moment, ends[dice.usize(..ends.len())]));
         }

@@ -49,7 +49,10 @@ impl SimClock {
         state.elapsed = state.elapsed.max(at);
         let is_due = |(due, _): &(Duration, u64)| *due <= state.elapsed;
         let first = state.waiting.first_key_value().map(|(key, _)| *key);
-        let Some(waker) = first.filter(is_due).and_then(|key| state.waiting.remove(&key)) else {
+        let Some(waker) = first
+            .filter(is_due)
+            .and_then(|key| state.waiting.remove(&key))
+        else {
             return false;
         };
         drop(state);

@@ -51,7 +51,9 @@ impl Erp {
     }
 
     pub fn find(&self, reference: &str) -> Option<&ErpOrder> {
-        self.orders.iter().find(|order| order.reference == reference)
+        self.orders
+            .iter()
+            .find(|order| order.reference == reference)
     }
 
     fn position(&self, id: &str) -> Option<usize> {
@@ -61,16 +63,23 @@ impl Erp {
     /// How many of an order's pieces have left.
     pub fn shipped(&self, reference: &str, sku: usize) -> i64 {
         let order = self.find(reference);
-        order.and_then(|order| order.shipped.get(&sku)).copied().unwrap_or(0)
+        order
+            .and_then(|order| order.shipped.get(&sku))
+            .copied()
+            .unwrap_or(0)
     }
 
     pub fn has_shipped(&self, reference: &str) -> bool {
-        self.find(reference).is_some_and(|order| !order.shipped.is_empty())
+        self.find(reference)
+            .is_some_and(|order| !order.shipped.is_empty())
     }
 
     /// What orders still take off the shelf.
     pub fn open(&self, sku: usize) -> i64 {
-        let taken = self.orders.iter().filter(|order| !order.cancelled && !order.is_draft);
+        let taken = self
+            .orders
+            .iter()
+            .filter(|order| !order.cancelled && !order.is_draft);
         let of_sku = taken.flat_map(|order| {
             let shipped = order.shipped.get(&sku).copied().unwrap_or(0);
             let lines = order.lines.iter().filter(move |(it, _)| *it == sku);
@@ -96,7 +105,9 @@ impl World {
         }
         let id = format!("E{}", self.number());
         let what = if is_draft { "a draft" } else { "an order" };
-        self.effect(format_args!("erp makes {what} {id} of {reference}: {lines:?}"));
+        self.effect(format_args!(
+            "erp makes {what} {id} of {reference}: {lines:?}"
+        ));
         if let Some(other) = self.erp.find(reference) {
             let other = other.id.clone();
             self.broke(format!("{reference} is {other} and {id} at the erp"));
@@ -124,7 +135,9 @@ impl World {
             orders.iter().find(|order| order.id == id)
         });
         if found.is_none_or(|order| order.lines != lines) {
-            self.broke(format!("the erp has {lines:?} for {reference}, which nobody bought so"));
+            self.broke(format!(
+                "the erp has {lines:?} for {reference}, which nobody bought so"
+            ));
         }
     }
 
@@ -152,7 +165,9 @@ impl World {
             self.erp.orders[n].cancelled = true;
             let reference = self.erp.orders[n].reference.clone();
             if !self.is_called_off(&reference) {
-                self.broke(format!("{reference} is called off at the erp, and nobody asked for that"));
+                self.broke(format!(
+                    "{reference} is called off at the erp, and nobody asked for that"
+                ));
             }
         }
         Some(true)
@@ -163,13 +178,19 @@ impl World {
             return false;
         };
         let of_shop = |shop: &&super::shop::Shop| super::world::SYSTEMS[shop.system] == name;
-        let orders = self.shops.iter().filter(of_shop).flat_map(|shop| &shop.orders);
-        orders.into_iter().any(|order| order.id == id && order.cancelled)
+        let orders = self
+            .shops
+            .iter()
+            .filter(of_shop)
+            .flat_map(|shop| &shop.orders);
+        orders
+            .into_iter()
+            .any(|order| order.id == id && order.cancelled)
     }
 
     fn pack_later(&mut self, order: usize) {
         if self.dice.u32(..10) < 7 {
-            let wait = Duration::from_millis(self.dice.u64(3000..90_000));
+            let wait = Duration::from_millis(self.dice.u64(3000..40_000));
             let whole = self.dice.u32(..4) > 0;
             self.schedule(self.now + wait, Event::Ship(order, whole));
             if !whole {
@@ -206,7 +227,9 @@ impl World {
             }
         }
         let tracking = format!("T{}", self.number());
-        self.tell(format_args!("erp ships {id} ({reference}) as {tracking}: {lines:?}"));
+        self.tell(format_args!(
+            "erp ships {id} ({reference}) as {tracking}: {lines:?}"
+        ));
         let at = self.vendor_time(ERP, self.now);
         let visible = self.now + Duration::from_millis(self.dice.u64(..2500));
         let change = parcel(&tracking, (&id, &reference), &lines, at, self.dice.bool());

@@ -1,6 +1,6 @@
 //! Until when the daemon must know everything: what it has acknowledged by asking for what comes after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crossdock::connector::Cursor;
@@ -24,6 +24,7 @@ pub struct Horizons {
     answers: BTreeMap<(usize, &'static str), Answer>,
     runs: BTreeMap<(usize, &'static str), Duration>,
     known: BTreeMap<(usize, &'static str), Duration>,
+    read_once: BTreeSet<(usize, &'static str)>,
 }
 
 impl Horizons {
@@ -47,7 +48,16 @@ impl Horizons {
     pub fn answered(&mut self, stream: (usize, &'static str), cursor: Cursor, more: bool) {
         let began = self.runs.get(&stream).copied();
         let run_began = began.filter(|_| !more);
+        if !more {
+            self.read_once.insert(stream);
+        }
         self.answers.insert(stream, Answer { run_began, cursor });
+    }
+
+    /// A shop whose sales were never read to their end with this store.
+    pub fn unread_sales(&self, market: bool) -> Option<usize> {
+        let shops = if market { 3 } else { 2 };
+        (0..shops).find(|shop| !self.read_once.contains(&(*shop, "orders")))
     }
 
     /// A store was lost or is an older one: nothing is known until it is read again.
@@ -57,7 +67,12 @@ impl Horizons {
 
     /// Until when everything was known at the latest; `None` when something was never read.
     pub fn known_until(&self, market: bool) -> Option<Duration> {
-        let mut streams = vec![(0, "orders"), (1, "orders"), (ERP, "stock"), (ERP, "shipments")];
+        let mut streams = vec![
+            (0, "orders"),
+            (1, "orders"),
+            (ERP, "stock"),
+            (ERP, "shipments"),
+        ];
         streams.push((ACME, "stock"));
         if market {
             streams.push((MARKET, "orders"));

@@ -24,7 +24,9 @@ pub fn world(world: &World) -> Vec<String> {
             let expected = (left - plan::buffer(world.case.variant, shop)).max(0);
             let offered = world.shops[shop].sellable(sku);
             if offered != expected {
-                wrong.push(format!("{name} offers {offered} of S{sku}, {expected} is right"));
+                wrong.push(format!(
+                    "{name} offers {offered} of S{sku}, {expected} is right"
+                ));
             }
         }
     }
@@ -40,7 +42,9 @@ fn orders(world: &World, reference: &str, cancelled: bool, wrong: &mut Vec<Strin
             wrong.push(format!("{reference} is still a draft at the erp"));
         }
         (Some(order), false) if order.cancelled => {
-            wrong.push(format!("{reference} is called off at the erp, and not at its shop"));
+            wrong.push(format!(
+                "{reference} is called off at the erp, and not at its shop"
+            ));
         }
         (Some(order), true) if !order.cancelled && order.shipped.is_empty() => {
             wrong.push(format!("{reference} was called off, and not at the erp"));
@@ -55,13 +59,20 @@ fn parcels(world: &World, wrong: &mut Vec<String>) {
         let (name, id) = reference.split_once(':').unwrap();
         let shop = SYSTEMS.iter().position(|it| *it == name).unwrap();
         let order = world.shops[shop].orders.iter().find(|order| order.id == id);
-        let told = order.is_some_and(|it| it.cancelled || it.fulfilled.contains_key(&parcel.tracking));
+        let told =
+            order.is_some_and(|it| it.cancelled || it.fulfilled.contains_key(&parcel.tracking));
         if !told {
-            wrong.push(format!("{reference} was never told of parcel {}", parcel.tracking));
+            wrong.push(format!(
+                "{reference} was never told of parcel {}",
+                parcel.tracking
+            ));
         }
         let lines = order.and_then(|it| it.fulfilled.get(&parcel.tracking));
         if lines.is_some_and(|lines| *lines != parcel.lines) {
-            wrong.push(format!("{reference} was told of {lines:?} in parcel {}", parcel.tracking));
+            wrong.push(format!(
+                "{reference} was told of {lines:?} in parcel {}",
+                parcel.tracking
+            ));
         }
     }
 }
@@ -73,11 +84,28 @@ pub async fn daemon(shared: &Shared, engine: &Handle) -> Vec<String> {
         return vec!["the engine does not answer".to_owned()];
     };
     let refused = shared.world().refused_parcels();
-    for row in status.queue.iter().filter(|row| row.state != "quarantined") {
-        wrong.push(format!("{} {} wait for {} as {}", row.count, row.stream, row.sink, row.state));
+    // Parcels of an order that was called off are refused; those behind keep their order and wait.
+    let waits_behind = |stream, state: &str| {
+        stream == Stream::Shipments && state == "pending" && !refused.is_empty()
+    };
+    for row in &status.queue {
+        if row.state == "quarantined" || waits_behind(row.stream, &row.state) {
+            continue;
+        }
+        wrong.push(format!(
+            "{} {} wait for {} as {}",
+            row.count, row.stream, row.sink, row.state
+        ));
     }
-    for row in status.differences.iter().filter(|row| row.count > 0 || row.unlisted > 0) {
-        wrong.push(format!("{} {} of {} differ", row.count, row.stream, row.sink));
+    for row in status
+        .differences
+        .iter()
+        .filter(|row| row.count > 0 || row.unlisted > 0)
+    {
+        wrong.push(format!(
+            "{} {} of {} differ",
+            row.count, row.stream, row.sink
+        ));
     }
     for (name, why) in &status.paused {
         wrong.push(format!("{name} is paused: {why}"));
@@ -91,7 +119,10 @@ pub async fn daemon(shared: &Shared, engine: &Handle) -> Vec<String> {
     };
     if status.quarantined > most {
         let rows = engine.quarantine(0, 20).await.unwrap_or_default();
-        wrong.push(format!("{} in quarantine, at most {most} expected: {rows:?}", status.quarantined));
+        wrong.push(format!(
+            "{} in quarantine, at most {most} expected: {rows:?}",
+            status.quarantined
+        ));
     }
     wrong.extend(links(shared, engine).await);
     wrong
@@ -115,7 +146,9 @@ async fn links(shared: &Shared, engine: &Handle) -> Vec<String> {
             links.any(|link| link.remote_id.as_str() == id)
         });
         if !linked {
-            wrong.push(format!("{reference} is {id} at the erp, and not linked to it"));
+            wrong.push(format!(
+                "{reference} is {id} at the erp, and not linked to it"
+            ));
         }
     }
     wrong

@@ -33,7 +33,11 @@ thread_local! {
 pub fn of(variant: usize) -> Arc<Plan> {
     PLANS.with(|plans| {
         let mut plans = plans.borrow_mut();
-        Arc::clone(plans.entry(variant).or_insert_with(|| Arc::new(make(variant))))
+        Arc::clone(
+            plans
+                .entry(variant)
+                .or_insert_with(|| Arc::new(make(variant))),
+        )
     })
 }
 
@@ -75,6 +79,8 @@ fn toml_of(variant: usize) -> String {
         )
         .unwrap();
     }
-    text.push_str("[pool.main]\nmembers = [\"erp.stock\", \"acme.stock\"]\nfulfilled_by = \"erp\"\n");
+    text.push_str(
+        "[pool.main]\nmembers = [\"erp.stock\", \"acme.stock\"]\nfulfilled_by = \"erp\"\n",
+    );
     text
 }

@@ -34,7 +34,10 @@ impl Quota {
         self.at = now;
         self.left -= 1.0;
         if now < self.until {
-            return Some(format!("asked at {now:?} and told to wait until {:?}", self.until));
+            return Some(format!(
+                "asked at {now:?} and told to wait until {:?}",
+                self.until
+            ));
         }
         (self.left < -ROUNDING).then(|| format!("asked faster than {PER_SECOND} a second"))
     }

@@ -46,8 +46,6 @@ pub struct Shop {
     pub told: BTreeMap<usize, i64>,
     /// What it promised to orders, where that is apart.
     pub promised: BTreeMap<usize, i64>,
-    pub prices: BTreeMap<usize, String>,
-    pub items: BTreeMap<usize, u32>,
     pub feeds: Vec<Feed>,
 }
 
@@ -59,8 +57,6 @@ impl Shop {
             orders: Vec::new(),
             told: BTreeMap::new(),
             promised: BTreeMap::new(),
-            prices: BTreeMap::new(),
-            items: BTreeMap::new(),
             feeds: Vec::new(),
         }
     }
@@ -116,7 +112,9 @@ impl Order {
     pub fn change(&mut self, visible: Duration, at: Timestamp, sequence: u64) {
         self.visible = visible;
         // Vendors tell whole seconds: many things have the same moment.
-        self.updated = Timestamp::from_second(at.as_second()).unwrap().max(self.updated);
+        self.updated = Timestamp::from_second(at.as_second())
+            .unwrap()
+            .max(self.updated);
         self.sequence = sequence;
         let record = Record::from_json(Stream::Orders, self.json()).unwrap();
         let mut change = Change::present(self.id.as_str(), record);
@@ -145,7 +143,11 @@ impl Order {
             .collect();
         let cancellation = if self.cancelled { "cancelled" } else { "none" };
         let note = format!("touched {} times", self.versions.len());
-        let fulfilment = if self.is_shipped() { "shipped" } else { "unfulfilled" };
+        let fulfilment = if self.is_shipped() {
+            "shipped"
+        } else {
+            "unfulfilled"
+        };
         json!({"id": self.id, "number": format!("N{}", self.id), "placed_at": self.placed.to_string(),
             "currency": "EUR", "customer": {"name": "Zoë"}, "ship_to": {"country": "DE"}, "notes": note,
             "axes": {"cancellation": cancellation, "fulfilment": fulfilment}, "lines": lines,
@@ -169,7 +171,13 @@ pub enum Told {
 
 impl World {
     /// A shop is told of a parcel.
-    pub fn fulfil(&mut self, shop: usize, order: &str, tracking: &str, lines: &[(usize, i64)]) -> Told {
+    pub fn fulfil(
+        &mut self,
+        shop: usize,
+        order: &str,
+        tracking: &str,
+        lines: &[(usize, i64)],
+    ) -> Told {
         let name = SYSTEMS[shop];
         let Some(known) = self.shops[shop].order(order) else {
             return Told::NoSuchOrder;
@@ -177,20 +185,31 @@ impl World {
         if known.cancelled {
             return Told::Cancelled;
         }
-        let again = known.fulfilled.insert(tracking.to_owned(), lines.to_vec()).is_some();
+        let again = known
+            .fulfilled
+            .insert(tracking.to_owned(), lines.to_vec())
+            .is_some();
         let known = self.shops[shop].order(order).unwrap();
         let mut sums = BTreeMap::<usize, i64>::new();
         for (sku, n) in known.fulfilled.values().flatten() {
             *sums.entry(*sku).or_default() += n;
         }
         let ordered: BTreeMap<usize, i64> = known.lines.iter().copied().collect();
-        let too_many = sums.iter().any(|(sku, n)| ordered.get(sku).is_none_or(|it| it < n));
-        self.effect(format_args!("{name}:{order} is told of parcel {tracking}: {lines:?}"));
+        let too_many = sums
+            .iter()
+            .any(|(sku, n)| ordered.get(sku).is_none_or(|it| it < n));
+        self.effect(format_args!(
+            "{name}:{order} is told of parcel {tracking}: {lines:?}"
+        ));
         if again {
-            self.broke(format!("{name}:{order} was told twice of parcel {tracking}"));
+            self.broke(format!(
+                "{name}:{order} was told twice of parcel {tracking}"
+            ));
         }
         if too_many {
-            self.broke(format!("{name}:{order} is told of more than was ordered: {sums:?}"));
+            self.broke(format!(
+                "{name}:{order} is told of more than was ordered: {sums:?}"
+            ));
         }
         if self.shops[shop].is_apart {
             for (sku, n) in lines {
@@ -198,7 +217,11 @@ impl World {
                 *self.shops[shop].told.entry(*sku).or_default() -= n;
             }
         }
-        let n = self.shops[shop].orders.iter().position(|it| it.id == order).unwrap();
+        let n = self.shops[shop]
+            .orders
+            .iter()
+            .position(|it| it.id == order)
+            .unwrap();
         let (at, sequence) = (self.vendor_time(shop, self.now), self.number());
         let visible = self.now;
         self.shops[shop].orders[n].change(visible, at, sequence);
@@ -210,7 +233,9 @@ impl World {
         let name = SYSTEMS[shop];
         self.shops[shop].told.insert(sku, number);
         let offered = self.shops[shop].sellable(sku);
-        self.effect(format_args!("{name} is told {number} of S{sku} and offers {offered}"));
+        self.effect(format_args!(
+            "{name} is told {number} of S{sku} and offers {offered}"
+        ));
         self.check_offer(shop, sku, offered, known);
     }
 
@@ -221,7 +246,9 @@ impl World {
             self.shops[shop].told.insert(sku, number);
             let offered = self.shops[shop].sellable(sku);
             let name = SYSTEMS[shop];
-            self.tell(format_args!("{name} applies {number} of S{sku} of feed {feed}, offers {offered}"));
+            self.tell(format_args!(
+                "{name} applies {number} of S{sku} of feed {feed}, offers {offered}"
+            ));
             self.check_offer(shop, sku, offered, known);
         }
         self.shops[shop].feeds[feed].applied = true;
@@ -229,7 +256,10 @@ impl World {
 
     /// Orders whose parcels no shop may be told of: they were called off there.
     pub fn refused_parcels(&self) -> BTreeSet<String> {
-        let all = self.shops.iter().flat_map(|shop| shop.orders.iter().map(move |it| (shop, it)));
+        let all = self
+            .shops
+            .iter()
+            .flat_map(|shop| shop.orders.iter().map(move |it| (shop, it)));
         let cancelled = all.filter(|(_, order)| order.cancelled);
         let names = cancelled.map(|(shop, order)| format!("{}:{}", SYSTEMS[shop.system], order.id));
         names.filter(|it| self.erp.has_shipped(it)).collect()

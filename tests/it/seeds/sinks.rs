@@ -51,7 +51,11 @@ fn there(id: impl Into<RemoteId>) -> Confirmation {
 pub struct OrderSink(pub Link);
 
 impl OrderSink {
-    async fn create(&self, delivery: &Delivery, progress: &dyn Progress) -> Result<RemoteId, Fault> {
+    async fn create(
+        &self,
+        delivery: &Delivery,
+        progress: &dyn Progress,
+    ) -> Result<RemoteId, Fault> {
         let Record::Order(order) = &delivery.record else {
             return Err(Fault::bug("no_order", "this is no order"));
         };
@@ -77,7 +81,9 @@ impl OrderSink {
                 progress.captured(&delivery.id, "draft", json!(id)).await?;
             }
             let named = id.clone();
-            let is_there = self.0.call(Lane::Orders, move |world| world.confirm_order(&named));
+            let is_there = self
+                .0
+                .call(Lane::Orders, move |world| world.confirm_order(&named));
             if !is_there.await? {
                 return Err(Fault::reject("no_draft", "there is no such draft"));
             }
@@ -223,7 +229,11 @@ fn tell_levels(world: &mut World, shop: usize, levels: &[Level]) -> Vec<Outcome>
 /// Takes numbers in, to be applied later.
 fn take_in(world: &mut World, shop: usize, levels: &[Level]) -> Vec<Outcome> {
     let n = world.shops[shop].feeds.len();
-    let applied = world.shops[shop].feeds.iter().filter(|feed| !feed.applied).count();
+    let applied = world.shops[shop]
+        .feeds
+        .iter()
+        .filter(|feed| !feed.applied)
+        .count();
     // In the order in which it is told: each after the one before.
     let wait = Duration::from_secs(3 + 4 * applied as u64) + Duration::from_millis(n as u64);
     world.effect(format_args!("market takes feed {n} in: {levels:?}"));

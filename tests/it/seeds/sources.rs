@@ -42,7 +42,9 @@ impl Source for Reader {
         let (system, kind) = (self.link.system, self.kind);
         let after = after.cloned();
         // Also one that is refused begins here: what it shows is no older.
-        super::wire::Shared::now().world().asked(system, kind, after.as_ref());
+        super::wire::Shared::now()
+            .world()
+            .asked(system, kind, after.as_ref());
         let op = move |world: &mut World| {
             let page = match kind {
                 Kind::Orders | Kind::Parcels => world.event_page(system, kind, after.as_ref()),
@@ -107,11 +109,16 @@ impl World {
 
     fn answered(&mut self, system: usize, kind: Kind, page: &Page) {
         let stream = (system, kind.name());
-        self.horizons.answered(stream, page.cursor.clone(), page.more);
+        self.horizons
+            .answered(stream, page.cursor.clone(), page.more);
         if !page.changes.is_empty() && kind != Kind::Stock {
             let ids: Vec<String> = page.changes.iter().map(|it| it.id.to_string()).collect();
             let name = super::world::SYSTEMS[system];
-            self.tell(format_args!("{name} shows {} {ids:?} to {}", kind.name(), page.cursor));
+            self.tell(format_args!(
+                "{name} shows {} {ids:?} to {}",
+                kind.name(),
+                page.cursor
+            ));
         }
     }
 
@@ -153,7 +160,12 @@ impl World {
         }
     }
 
-    fn event_page(&mut self, system: usize, kind: Kind, after: Option<&Cursor>) -> Result<Page, Fault> {
+    fn event_page(
+        &mut self,
+        system: usize,
+        kind: Kind,
+        after: Option<&Cursor>,
+    ) -> Result<Page, Fault> {
         let rows = self.rows(system, kind);
         let (mut rows, last) = if kind == Kind::Orders && system == 1 {
             self.after_number(rows, after)
@@ -173,7 +185,10 @@ impl World {
         let old = rows.iter().find_map(|row| row.before.clone());
         let mut changes: Vec<Change> = rows.into_iter().map(|row| row.change).collect();
         if self.unlucky(Trouble::Repeats, 150) {
-            let known = self.rows(system, kind).into_iter().filter(|row| row.visible <= self.now);
+            let known = self
+                .rows(system, kind)
+                .into_iter()
+                .filter(|row| row.visible <= self.now);
             changes.extend(known.map(|row| row.change).take(1));
             changes.reverse();
         }
@@ -193,7 +208,9 @@ impl World {
         rows.retain(|row| row.sequence > last);
         rows.sort_by_key(|row| row.sequence);
         let hidden = |row: &Row| row.visible > self.now;
-        let gap = rows.iter().position(|row| hidden(row) && row.visible < self.now + PROMISED);
+        let gap = rows
+            .iter()
+            .position(|row| hidden(row) && row.visible < self.now + PROMISED);
         rows.truncate(gap.unwrap_or(rows.len()));
         rows.retain(|row| !hidden(row));
         (rows, Cursor::Sequence { last })
@@ -237,7 +254,11 @@ impl World {
         if system == ACME && is_second && self.unlucky(Trouble::BadFeed, 50) {
             return Err(Fault::retry("cut", "the list ends in its middle"));
         }
-        let skus = if is_second { half..self.case.skus } else { 0..half };
+        let skus = if is_second {
+            half..self.case.skus
+        } else {
+            0..half
+        };
         let mut changes = Vec::new();
         for sku in skus {
             let number = match system {

@@ -82,8 +82,14 @@ impl Shared {
 enum Fate {
     Done,
     Refused,
-    Status { code: u16, wait: Option<u64>, done: bool },
-    Lost { done: bool },
+    Status {
+        code: u16,
+        wait: Option<u64>,
+        done: bool,
+    },
+    Lost {
+        done: bool,
+    },
 }
 
 /// What a request meets, decided when it is sent.
@@ -115,20 +121,56 @@ fn fate(world: &mut World, system: usize) -> Fate {
         return if world.dice.bool() {
             Fate::Refused
         } else {
-            Fate::Status { code: 503, wait: None, done: false }
+            Fate::Status {
+                code: 503,
+                wait: None,
+                done: false,
+            }
         };
     }
     if is(world, Trouble::Auth) {
-        return Fate::Status { code: 401, wait: None, done: false };
+        return Fate::Status {
+            code: 401,
+            wait: None,
+            done: false,
+        };
     }
     let each = world.case.permille;
     let wait = world.dice.u64(1..15);
     let kinds = [
         (Trouble::Refused, Fate::Refused),
-        (Trouble::Unavailable, Fate::Status { code: 503, wait: (wait % 2 == 0).then_some(wait), done: false }),
-        (Trouble::FailedAfter, Fate::Status { code: 500, wait: None, done: true }),
-        (Trouble::ThrottledWith, Fate::Status { code: 429, wait: Some(wait), done: false }),
-        (Trouble::ThrottledWithout, Fate::Status { code: 429, wait: None, done: false }),
+        (
+            Trouble::Unavailable,
+            Fate::Status {
+                code: 503,
+                wait: (wait % 2 == 0).then_some(wait),
+                done: false,
+            },
+        ),
+        (
+            Trouble::FailedAfter,
+            Fate::Status {
+                code: 500,
+                wait: None,
+                done: true,
+            },
+        ),
+        (
+            Trouble::ThrottledWith,
+            Fate::Status {
+                code: 429,
+                wait: Some(wait),
+                done: false,
+            },
+        ),
+        (
+            Trouble::ThrottledWithout,
+            Fate::Status {
+                code: 429,
+                wait: None,
+                done: false,
+            },
+        ),
         (Trouble::LostReply, Fate::Lost { done: true }),
         (Trouble::Timeout, Fate::Lost { done: false }),
     ];
@@ -190,7 +232,9 @@ impl HttpClient for Net {
                 let mut world = shared.world();
                 world.tell(format_args!("{name}: {code} {wait:?}"));
                 if let Some(secs) = wait {
-                    reply.headers.push(("retry-after".to_owned(), secs.to_string()));
+                    reply
+                        .headers
+                        .push(("retry-after".to_owned(), secs.to_string()));
                     let until = world.now + Duration::from_secs(secs);
                     let quota = &mut world.quotas[system];
                     quota.until = quota.until.max(until);
@@ -228,7 +272,9 @@ impl Link {
         let shared = Shared::now();
         let answer = Arc::new(Mutex::new(None));
         let place = Arc::clone(&answer);
-        let n = shared.put(Box::new(move |world| *place.lock().unwrap() = Some(op(world))));
+        let n = shared.put(Box::new(move |world| {
+            *place.lock().unwrap() = Some(op(world))
+        }));
         let mut request = HttpRequest::new("POST", format!("sim://{}/{n}", SYSTEMS[self.system]));
         request.lane = lane;
         let reply = self.http.send(request).await;

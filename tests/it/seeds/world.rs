@@ -68,7 +68,6 @@ pub struct World {
     decided: BTreeMap<String, Option<Duration>>,
     pub broken: Vec<String>,
     pub trace: String,
-    pub faults: BTreeMap<&'static str, u64>,
     next: u64,
 }
 
@@ -89,12 +88,15 @@ impl World {
             effects: 0,
             in_flight: BTreeSet::new(),
             hints: Vec::new(),
-            free: case.opening.iter().map(|n| vec![(Duration::ZERO, *n)]).collect(),
+            free: case
+                .opening
+                .iter()
+                .map(|n| vec![(Duration::ZERO, *n)])
+                .collect(),
             hidden: BTreeMap::new(),
             decided: BTreeMap::new(),
             broken: Vec::new(),
             trace: String::new(),
-            faults: BTreeMap::new(),
             next: 0,
             case: case.clone(),
         };
@@ -148,12 +150,17 @@ impl World {
         self.free[sku].push((self.now, free));
     }
 
-    /// The most that was free at any moment since.
+    /// The most that somebody can believe to be free who knows everything until `since`, and of what came later
+    /// perhaps only what came in.
     fn most_free(&self, sku: usize, since: Duration) -> i64 {
         let history = &self.free[sku];
-        let at_first = history.iter().rev().find(|(at, _)| *at <= since);
-        let later = history.iter().filter(|(at, _)| *at > since);
-        at_first.into_iter().chain(later).map(|(_, n)| *n).max().unwrap()
+        let known = history.iter().rev().find(|(at, _)| *at <= since);
+        let known = known.map_or(history[0].1, |(_, n)| *n);
+        let steps = history.windows(2).filter(|pair| pair[1].0 > since);
+        known
+            + steps
+                .map(|pair| (pair[1].1 - pair[0].1).max(0))
+                .sum::<i64>()
     }
 
     /// A shop offers so many since a write that was decided when everything until `known` was known: no more
@@ -161,7 +168,18 @@ impl World {
     pub fn check_offer(&mut self, shop: usize, sku: usize, offered: i64, known: Option<Duration>) {
         let name = SYSTEMS[shop];
         if sku == 0 && offered < PLENTY {
-            self.broke(format!("{name} offers {offered} of S0, of which there is a plenty"));
+            self.broke(format!(
+                "{name} offers {offered} of S0, of which there is a plenty"
+            ));
+        }
+        let unread = self.horizons.unread_sales(self.has_market());
+        if let Some(unread) =
+            unread.filter(|_| known.is_none() && offered > 0 && self.free(sku) < offered)
+        {
+            let unread = SYSTEMS[unread];
+            self.broke(format!(
+                "{name} offers {offered} of S{sku}, more than there is, before the sales of {unread} were read"
+            ));
         }
         if let Some(known) = known {
             let hidden = self.hidden.get(&sku).copied().unwrap_or(0);
@@ -212,7 +230,11 @@ impl World {
     fn do_it(&mut self, deed: Deed) {
         match deed {
             Deed::Buy(shop, lines) => {
-                let shop = if shop == MARKET && !self.has_market() { 0 } else { shop };
+                let shop = if shop == MARKET && !self.has_market() {
+                    0
+                } else {
+                    shop
+                };
                 self.buy(shop, lines);
             }
             Deed::Cancel(which) if self.case.has(Trouble::Cancel) => self.cancel(which),
@@ -221,7 +243,10 @@ impl World {
                 let by = by.max(-left);
                 self.erp.on_hand[sku] += by;
                 self.add_free(sku, by);
-                self.tell(format_args!("erp shelf of S{sku}: {by:+}, now {}", left + by));
+                self.tell(format_args!(
+                    "erp shelf of S{sku}: {by:+}, now {}",
+                    left + by
+                ));
             }
             Deed::Supplier(sku, number) if self.case.has(Trouble::Drift) => {
                 self.list(sku, number);
@@ -251,6 +276,9 @@ impl World {
     }
 
     fn list(&mut self, sku: usize, number: i64) {
+        if number > 0 {
+            self.unlisted.remove(&sku);
+        }
         let before = self.acme.insert(sku, number).unwrap_or(0);
         self.add_free(sku, number - before);
         self.tell(format_args!("acme lists {number} of S{sku}"));
@@ -304,9 +332,14 @@ impl World {
     }
 
     fn buy(&mut self, shop: usize, lines: Vec<(usize, i64)>) {
-        let is_there = lines.iter().all(|(sku, n)| self.shops[shop].sellable(*sku) >= *n);
+        let is_there = lines
+            .iter()
+            .all(|(sku, n)| self.shops[shop].sellable(*sku) >= *n);
         if !is_there {
-            self.tell(format_args!("nobody can buy {lines:?} on {}", SYSTEMS[shop]));
+            self.tell(format_args!(
+                "nobody can buy {lines:?} on {}",
+                SYSTEMS[shop]
+            ));
             return;
         }
         let id = format!("{}", 1000 + self.number());
