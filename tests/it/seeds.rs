@@ -19,6 +19,8 @@ mod judge;
 mod life;
 #[path = "seeds/plan.rs"]
 mod plan;
+#[path = "seeds/planted.rs"]
+mod planted;
 #[path = "seeds/quota.rs"]
 mod quota;
 #[path = "seeds/shop.rs"]
@@ -60,8 +62,9 @@ fn whatever_happens_everything_ends_well() {
     let is_one = seeds.clone().count() == 1;
     let swept = sweep::sweep(seeds.clone());
     if let Some(failed) = swept.failed {
-        let brief = sweep::briefly(&failed);
-        panic!("{brief}");
+        let as_it_is = number("CROSSDOCK_BRIEF") == Some(0);
+        println!("{}", sweep::story(&failed, as_it_is));
+        panic!("seed {} goes wrong", failed.seed);
     }
     if is_one {
         let case = Case::new(*seeds.start());

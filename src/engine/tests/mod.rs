@@ -6,6 +6,7 @@ mod desk;
 mod events;
 mod items;
 mod prices;
+mod restored;
 mod rules_change;
 mod stock;
 mod submitted;

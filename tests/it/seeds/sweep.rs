@@ -48,8 +48,27 @@ pub fn sweep(seeds: RangeInclusive<u64>) -> Swept {
     swept.into_inner().unwrap()
 }
 
-/// The story of a case that goes wrong, with as few lives, troubles and deeds as still go wrong.
-pub fn briefly(case: &Case) -> String {
+/// The story of a case that goes wrong, with as few lives, troubles and deeds as still go wrong, or as it is.
+pub fn story(case: &Case, as_it_is: bool) -> String {
+    let case = if as_it_is { case.clone() } else { less(case) };
+    let Ran { broken, trace, .. } = life::run(&case);
+    let mut told = format!("CROSSDOCK_SEED={}\n", case.seed);
+    for what in broken {
+        let _ = writeln!(told, "  {what}");
+    }
+    let _ = write!(
+        told,
+        "\n{} deeds, lives {:?}, without {:?}\n\n{trace}\nAgain, as it was found: \
+         CROSSDOCK_SEED={} cargo nextest run --test it seeds::whatever --no-capture\n",
+        case.deeds.len(),
+        case.lives,
+        case.without,
+        case.seed
+    );
+    told
+}
+
+fn less(case: &Case) -> Case {
     let mut case = case.clone();
     let mut tries = 0;
     let mut goes_wrong = |case: &Case| {
@@ -77,24 +96,7 @@ pub fn briefly(case: &Case) -> String {
             case = less;
         }
     }
-    let Ran { broken, trace, .. } = life::run(&case);
-    let mut told = format!("CROSSDOCK_SEED={}\n", case.seed);
-    for what in broken {
-        let _ = writeln!(told, "  {what}");
-    }
-    let _ = write!(
-        told,
-        "\nAs briefly as it was found to go wrong: {} deeds, lives {:?}, without {:?}\n\n{trace}",
-        case.deeds.len(),
-        case.lives,
-        case.without
-    );
-    let _ = write!(
-        told,
-        "\nAgain: CROSSDOCK_SEED={} cargo nextest run --test it seeds::whatever --no-capture\n",
-        case.seed
-    );
-    told
+    case
 }
 
 /// Where two stories part.

@@ -58,18 +58,18 @@ fn spec(system: usize) -> Spec {
     let by_moment = Onward::Moment {
         overlap: Duration::from_secs(5),
     };
-    let whole = reads(Onward::Whole, 0, 15);
+    let whole = reads(Onward::Whole, 0, 20);
     let streams = match system {
         ERP => BTreeMap::from([
             (Stream::Orders, writes(1)),
             (Stream::Stock, whole),
-            (Stream::Shipments, reads(by_moment, 4, 12)),
+            (Stream::Shipments, reads(by_moment, 4, 18)),
         ]),
         ACME => BTreeMap::from([(Stream::Stock, whole)]),
         shop => {
             let onward = if shop == 1 { Onward::Number } else { by_moment };
             BTreeMap::from([
-                (Stream::Orders, reads(onward, 4, 10)),
+                (Stream::Orders, reads(onward, 4, 15)),
                 (Stream::Stock, writes(3)),
                 (Stream::Shipments, writes(1)),
             ])

@@ -99,7 +99,7 @@ struct Way {
     fate: Fate,
 }
 
-fn way(world: &mut World, system: usize) -> Way {
+fn way(world: &mut World, system: usize, changes: bool) -> Way {
     let now = world.now;
     if let Some(what) = world.quotas[system].take(now) {
         let what = format!("{}: {what}", SYSTEMS[system]);
@@ -110,11 +110,11 @@ fn way(world: &mut World, system: usize) -> Way {
     if world.unlucky(Trouble::Slow, 20) {
         there += Duration::from_millis(world.dice.u64(1000..9000));
     }
-    let fate = fate(world, system);
+    let fate = fate(world, system, changes);
     Way { there, back, fate }
 }
 
-fn fate(world: &mut World, system: usize) -> Fate {
+fn fate(world: &mut World, system: usize, changes: bool) -> Fate {
     let now = world.now;
     let is = |world: &World, kind| world.down.get(&(kind, system)).is_some_and(|it| *it > now);
     if is(world, Trouble::Outage) {
@@ -135,7 +135,8 @@ fn fate(world: &mut World, system: usize) -> Fate {
             done: false,
         };
     }
-    let each = world.case.permille;
+    // What changes something out there goes wrong more often than what looks.
+    let each = world.case.permille * if changes { 3 } else { 1 };
     let wait = world.dice.u64(1..15);
     let kinds = [
         (Trouble::Refused, Fate::Refused),
@@ -194,7 +195,13 @@ impl HttpClient for Net {
         let (name, n) = name.split_once('/').unwrap();
         let system = SYSTEMS.iter().position(|it| *it == name).unwrap();
         let op = shared.take(n.parse().unwrap()).unwrap();
-        let Way { there, back, fate } = way(&mut shared.world(), system);
+        let Way { there, back, fate } = {
+            let changes = matches!(
+                request.lane,
+                Lane::Orders | Lane::Cancellations | Lane::Shipments
+            );
+            way(&mut shared.world(), system, changes)
+        };
         shared.clock.sleep(there).await;
         let done = match fate {
             Fate::Done => true,
