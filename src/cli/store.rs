@@ -7,12 +7,12 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Exit, Global, Shell};
-use crate::clock::Clock;
-use crate::engine::row_checks;
+use crate::clock::{Clock, Timestamp};
+use crate::engine::{mark_restored, row_checks};
 use crate::id::uuid_at;
 use crate::runtime::{SystemClock, engine_kind, store_path};
 use crate::store::dir::Birth;
-use crate::store::{DiskStore, Store as _, portable};
+use crate::store::{DiskStore, Store as _, StoreError, portable};
 
 /// The state: export, import, check, compact. The daemon must not run
 #[derive(Debug, Args)]
@@ -33,6 +33,8 @@ enum StoreCommand {
         /// The file
         file: PathBuf,
     },
+    /// Say that this store is an older copy: everything is read and told again at the next start
+    Restored,
     /// Read every row and say what is damaged
     Check,
     /// Give the room of what was overwritten and removed back to the disk
@@ -65,7 +67,12 @@ pub(super) fn run(command: &Store, global: &Global, shell: &mut Shell<'_>) -> io
         StoreCommand::Import { file } => {
             let kind = engine_kind(&plan).unwrap_or_default();
             portable::import(file, kind, &folder, birth)
+                .and_then(|moved| mark(&folder, at).map(|()| moved))
                 .map(|moved| (moved.rows, "read into", folder))
+        }
+        StoreCommand::Restored => {
+            let marked = mark(&folder, at);
+            marked.map(|()| (1, "written: all is told again from", folder))
         }
         StoreCommand::Compact => DiskStore::open_existing(&folder)
             .and_then(|mut store| store.compact())
@@ -105,6 +112,12 @@ pub(super) fn run(command: &Store, global: &Global, shell: &mut Shell<'_>) -> io
             Ok(Exit::Store)
         }
     }
+}
+
+/// What channels were told since an export or a copy was made is not in it.
+fn mark(folder: &std::path::Path, at: Timestamp) -> Result<(), StoreError> {
+    let mut store = DiskStore::open_existing(folder)?;
+    mark_restored(&mut store, at)
 }
 
 fn checked_json(checked: &portable::Checked, shell: &mut Shell<'_>) -> io::Result<Exit> {

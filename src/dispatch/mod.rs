@@ -90,6 +90,16 @@ impl Dispatcher {
                 return Ok(round);
             }
             tokio::select! {
+                biased;
+                Some(settled) = settling.next(), if !settling.is_empty() => {
+                    let settled: Round = settled?;
+                    round.settled += settled.settled;
+                    round.delivered += settled.delivered;
+                    hungry = true;
+                }
+                Some((batch, outcomes)) = sending.next(), if !sending.is_empty() => {
+                    settling.push(self.settle(batch, outcomes));
+                }
                 claimed = running(&mut claiming), if claiming.is_some() => {
                     claiming = None;
                     let claimed: Vec<Vec<Claimed>> = claimed?;
@@ -99,15 +109,6 @@ impl Dispatcher {
                         ahead = (ahead * 2).min(self.ahead() * FURTHEST);
                     }
                     ready.extend(claimed);
-                }
-                Some((batch, outcomes)) = sending.next(), if !sending.is_empty() => {
-                    settling.push(self.settle(batch, outcomes));
-                }
-                Some(settled) = settling.next(), if !settling.is_empty() => {
-                    let settled: Round = settled?;
-                    round.settled += settled.settled;
-                    round.delivered += settled.delivered;
-                    hungry = true;
                 }
             }
         }

@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use super::index::Update;
 use super::stage::{NewQuarantine, Stage, remote_thing};
 use super::tables::{BY_KEY, CHECKPOINT, Checkpoint, ENTITY, Nothing, Subject};
-use super::{EngineError, alerts, hints, items, orders, prices, shipments, snapshots};
+use super::{
+    EngineError, UNIT_LEVELS, alerts, derived, hints, items, orders, prices, shipments, snapshots,
+};
 use crate::clock::since;
 use crate::connector::{Body, Change, Cursor};
 use crate::fault::Fault;
@@ -106,7 +108,11 @@ pub(super) fn accept(stage: &mut Stage<'_, '_>, unit: &Unit) -> Result<Accepted,
         }
     }
     if let Some(reached) = &unit.reached {
-        move_checkpoint(stage, unit, reached)?;
+        let first = move_checkpoint(stage, unit, reached)?;
+        if first && unit.stream == Stream::Orders {
+            // What was kept back until these sales were known is told at once; the rest soon.
+            derived::derive_again(stage, UNIT_LEVELS)?;
+        }
         if !reached.more {
             let stream = (unit.connection.clone(), unit.stream);
             stage.updates.push(Update::RunOver(stream));
@@ -143,11 +149,12 @@ pub(super) fn stream_thing(connection: &ConnectionName, stream: Stream) -> Strin
     format!("{connection}/{stream}")
 }
 
+/// Notes how far a stream is read; whether it was read to its end for the first time.
 fn move_checkpoint(
     stage: &mut Stage<'_, '_>,
     unit: &Unit,
     reached: &Reached,
-) -> Result<(), EngineError> {
+) -> Result<bool, EngineError> {
     let key = (unit.connection.clone(), unit.stream);
     let before = CHECKPOINT.get(stage.txn, &key)?;
     if let Some(before) = &before {
@@ -183,12 +190,14 @@ fn move_checkpoint(
     {
         let looked = Update::Looked(key, Some(checkpoint));
         stage.updates.push(looked);
-        return Ok(());
+        return Ok(false);
     }
     if stage.index.looked.contains_key(&key) {
         stage.updates.push(Update::Looked(key.clone(), None));
     }
-    Ok(CHECKPOINT.put(stage.txn, &key, &checkpoint)?)
+    CHECKPOINT.put(stage.txn, &key, &checkpoint)?;
+    let was_read = before.is_some_and(|before| before.drained_at.is_some());
+    Ok(!reached.more && !was_read)
 }
 
 /// Whether a checkpoint says nothing but that somebody looked again a moment after the one that is written.

@@ -36,7 +36,10 @@ pub(super) fn derive_again(stage: &mut Stage<'_, '_>, limit: usize) -> Result<bo
             continue;
         };
         let name = rule_name(publish);
-        let now = Fingerprint::of_bytes(format!("{publish:?} {pool:?}").as_bytes()).to_string();
+        // Numbers that were kept back until all sales were read are computed anew too.
+        let unread = pools::sales_unread(stage, &publish.pool)?;
+        let all = format!("{publish:?} {pool:?} {unread}");
+        let now = Fingerprint::of_bytes(all.as_bytes()).to_string();
         let fact = META.get(stage.txn, &name)?;
         let known = fact.filter(|fact| fact.value["of"] == now.as_str());
         let after = known.as_ref().map(|fact| &fact.value["after"]);

@@ -17,6 +17,7 @@
 //! alerts.rs     what somebody must be told of, and was told
 //! care.rs       how much waits; removing what is too old (compact.rs: giving the room back)
 //! sweep.rs      where the slow reading of everything stands
+//! restored.rs   a store that is not the one that worked here last
 //! payloads.rs   what came, as it came, for mapping it again
 //! ```
 //!
@@ -46,6 +47,7 @@ mod policy;
 mod pools;
 mod prices;
 mod query;
+mod restored;
 mod rules;
 mod service;
 mod settle;
@@ -72,6 +74,7 @@ pub use query::{
     DifferenceStatus, Life, PriceReason, QueueStatus, RouteStatus, Status, StockReason,
     StreamStatus, WaitingStatus,
 };
+pub use restored::mark_restored;
 pub use rules::{EngineLimits, Facts, Mapped, Pool, PoolMember, Publish, RecordMapping, Rules};
 pub use service::{Handle, Service};
 pub use stage::QUARANTINE_FULL;
@@ -174,6 +177,9 @@ impl Engine {
         seed: u64,
     ) -> Result<Self, EngineError> {
         let now = clock.now();
+        if restored::forget(store.as_mut())? {
+            tracing::warn!("this store was restored: everything is read and told again");
+        }
         let mut txn = Txn::new(store.as_ref());
         let mut index = Index::rebuild(&txn, &rules, now)?;
         let numbers = Numbers::open(&mut txn, seed)?;

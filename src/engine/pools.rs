@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
@@ -14,8 +15,8 @@ use super::freshness;
 use super::index::Update;
 use super::rules::{Pool, Publish, Rules};
 use super::stage::Stage;
-use super::tables::{Fact, META, RESERVATION, ReservationRow};
-use crate::clock::since;
+use super::tables::{CHECKPOINT, Fact, META, RESERVATION, ReservationRow};
+use crate::clock::{later, since};
 use crate::connector::StockBasis;
 use crate::id::{ConnectionName, EntityId, Key};
 use crate::inventory::{Derivation, Member, Position, PublishRule, Reservation, Tally, derive};
@@ -29,6 +30,8 @@ pub(super) type ReservationKey = (Key, EntityId, String);
 
 /// How many reservations of one SKU are read; more open orders of one SKU are counted as an error.
 const MAX_RESERVATIONS: usize = 100_000;
+/// How long a channel whose orders cannot be read keeps the numbers of its pool back after a start.
+const FIRST_READ: Duration = Duration::from_mins(10);
 
 /// An owner's snapshots at one location.
 pub(super) fn positions(connection: &ConnectionName, location: &str) -> Blocks {
@@ -238,6 +241,7 @@ fn wanted(
         })?;
     }
     let own_channel = own_channel(stage.rules, publish);
+    let unread = sales_unread(stage, &publish.pool)?;
     let mut wanted = Vec::with_capacity(skus.len());
     for (sku, mut tally) in skus.iter().zip(tallies) {
         if !tally.is_known() {
@@ -252,11 +256,34 @@ fn wanted(
         let numbers = tally.number(rule_for(publish, sku), withdrawn);
         let told = Wanted {
             figure: numbers.to_write.map(Figure::Quantity),
-            only_decrease: numbers.only_decrease,
+            only_decrease: numbers.only_decrease || (unread && !withdrawn),
         };
         wanted.push((sku.clone(), told));
     }
     Ok(wanted)
+}
+
+/// Whether sales out of a pool may be unknown, because the orders of one of its channels were never read to
+/// their end since the store is new or restored: then the channels may be told less, never more. A channel
+/// that cannot be read keeps the others waiting for [`FIRST_READ`] and no longer.
+pub(super) fn sales_unread(stage: &Stage<'_, '_>, pool: &str) -> Result<bool, EngineError> {
+    let rules = stage.rules;
+    if stage.now >= later(stage.index.opened_at, FIRST_READ) {
+        return Ok(false);
+    }
+    let told = rules.channels_of(pool).map(|publish| &publish.to);
+    let tills = rules.pools.get(pool).into_iter().flat_map(|it| &it.tills);
+    for channel in told.chain(tills) {
+        if rules.router.from(channel, Stream::Orders).is_empty() {
+            continue;
+        }
+        let orders = (channel.clone(), Stream::Orders);
+        let read = CHECKPOINT.get(stage.txn, &orders)?;
+        if read.is_none_or(|read| read.drained_at.is_none()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The channel, if it shows allocations apart.

@@ -1,8 +1,9 @@
 //! The engine behind a queue: many ask, one writes, several units share a commit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::stage::Stage;
 use super::{Engine, EngineError, Work};
@@ -20,7 +21,41 @@ type Job = Box<dyn Work + Send>;
 #[derive(Debug, Clone)]
 pub struct Handle {
     queue: mpsc::Sender<Message>,
-    commits: watch::Receiver<u64>,
+    commits: Commits,
+}
+
+/// How much was committed, for whoever waits for more. Those who wait are woken in the order in which they
+/// came, so that a simulation repeats exactly.
+#[derive(Debug, Clone, Default)]
+pub struct Commits {
+    told: Arc<Told>,
+    seen: u64,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    count: AtomicU64,
+    changed: Notify,
+}
+
+impl Commits {
+    /// What was committed so far is known.
+    pub fn mark_seen(&mut self) {
+        self.seen = self.told.count.load(Ordering::Relaxed);
+    }
+
+    /// Until something is committed that was not seen.
+    pub async fn changed(&self) {
+        loop {
+            // Before looking, so that no commit falls in between.
+            let mut changed = std::pin::pin!(self.told.changed.notified());
+            changed.as_mut().enable();
+            if self.told.count.load(Ordering::Relaxed) != self.seen {
+                return;
+            }
+            changed.await;
+        }
+    }
 }
 
 enum Message {
@@ -44,23 +79,23 @@ struct Room {
 pub struct Service {
     engine: Engine,
     queue: mpsc::Receiver<Message>,
-    commits: watch::Sender<u64>,
+    commits: Commits,
 }
 
 impl Service {
     /// A service and the first handle to it.
     pub fn new(engine: Engine) -> (Self, Handle) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let (commits, seen) = watch::channel(0);
+        let commits = Commits::default();
         (
             Self {
                 engine,
                 queue: receiver,
-                commits,
+                commits: commits.clone(),
             },
             Handle {
                 queue: sender,
-                commits: seen,
+                commits,
             },
         )
     }
@@ -112,7 +147,8 @@ impl Service {
 
     fn commit(&mut self, group: Vec<Box<dyn Work>>) -> Result<(), StoreError> {
         if self.engine.group(group)? {
-            self.commits.send_modify(|count| *count += 1);
+            self.commits.told.count.fetch_add(1, Ordering::Relaxed);
+            self.commits.told.changed.notify_waiters();
         }
         Ok(())
     }
@@ -176,8 +212,13 @@ impl Handle {
     }
 
     /// Changes with every commit: something may be due that was not before.
-    pub fn commits(&self) -> watch::Receiver<u64> {
+    pub fn commits(&self) -> Commits {
         self.commits.clone()
+    }
+
+    /// Until the engine has stopped.
+    pub async fn stopped(&self) {
+        self.queue.closed().await;
     }
 
     /// Decides by other rules from now on.

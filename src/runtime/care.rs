@@ -38,6 +38,7 @@ impl Caring {
     /// Ends when it is to stop: whether.
     pub(super) async fn rest(&self, time: Duration) -> bool {
         tokio::select! {
+            biased;
             () = self.stop.cancelled() => true,
             () = self.clock.sleep(time) => false,
         }

@@ -177,6 +177,7 @@ impl Round {
             self.vitals.hold(&self.place, Some(why));
             self.vitals.beat(&self.place, RESTING);
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return true,
                 () = self.gate.changed() => {}
                 () = self.clock.sleep(RESTING) => {}
@@ -196,6 +197,7 @@ async fn read_loop(poller: Poller, mut round: Round) {
         let on_page = || vitals.beat(&place, Duration::ZERO);
         // A page is accepted as a whole or not at all: dropping a run between awaits loses nothing.
         let run = tokio::select! {
+            biased;
             () = round.stop.cancelled() => break,
             () = round.gate.until_closed(stream) => continue,
             run = poller.run(&on_page) => run,
@@ -334,7 +336,7 @@ async fn show_if_rejected(poller: &Poller, fault: &Fault) {
 async fn write_loop(dispatcher: Dispatcher, mut round: Round) {
     let mut commits = dispatcher.engine.commits();
     while !round.pass(Gate::why_not_sent).await {
-        commits.mark_unchanged();
+        commits.mark_seen();
         let (vitals, place) = (round.vitals.clone(), round.place.clone());
         let (stop, gate) = (round.stop.clone(), round.gate.clone());
         vitals.beat(&place, IDLE);
@@ -358,10 +360,12 @@ async fn write_loop(dispatcher: Dispatcher, mut round: Round) {
         };
         vitals.beat(&place, IDLE);
         tokio::select! {
+            biased;
             () = round.stop.cancelled() => break,
             () = round.gate.changed() => {}
             () = round.clock.sleep(wait) => {}
-            woken = commits.changed() => if woken.is_err() { break },
+            () = dispatcher.engine.stopped() => break,
+            () = commits.changed() => {}
         }
     }
     round.vitals.end(&round.place);

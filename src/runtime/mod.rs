@@ -244,6 +244,7 @@ impl Runtime {
         let stop = self.reading.clone();
         self.tasks.spawn(async move {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 () = task => {}
             }
@@ -265,6 +266,7 @@ impl Runtime {
         self.sending.cancel();
         self.tasks.close();
         tokio::select! {
+            biased;
             () = self.tasks.wait() => {}
             () = clock.sleep(limit) => {
                 tracing::warn!("not everything under way was finished; it is found again at the next start");
@@ -298,6 +300,7 @@ impl Runtime {
         }
         let all = join_all(closing.iter().map(|one| one.close()));
         tokio::select! {
+            biased;
             _ = all => {}
             () = clock.sleep(CHILDREN) => tracing::warn!("a child process did not end in time"),
         }

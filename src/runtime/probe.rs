@@ -121,6 +121,7 @@ impl Visit<'_> {
 
     async fn bounded<T>(&self, asked: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         tokio::select! {
+            biased;
             answer = asked => answer,
             () = self.clock.sleep(PATIENCE) => {
                 let message = format!("no answer within {} s", PATIENCE.as_secs());

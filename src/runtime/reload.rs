@@ -113,6 +113,7 @@ impl Runtime {
             }
         };
         tokio::select! {
+            biased;
             () = all => {}
             () = self.clock.sleep(limit) => {
                 tracing::warn!("what a changed connection has under way takes longer; it is finished beside its successor");

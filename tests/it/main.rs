@@ -16,6 +16,7 @@ mod feeds;
 mod guides;
 mod practice;
 mod prove;
+mod seeds;
 mod sim;
 mod store_crash;
 mod tidy;

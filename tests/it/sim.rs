@@ -15,6 +15,7 @@ use crossdock::clock::Clock;
 use crossdock::config::{self, Credentials};
 use crossdock::connector::Connector;
 use crossdock::connectors::built_in;
+use crossdock::engine::mark_restored;
 use crossdock::runtime::Runtime;
 use crossdock::sandbox::inside::Inside;
 use crossdock::sandbox::{Crew, Pace, Statement, World, WorldOptions};
@@ -208,7 +209,11 @@ impl End {
         let _ = daemon.stop(Duration::ZERO, clock.as_ref()).await; // the store is closed already
         let next = match self {
             Self::DiskLost => MemoryDisk::new(),
-            Self::BackupRestored => std::mem::take(backup),
+            Self::BackupRestored => {
+                let backup = std::mem::take(backup);
+                mark_restored(&mut backup.open().unwrap(), clock.now()).unwrap();
+                backup
+            }
             _ => disk,
         };
         *backup = next.durable_image();

@@ -9,6 +9,7 @@ mod events;
 mod hints;
 mod items;
 mod prices;
+mod restored;
 mod rules_change;
 mod stock;
 mod submitted;
@@ -130,11 +131,16 @@ impl Bench {
         let disk = MemoryDisk::new();
         let store = Box::new(disk.open().unwrap());
         let engine = Engine::open(store, Arc::new(rules), Arc::new(clock.clone()), 1).unwrap();
-        Self {
+        let mut bench = Self {
             engine,
             disk,
             clock,
+        };
+        // Nobody is told a number before all sales are known.
+        for channel in ["north", "south", "till"] {
+            bench.accept(channel, Stream::Orders, vec![]);
         }
+        bench
     }
 
     /// The machine loses power and comes back.

@@ -1,0 +1,84 @@
+//! Until when the daemon must know everything: what it has acknowledged by asking for what comes after.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crossdock::connector::Cursor;
+
+use super::world::{ACME, ERP, MARKET};
+
+/// What a thing may need until it shows in lists, and clocks to tick.
+const SHOWN: Duration = Duration::from_secs(8);
+
+/// The last answer that a reader was given.
+#[derive(Debug)]
+struct Answer {
+    /// When the run began that it is the end of; absent in the middle of a run.
+    run_began: Option<Duration>,
+    cursor: Cursor,
+}
+
+/// By stream: system, and whether it is its stock (else its orders or shipments).
+#[derive(Debug, Default)]
+pub struct Horizons {
+    answers: BTreeMap<(usize, &'static str), Answer>,
+    runs: BTreeMap<(usize, &'static str), Duration>,
+    known: BTreeMap<(usize, &'static str), Duration>,
+    read_once: BTreeSet<(usize, &'static str)>,
+}
+
+impl Horizons {
+    /// Somebody asks for what comes after `after`: everything before that is accepted, also for good.
+    pub fn asked(&mut self, stream: (usize, &'static str), after: Option<&Cursor>, now: Duration) {
+        let answer = self.answers.remove(&stream);
+        let mut is_new_run = true;
+        if let Some(answer) = answer.filter(|answer| Some(&answer.cursor) == after) {
+            if let Some(began) = answer.run_began {
+                self.known.insert(stream, began);
+            } else {
+                is_new_run = false;
+            }
+        }
+        if is_new_run {
+            self.runs.insert(stream, now);
+        }
+    }
+
+    /// It was answered.
+    pub fn answered(&mut self, stream: (usize, &'static str), cursor: Cursor, more: bool) {
+        let began = self.runs.get(&stream).copied();
+        let run_began = began.filter(|_| !more);
+        if !more {
+            self.read_once.insert(stream);
+        }
+        self.answers.insert(stream, Answer { run_began, cursor });
+    }
+
+    /// A shop whose sales were never read to their end with this store.
+    pub fn unread_sales(&self, market: bool) -> Option<usize> {
+        let shops = if market { 3 } else { 2 };
+        (0..shops).find(|shop| !self.read_once.contains(&(*shop, "orders")))
+    }
+
+    /// A store was lost or is an older one: nothing is known until it is read again.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Until when everything was known at the latest; `None` when something was never read.
+    pub fn known_until(&self, market: bool) -> Option<Duration> {
+        let mut streams = vec![
+            (0, "orders"),
+            (1, "orders"),
+            (ERP, "stock"),
+            (ERP, "shipments"),
+        ];
+        streams.push((ACME, "stock"));
+        if market {
+            streams.push((MARKET, "orders"));
+        }
+        let known = streams.iter().map(|stream| self.known.get(stream).copied());
+        let first = known.min().flatten()?;
+        Some(first.saturating_sub(SHOWN))
+    }
+}

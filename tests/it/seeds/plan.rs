@@ -1,0 +1,86 @@
+//! What the daemon is configured to do: a few variants, each planned once for a thread.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use crossdock::config::{self, Credentials};
+use crossdock::connector::Connector;
+use crossdock::topology::{self, Plan};
+
+use super::systems::Scripted;
+use super::world::SYSTEMS;
+
+/// How many variants there are.
+pub const VARIANTS: usize = 3;
+
+/// Whether a marketplace is among the shops.
+pub fn has_market(variant: usize) -> bool {
+    variant == 1
+}
+
+/// What is kept back from a shop.
+pub fn buffer(variant: usize, shop: usize) -> i64 {
+    if variant == 2 && shop == 1 { 2 } else { 0 }
+}
+
+thread_local! {
+    static PLANS: RefCell<BTreeMap<usize, Arc<Plan>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// The plan of a variant.
+pub fn of(variant: usize) -> Arc<Plan> {
+    PLANS.with(|plans| {
+        let mut plans = plans.borrow_mut();
+        Arc::clone(
+            plans
+                .entry(variant)
+                .or_insert_with(|| Arc::new(make(variant))),
+        )
+    })
+}
+
+fn make(variant: usize) -> Plan {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("crossdock.toml");
+    std::fs::write(&path, toml_of(variant)).unwrap();
+    let kinds = Scripted::all();
+    let registry: Vec<&dyn Connector> = kinds.iter().map(|it| it as &dyn Connector).collect();
+    let loaded = config::load(&path, &config::System, Credentials::Needed);
+    let loaded = loaded.unwrap_or_else(|findings| panic!("{findings}"));
+    topology::plan(&loaded, &registry).unwrap_or_else(|findings| panic!("{findings}"))
+}
+
+fn toml_of(variant: usize) -> String {
+    let mut text = String::from(
+        "version = 1\n[store]\nengine = \"memory\"\n[limits]\nretry_max_secs = 20\n\
+         overtake_after_secs = 15\nsubmission_max_secs = 60\nnot_listed_retry_secs = 60\n",
+    );
+    let shops = if has_market(variant) { 3 } else { 2 };
+    for (system, name) in SYSTEMS.iter().enumerate() {
+        if system == 2 && shops == 2 {
+            continue;
+        }
+        write!(text, "[connection.{name}]\nconnector = \"sim_{name}\"\n").unwrap();
+        if system < shops {
+            writeln!(text, "stream.orders.sweep_secs = 60").unwrap();
+        }
+    }
+    for (shop, name) in SYSTEMS.iter().enumerate().take(shops) {
+        let buffer = buffer(variant, shop);
+        write!(
+            text,
+            "[route.{name}_orders]\nfrom = \"{name}.orders\"\nto = \"erp.orders\"\nmode = \"apply\"\n\
+             start_from = \"2026-01-01T00:00:00Z\"\n\
+             [route.{name}_parcels]\nfrom = \"erp.shipments\"\nto = \"{name}.shipments\"\nmode = \"apply\"\n\
+             start_from = \"2026-01-01T00:00:00Z\"\n\
+             [publish.{name}]\npool = \"main\"\nto = \"{name}.stock\"\nmode = \"apply\"\nbuffer = {buffer}\n"
+        )
+        .unwrap();
+    }
+    text.push_str(
+        "[pool.main]\nmembers = [\"erp.stock\", \"acme.stock\"]\nfulfilled_by = \"erp\"\n",
+    );
+    text
+}
