@@ -57,10 +57,6 @@ pub const PROCESS_TEMPLATE: &[(&str, &str)] = &[
         include_str!("process/fixtures/settings.toml"),
     ),
     (
-        "fixtures/items_pull.json",
-        include_str!("process/fixtures/items_pull.json"),
-    ),
-    (
         "fixtures/stock_pull.json",
         include_str!("process/fixtures/stock_pull.json"),
     ),

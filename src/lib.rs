@@ -45,6 +45,7 @@ pub mod inventory;
 pub mod ledger;
 pub mod mapping;
 pub mod outbox;
+pub mod proof;
 pub mod router;
 
 // The two commits and the way out.

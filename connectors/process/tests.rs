@@ -653,7 +653,7 @@ async fn the_example_keeps_the_contract() {
             .await;
         assert!(report.passed(), "{report}");
         assert!(
-            report.checks.len() >= 35,
+            report.checks.len() >= 27,
             "only {} checks",
             report.checks.len()
         );

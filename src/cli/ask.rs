@@ -10,7 +10,7 @@ use super::run::socket_path;
 use super::{Exit, Global, Shell};
 use crate::clock::Clock;
 use crate::engine::{Engine, Service};
-use crate::runtime::{SystemClock, engine_rules, open_store, store_path};
+use crate::runtime::{Prover, SystemClock, engine_rules, open_store, store_path};
 use crate::server::admin::{self, Request};
 use crate::topology::Plan;
 
@@ -28,6 +28,7 @@ pub(super) fn ask(
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let plan = Arc::new(plan);
     let store = store_path(&plan);
     let socket = socket_path(&plan, &store);
     let answer = match tokio.block_on(admin::ask(&socket, request)) {
@@ -62,16 +63,25 @@ pub(super) fn ask(
 }
 
 /// Opens the store for one question.
-async fn ask_store(plan: &Plan, request: &Request) -> Result<Result<Value, String>, String> {
+async fn ask_store(plan: &Arc<Plan>, request: &Request) -> Result<Result<Value, String>, String> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let rules = engine_rules(plan);
     let store = open_store(plan, &store_path(plan), clock.as_ref()).map_err(|e| e.to_string())?;
-    let engine = Engine::open(store, Arc::new(rules), clock, fastrand::u64(..))
-        .map_err(|error| error.to_string())?;
+    let engine = Engine::open(
+        store,
+        Arc::new(rules),
+        Arc::clone(&clock),
+        fastrand::u64(..),
+    )
+    .map_err(|error| error.to_string())?;
     let (service, handle) = Service::new(engine);
     let thread = std::thread::spawn(move || service.run());
-    let answer = admin::answer(&handle, None, request.clone()).await;
-    drop(handle);
+    let prover = Prover::alone(Arc::clone(plan), handle.clone(), &clock);
+    let answer = match &prover {
+        Ok(prover) => admin::answer(&handle, prover, None, request.clone()).await,
+        Err(fault) => Err(fault.to_string()),
+    };
+    drop((prover, handle));
     match thread.join() {
         Ok(Ok(_)) => Ok(answer),
         Ok(Err(error)) => Err(error.to_string()),

@@ -148,6 +148,14 @@ It stays in the list and in the metrics, and is told when it is over.",
   crossdock explain order north:4711 --json   # the shop's own id",
     ),
     (
+        "prove",
+        "\
+  crossdock prove                             # the last 24 hours
+  crossdock prove --from 2026-11-01 --to 2026-12-01 --json
+  crossdock prove --kept                      # each day, as the daemon proved it
+  crossdock prove --day 2026-11-21",
+    ),
+    (
         "explain shipment",
         "Examples:
   crossdock explain shipment erp:13",

@@ -17,6 +17,7 @@ mod feed;
 mod lessons;
 mod log;
 mod manual;
+mod prove;
 mod run;
 mod show;
 mod store;
@@ -136,6 +137,7 @@ enum Command {
     Quarantine(desk::Quarantine),
     Alert(alert::Alert),
     Explain(explain::Explain),
+    Prove(prove::Prove),
     Connection(desk::Connection),
     Connector(connector::Connector),
     Feed(feed::Feed),
@@ -187,6 +189,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Command::Quarantine(command) => desk::quarantine(command, &cli.global, shell),
         Command::Alert(command) => alert::run(command, &cli.global, shell),
         Command::Explain(command) => explain::run(command, &cli.global, shell),
+        Command::Prove(command) => prove::run(command, &cli.global, shell),
         Command::Connection(command) => desk::connection(command, &cli.global, shell),
         Command::Connector(command) => connector::run(command, &cli.global, shell),
         Command::Feed(command) => feed::feed(command, shell),

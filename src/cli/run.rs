@@ -335,8 +335,8 @@ pub(super) fn serve_admin(runtime: &Runtime, socket: &Path) -> io::Result<()> {
     })?;
     runtime.beside(admin::listen(
         listener,
-        runtime.engine.clone(),
-        runtime.vitals.clone(),
+        runtime.prover(),
+        (runtime.engine.clone(), runtime.vitals.clone()),
         admin::Bounds {
             request_bytes: limits.server_max_body_bytes,
             clients: limits.server_max_connections,

@@ -141,6 +141,7 @@ fn read_config(document: &Document, findings: &mut Diagnostics) -> (Config, bool
     let config = Config {
         version: VERSION,
         store: one(document, "store", findings, &mut is_whole),
+        prove: one(document, "prove", findings, &mut is_whole),
         server: one(document, "server", findings, &mut is_whole),
         log: one(document, "log", findings, &mut is_whole),
         limits: one(document, "limits", findings, &mut is_whole),

@@ -50,7 +50,9 @@ pub use inventory::{
 };
 pub use limits::Limits;
 pub use load::{Loaded, load, read};
-pub use process::{LogFormat, LogLevel, LogSettings, ServerSettings, StoreEngine, StoreSettings};
+pub use process::{
+    LogFormat, LogLevel, LogSettings, ProveSettings, ServerSettings, StoreEngine, StoreSettings,
+};
 pub use route::{Endpoint, MappingTable, Mode, RouteSettings};
 pub use schema::schema;
 pub use section::suggest;
@@ -75,6 +77,9 @@ pub struct Config {
     /// Where the state is kept.
     #[schemars(default)]
     pub store: StoreSettings,
+    /// When days are proven.
+    #[schemars(default)]
+    pub prove: ProveSettings,
     /// How people and other programs reach the daemon.
     #[schemars(default)]
     pub server: ServerSettings,
@@ -120,10 +125,11 @@ pub struct Config {
 }
 
 /// The sections of a configuration, as [`Config`] has them.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "version",
     "connectors",
     "store",
+    "prove",
     "server",
     "log",
     "limits",

@@ -1,8 +1,9 @@
-//! The sections about the process itself: `[store]`, `[server]`, `[log]`.
+//! The sections about the process itself: `[store]`, `[prove]`, `[server]`, `[log]`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use jiff::civil::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +64,30 @@ pub enum StoreEngine {
     Redb,
     /// Memory. Everything is forgotten at exit: for trying things out.
     Memory,
+}
+
+/// When the days are proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProveSettings {
+    /// Each day, once it is over, is proven as `crossdock prove` does it, and the result is kept.
+    pub daily: bool,
+    /// From when on yesterday can be proven, in the zone of this machine: hours and minutes.
+    #[schemars(with = "String")]
+    pub at: Time,
+    /// How many days are kept.
+    #[schemars(range(min = 1, max = 4000))]
+    pub keep_days: usize,
+}
+
+impl Default for ProveSettings {
+    fn default() -> Self {
+        Self {
+            daily: true,
+            at: Time::constant(4, 0, 0, 0),
+            keep_days: 400,
+        }
+    }
 }
 
 /// How people and other programs reach the daemon.

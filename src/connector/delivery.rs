@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::id::{DeliveryId, Key, RemoteId};
-use crate::record::{Fingerprint, Record, Stream};
+use crate::record::{Fingerprint, Money, Record, Stream};
 
 /// What is to be done with the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,6 +86,34 @@ pub struct Confirmation {
     /// It had been there already; this delivery created nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub existed: bool,
+}
+
+/// A thing whose standing is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Asked {
+    /// Our reference, as its create carried it: `north:17`.
+    pub reference: String,
+    /// What people call it: its number, else its id at the source.
+    pub name: String,
+}
+
+/// What stands at a sink under one of our references.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Which.
+    pub reference: String,
+    /// The id over there.
+    pub remote_id: RemoteId,
+    /// The number that people use over there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
+    /// What it costs over there, where that is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<Money>,
+    /// It was called off over there.
+    pub called_off: bool,
+    /// All of it is there: no write of several steps that stopped half-way.
+    pub done: bool,
 }
 
 /// What an asynchronous submission is asked after with.

@@ -40,7 +40,8 @@ use async_trait::async_trait;
 
 pub use cursor::Cursor;
 pub use delivery::{
-    Captured, Confirmation, Delivery, LineLink, Operation, Outcome, Progress, StepLog, Token,
+    Asked, Captured, Confirmation, Delivery, LineLink, Operation, Outcome, Progress, Standing,
+    StepLog, Token,
 };
 pub use page::{Body, Change, Page, Raw, Version};
 pub use spec::{Capabilities, Evidence, Onward, Quota, Spec, StockBasis, StockWrite, StreamSpec};
@@ -228,6 +229,18 @@ pub trait Sink: Send + Sync + Debug {
     /// A cancel without a target asks whether anything, done or half-way, carries its reference, so that
     /// it can be called off. `Ok(None)` means: certainly nothing there.
     async fn find(&self, delivery: &Delivery) -> Result<Option<Confirmation>, Fault>;
+
+    /// Everything that stands there under the references of things that came from `origin`: more than one
+    /// for a reference is a second one, none is none. For proofs: nothing is believed of what we remember.
+    async fn read_back(&self, origin: &str, asked: &[Asked]) -> Result<Vec<Standing>, Fault> {
+        let _ = (origin, asked);
+        Err(Fault::bug("no_read_back", "this sink cannot be read back"))
+    }
+
+    /// Whether [`Sink::read_back`] works.
+    fn can_read_back(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

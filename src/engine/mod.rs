@@ -7,6 +7,7 @@
 //! settle.rs     what became of it: link, confirmation, position, or the policy table (policy.rs)
 //! desk.rs       quarantine: list, show, edit, retry, dismiss
 //! query.rs      status, explain
+//! account.rs    what became of things that a source shows: our side of a proof
 //! freshness.rs  owners that are silent for too long
 //! derived.rs    pools and publish rules that changed: their numbers are computed anew
 //! pools.rs      from snapshots and reservations to what a channel should be told of stock
@@ -23,6 +24,7 @@
 //! knows whether it took effect: the engine refuses everything until the store is opened again.
 
 mod accept;
+mod account;
 mod alerts;
 mod attempts;
 mod care;
@@ -77,9 +79,10 @@ use crate::alert::{Cause, Finding, Pace, Standing};
 use crate::clock::{Clock, Timestamp};
 use crate::connector::{Cursor, Outcome};
 use crate::fault::{Class, Fault};
-use crate::id::{ConnectionName, Key, RemoteId};
+use crate::id::{ConnectionName, Key, RemoteId, RouteName};
 use crate::outbox::OutboxRow;
-use crate::record::Stream;
+use crate::proof::Account;
+use crate::record::{Record, Stream};
 use crate::store::{Store, StoreError, Txn};
 use index::Index;
 use stage::{Numbers, Stage};
@@ -366,6 +369,16 @@ requests! {
     /// Why each channel, or the named one, is told its prices of a SKU.
     fn explain_price(sku: String, connection: Option<ConnectionName>) -> Vec<PriceReason> =
         |stage| query::explain_price(stage, &sku, connection.as_ref());
+    /// An account of each of these things, as its source shows it now, on one route; in the same order.
+    fn account(route: RouteName, things: Vec<(RemoteId, Record)>) -> Vec<Account> =
+        |stage| account::account(stage, &route, &things);
+    /// The proofs of days that were kept, by day, oldest first.
+    fn proofs() -> Vec<(String, Value)> = |stage| account::proofs(stage);
+    /// Keeps the proof of a day, and so many days in all.
+    fn keep_proof(day: String, proof: Value, days: usize) -> () =
+        |stage| account::keep_proof(stage, &day, proof.clone(), days);
+    /// The first day that this store has to do with; today when it is new.
+    fn proven_since(today: String) -> String = |stage| account::proven_since(stage, &today);
     /// What waits for things that do not exist at their sinks yet.
     fn waiting() -> Vec<WaitingStatus> = |stage| Ok(query::waiting(stage));
     /// Applies new routes and changed mappings to the prices that are known; whether more is left.

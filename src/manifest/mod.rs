@@ -29,6 +29,7 @@ mod limits;
 mod load;
 mod oauth1;
 mod read;
+mod read_back;
 mod reply;
 mod request;
 mod run;

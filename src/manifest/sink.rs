@@ -14,7 +14,7 @@ use super::source::lane_of;
 use super::wire::Wire;
 use super::write::{CompiledPlan, Way, Writing};
 use crate::connector::{
-    Confirmation, Delivery, LineLink, Operation, Outcome, Progress, Sink, Token,
+    Asked, Confirmation, Delivery, LineLink, Operation, Outcome, Progress, Sink, Standing, Token,
 };
 use crate::expr::{Program, Reads};
 use crate::fault::Fault;
@@ -349,6 +349,21 @@ impl Sink for ManifestSink {
             // Absolute values are simply said again.
             Way::Batch => Ok(None),
         }
+    }
+
+    async fn read_back(&self, origin: &str, asked: &[Asked]) -> Result<Vec<Standing>, Fault> {
+        let Some(read_back) = &self.writing()?.read_back else {
+            return Err(Fault::bug(
+                "no_read_back",
+                "this stream cannot be read back",
+            ));
+        };
+        let found = read_back.run(&self.wire, origin, asked).await;
+        found.map_err(|fault| fault.at(self.stream))
+    }
+
+    fn can_read_back(&self) -> bool {
+        self.writing().is_ok_and(|it| it.read_back.is_some())
     }
 }
 

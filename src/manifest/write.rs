@@ -6,6 +6,7 @@ use serde::Deserialize;
 use super::batch::{Batch, CompiledBatch};
 use super::lengths::Length;
 use super::limits::Limits;
+use super::read_back::{CompiledReadBack, ReadBack};
 use super::scope::Compiler;
 use super::step::{Action, Allowed, CompiledStep, Step, compile as compile_steps};
 use super::text::{Expr, Name, Tree};
@@ -27,6 +28,8 @@ pub struct Write {
     pub batch: Option<Batch>,
     /// So many at once that they are handed in another way than by `batch`, which takes fewer.
     pub bulk: Option<Bulk>,
+    /// How to see what stands there under our references.
+    pub read_back: Option<ReadBack>,
     /// How long texts may be.
     #[serde(default)]
     pub length: Vec<Length>,
@@ -74,6 +77,7 @@ pub(super) struct Writing {
     cancel: Option<CompiledPlan>,
     pub(super) batch: Option<CompiledBatch>,
     pub(super) bulk: Option<(Program, CompiledBatch)>,
+    pub(super) read_back: Option<CompiledReadBack>,
     pub(super) lengths: Vec<Length>,
 }
 
@@ -130,6 +134,10 @@ impl Write {
                 .batch
                 .as_ref()
                 .map(|batch| batch.compile(compiler, limits, &format!("{path}.batch"), "batch")),
+            read_back: self
+                .read_back
+                .as_ref()
+                .map(|it| it.compile(compiler, limits, &format!("{path}.read_back"))),
             lengths: self.length.clone(),
         }
     }

@@ -6,6 +6,7 @@
 //! dispatch   one task per stream that is written
 //! care       probes paused connections, removes what is too old
 //! alerts     tells somebody what is wrong, once per cause
+//! daily      proves the days that are over
 //! watch      closes the gate that every loop passes while the disk is full or too much waits
 //! ```
 //!
@@ -18,12 +19,14 @@ pub mod alone;
 mod care;
 mod channels;
 mod clock;
+mod daily;
 mod gate;
 mod loops;
 pub mod notify;
 mod noting;
 mod open;
 pub mod probe;
+mod prove;
 mod reload;
 mod rules;
 mod writer;
@@ -42,6 +45,7 @@ use tokio_util::task::TaskTracker;
 pub use channels::{Answered, test as test_channels};
 pub use clock::SystemClock;
 pub use open::{engine_kind, open_store, store_path};
+pub use prove::Prover;
 pub use reload::Refused;
 pub use rules::of as engine_rules;
 
@@ -192,6 +196,10 @@ impl Runtime {
                 self.loops.extend(running.map(|running| (place, running)));
             }
         }
+        self.tasks.spawn(daily::daily_loop(
+            self.caring(folder.clone()),
+            self.prover(),
+        ));
         self.tasks
             .spawn(care::care_loop(self.caring(folder.clone())));
         self.tasks.spawn(alerts::alert_loop(self.caring(folder)));

@@ -158,6 +158,17 @@ impl FaultPlan {
         }
     }
 
+    /// As [`all`](Self::all), and what only happens where writes are applied later: each of them as often as an
+    /// ordinary kind.
+    pub fn all_of_a_market(seed: u64, percent: f64) -> Self {
+        let mut plan = Self::all(seed, percent);
+        let kinds = u32::try_from(FaultKind::COMMON).unwrap_or(1);
+        let share = percent / f64::from(kinds);
+        let own = FaultKind::ALL.into_iter().skip(FaultKind::COMMON);
+        plan.percent.extend(own.map(|kind| (kind, share)));
+        plan
+    }
+
     /// Only this kind, in `percent` of a hundred requests.
     pub fn only(kind: FaultKind, seed: u64, percent: f64) -> Self {
         Self {

@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -16,6 +17,7 @@ use crate::alert::{Cause, Kind};
 use crate::engine::{EngineError, Handle};
 use crate::id::ConnectionName;
 use crate::record::Stream;
+use crate::runtime::Prover;
 use crate::telemetry::Vitals;
 
 /// How long a client may take to send its line.
@@ -93,6 +95,15 @@ pub enum Request {
         /// Only this channel.
         connection: Option<ConnectionName>,
     },
+    /// Asks both sides what came of the orders of a period.
+    Prove {
+        /// Placed at or after this moment.
+        from: Timestamp,
+        /// Placed before this moment.
+        to: Timestamp,
+    },
+    /// The proofs of days that were kept.
+    Proofs,
     /// Lets deliveries to a paused connection go on.
     Resume {
         /// Which.
@@ -100,12 +111,13 @@ pub enum Request {
     },
 }
 
-/// Answers a request.
+/// Answers a request. `prover` asks the systems themselves.
 ///
 /// # Errors
 /// A sentence for a person.
 pub async fn answer(
     engine: &Handle,
+    prover: &Prover,
     vitals: Option<&Vitals>,
     request: Request,
 ) -> Result<Value, String> {
@@ -139,27 +151,23 @@ pub async fn answer(
             engine.quarantine_show(number).await.map_err(text)?,
         )),
         Request::QuarantineRetry { numbers } => {
-            let mut done = 0;
+            let count = numbers.len();
             for number in numbers {
                 engine.quarantine_retry(number).await.map_err(text)?;
-                done += 1;
             }
-            Ok(json!({ "retried": done }))
+            Ok(json!({ "retried": count }))
         }
         Request::QuarantineEdit { number, record } => {
             engine.quarantine_edit(number, record).await.map_err(text)?;
             Ok(json!({ "edited": number }))
         }
         Request::QuarantineDismiss { numbers, reason } => {
-            let mut done = 0;
+            let count = numbers.len();
             for number in numbers {
-                engine
-                    .quarantine_dismiss(number, reason.clone())
-                    .await
-                    .map_err(text)?;
-                done += 1;
+                let dismissed = engine.quarantine_dismiss(number, reason.clone());
+                dismissed.await.map_err(text)?;
             }
-            Ok(json!({ "dismissed": done }))
+            Ok(json!({ "dismissed": count }))
         }
         Request::Explain { stream, name } => json(serde_json::to_value(
             engine.explain(stream, name).await.map_err(text)?,
@@ -171,6 +179,14 @@ pub async fn answer(
         Request::ExplainPrice { sku, connection } => {
             let reasons = engine.explain_price(sku, connection).await.map_err(text)?;
             json(serde_json::to_value(reasons))
+        }
+        Request::Prove { from, to } => {
+            let proof = prover.prove(from, to).await.map_err(text)?;
+            json(serde_json::to_value(proof))
+        }
+        Request::Proofs => {
+            let kept = engine.proofs().await.map_err(text)?;
+            Ok(kept.into_iter().collect::<serde_json::Map<_, _>>().into())
         }
         Request::Resume { connection } => {
             let resumed = engine.resume(connection).await.map_err(text)?;
@@ -227,16 +243,23 @@ pub struct Bounds {
 }
 
 /// Serves clients for as long as it is polled; beyond the bound the next one waits.
-pub async fn listen(listener: UnixListener, engine: Handle, vitals: Vitals, bounds: Bounds) {
+pub async fn listen(
+    listener: UnixListener,
+    prover: Prover,
+    (engine, vitals): (Handle, Vitals),
+    bounds: Bounds,
+) {
     let mut clients = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if clients.len() < bounds.clients.max(1) => {
                 if let Ok((stream, _)) = accepted {
                     let (engine, vitals) = (engine.clone(), vitals.clone());
+                    let prover = prover.clone();
                     clients.spawn(async move {
                         // A client that hangs up in the middle is no trouble of ours.
-                        let _ = serve(stream, engine, vitals, bounds.request_bytes).await;
+                        let asked = (engine, vitals);
+                        let _ = serve(stream, &prover, asked, bounds.request_bytes).await;
                     });
                 }
             }
@@ -248,8 +271,8 @@ pub async fn listen(listener: UnixListener, engine: Handle, vitals: Vitals, boun
 /// Serves one client until it hangs up.
 async fn serve(
     stream: UnixStream,
-    engine: Handle,
-    vitals: Vitals,
+    prover: &Prover,
+    (engine, vitals): (Handle, Vitals),
     request_bytes: u64,
 ) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
@@ -263,7 +286,7 @@ async fn serve(
             return Ok(());
         }
         let reply = match serde_json::from_str(&line) {
-            Ok(request) => answer(&engine, Some(&vitals), request).await,
+            Ok(request) => answer(&engine, prover, Some(&vitals), request).await,
             Err(error) => Err(format!("the request cannot be understood: {error}")),
         };
         let reply = match reply {

@@ -38,6 +38,8 @@ pub const SENDS_FAILED: &str = "crossdock_sends_failed_total";
 pub const RELOADS: &str = "crossdock_reloads_total";
 /// How often the store was compacted while the daemon ran.
 pub const COMPACTIONS: &str = "crossdock_store_compactions_total";
+/// Orders of the day that was proven last that differ between both sides for no known reason.
+pub const PROOF_UNEXPLAINED: &str = "crossdock_proof_unexplained";
 /// Free bytes of the store's file system.
 pub const DISK_FREE: &str = "crossdock_disk_free_bytes";
 /// 1 while a condition of the whole process holds, by condition.
@@ -144,6 +146,27 @@ pub fn reloaded(outcome: &Reloaded) {
     }
     if outcome.applied {
         tracing::info!(changes = outcome.told.len(), "reloaded");
+    }
+}
+
+/// A day was proven: how many orders its sources showed, how many differences have a reason, and how many
+/// have none.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge is a float; counts this small are exact"
+)]
+pub fn proved(day: &str, orders: usize, explained: usize, unexplained: usize, troubles: usize) {
+    metrics::gauge!(PROOF_UNEXPLAINED).set(unexplained as f64);
+    if unexplained + troubles == 0 {
+        tracing::info!(day, orders, explained, "the day is proven");
+    } else {
+        tracing::warn!(
+            day,
+            orders,
+            unexplained,
+            troubles,
+            "the day does not hold: `crossdock prove --day {day}` tells why"
+        );
     }
 }
 

@@ -76,6 +76,7 @@ fn compare(old: &Config, new: &Config) -> Changes {
         changes.insert(section.to_owned(), (verdict, None));
     };
     whole("store", old.store == new.store, restart_or_change(old, new));
+    whole("prove", old.prove == new.prove, Verdict::Changed);
     whole("server", old.server == new.server, Verdict::RestartNeeded);
     whole(
         "log",

@@ -23,7 +23,7 @@ pub use own::own_connectors;
 
 use crate::config::{
     AlertSettings, Config, Document, HttpSettings, LimitSettings, Limits, Loaded, LogSettings,
-    ServerSettings, StoreSettings,
+    ProveSettings, ServerSettings, StoreSettings,
 };
 use crate::connector::{Configured, Connector, Spec, StockBasis};
 use crate::diagnostic::Diagnostics;
@@ -61,6 +61,8 @@ pub struct Plan {
     pub alert: AlertSettings,
     /// Where the state is kept; its path is settled.
     pub store: StoreSettings,
+    /// When days are proven.
+    pub prove: ProveSettings,
     /// How the daemon is reached; the path of its socket is settled.
     pub server: ServerSettings,
     /// What is logged.
@@ -248,6 +250,7 @@ pub fn plan(loaded: &Loaded, registry: &[&dyn Connector]) -> Result<Plan, Diagno
         limits: config.limits.clone(),
         alert: config.alert.clone(),
         store: config.store.clone(),
+        prove: config.prove,
         server: config.server.clone(),
         log: config.log,
         config: config.clone(),

@@ -290,3 +290,39 @@ fn the_first_part_of_the_sysadmins_guide_runs() {
     let ended = running.wait().unwrap();
     assert!(ended.success(), "the statement of the demo: {ended}");
 }
+
+/// Whatever a page promises, a test shows: each name in back ticks that looks like one is one.
+#[test]
+fn every_test_that_the_guarantees_name_exists() {
+    let page = fs::read_to_string("src/docs/guarantees.md").unwrap();
+    let looks_like_one = |span: &&str| {
+        span.len() > 15
+            && span.contains('_')
+            && span
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let named: Vec<&str> = page.split('`').filter(looks_like_one).collect();
+    assert!(named.len() > 30, "{named:?}");
+    let mut folders = vec![
+        "src".into(),
+        "connectors".into(),
+        std::path::PathBuf::from("tests/it"),
+    ];
+    let mut code = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                code.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let missing: Vec<&&str> = named
+        .iter()
+        .filter(|name| !code.contains(&format!("fn {name}(")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

@@ -15,6 +15,7 @@ mod daemon;
 mod feeds;
 mod guides;
 mod practice;
+mod prove;
 mod sim;
 mod store_crash;
 mod tidy;

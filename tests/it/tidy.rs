@@ -27,6 +27,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("fulfilment", 4),
     ("router", 4),
     ("outbox", 4),
+    ("proof", 4),
     ("connectors", 5),
     ("engine", 5),
     ("intake", 6),
@@ -55,6 +56,7 @@ const DECISION: &[&str] = &[
     "fulfilment",
     "router",
     "outbox",
+    "proof",
     "engine",
 ];
 
@@ -169,6 +171,7 @@ fn every_setting_is_read_by_somebody() {
         ("Limits", &["limits"][..]),
         ("StoreSettings", &["store"]),
         ("ServerSettings", &["server"]),
+        ("ProveSettings", &["settings"]),
         ("LogSettings", &["log", "settings"]),
         ("AlertSettings", &["alert"]),
         ("LimitSettings", &["limits"]),

@@ -158,12 +158,18 @@ class Killer(threading.Thread):
 def write_config(folder, listen, *parts, name="crossdock.toml"):
     """A configuration of these parts, whose state is in `folder`; answers the file."""
     head = (
-        f'version = 1\n{_own_connectors()}\n[store]\npath = "{folder}/state"\n\n'
+        f'version = 1\n{_own_connectors()}\n[store]\n{_engine()}path = "{folder}/state"\n\n'
         f'[server]\nlisten = "{settings.HOST}:{listen}"\n'
     )
     path = folder / name
     path.write_text("\n".join((head, *parts)))
     return path
+
+
+def _engine():
+    """STORE_ENGINE=redb runs everything on that engine; else on the daemon's own choice."""
+    chosen = os.environ.get("STORE_ENGINE")
+    return f'engine = "{chosen}"\n' if chosen else ""
 
 
 def shop(name, url="", more="", tax_classes=None):

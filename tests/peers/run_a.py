@@ -55,12 +55,30 @@ def run(program, folder, arguments):
         made = {model: count - seeded[model] for model, count in compare.made(erp).items()}
         wanted = compare.should_make(SHOPS)
         yield f"the ERP has {told(made)}: nothing twice" + differs(made, wanted), made == wanted
+        yield proven(daemon, orders)
         held = daemon.ask("quarantine", "list") + daemon.ask("queue")
         yield f"nothing waits or is held ({len(held)})", not held
         yield "the daemon never ended by itself", killer.found_dead == 0 and daemon.runs()
         yield f"SIGTERM ends it within {STOP_SECS} s with exit code 0", daemon.stop() == 0
     finally:
         daemon.end()
+
+
+def proven(daemon, orders):
+    """What `crossdock prove` says of the last 24 hours; the stores were empty before."""
+    try:
+        routes = daemon.ask("prove")["routes"]
+    except RuntimeError as error:
+        return f"prove: {error}", False
+    same = sum(route["same"] for route in routes)
+    sums = [(route["source"], route["sink"]) for route in routes]
+    for route in routes:
+        for one in route["differences"]:
+            print(f"        {one}", flush=True)
+    equal = all(shows == there for shows, there in sums)
+    return f"prove: {same} of {orders} orders the same on both sides, with equal sums", (
+        same == orders and equal
+    )
 
 
 def told(counts):

@@ -1,5 +1,6 @@
 //! The engine against a store that can crash, with scripted sources and sinks.
 
+mod account;
 mod alerts;
 mod care;
 mod catalogue;

@@ -13,7 +13,7 @@
 //!                                              are acknowledged; 422 total_mismatch; 409 not_a_draft
 //! POST /orders/9/acknowledge {warnings: [..]}  200 the order
 //! POST /orders/9/cancel {}                     200; 409 already_shipped
-//! GET  /orders/9, GET /orders ?reference=      {orders}
+//! GET  /orders/9, GET /orders ?reference= or ?references=A,B  {orders}
 //! GET  /shipments ?since&page&limit            by (shipped_at, id), since inclusive, at most 50
 //! GET  /shipments ?ids=                        {shipments, next: token or null, as_of}
 //! GET  /stock ?changed_since&page&limit        by (changed_at, sku), at most 100
@@ -23,6 +23,8 @@
 //!
 //! Only an order carries a reference, and looking for it is the only way to know whether a create whose
 //! reply was lost has happened. The total of the lines and shipping must be the order's.
+
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -369,17 +371,23 @@ fn acknowledge(state: &mut State, id: &str, call: &Call) -> Result<Reply, Reply>
 }
 
 fn find_orders(state: &State, call: &Call) -> Result<Reply, Reply> {
-    let Some(reference) = call.query.get("reference") else {
+    let one = call.query.get("reference").map(String::as_str);
+    let several = call.query.get("references").map(|all| all.split(','));
+    let wanted: BTreeSet<&str> = one
+        .into_iter()
+        .chain(several.into_iter().flatten())
+        .collect();
+    if wanted.is_empty() {
         return Err(Reply::error(
             400,
             "missing_parameter",
-            "`reference` is needed",
+            "`reference` or `references` is needed",
         ));
-    };
+    }
     let found = state
         .orders
         .values()
-        .filter(|order| order.reference == *reference);
+        .filter(|order| wanted.contains(order.reference.as_str()));
     let found: Vec<Value> = found.map(order_json).collect();
     Ok(Reply::ok(&json!({ "orders": found })))
 }

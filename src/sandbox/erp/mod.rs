@@ -236,6 +236,22 @@ impl Erp {
         lock(&self.state).orders.values().cloned().collect()
     }
 
+    /// Somebody deletes an order, as nobody should.
+    pub fn delete_order(&self, reference: &str) {
+        let orders = &mut lock(&self.state).orders;
+        orders.retain(|_, order| order.reference != reference);
+    }
+
+    /// Somebody enters an order a second time.
+    pub fn copy_order(&self, reference: &str) {
+        let mut state = lock(&self.state);
+        let found = state.orders.values().find(|it| it.reference == reference);
+        if let Some(mut copy) = found.cloned() {
+            copy.id = state.next_id();
+            state.orders.insert(copy.id, copy);
+        }
+    }
+
     /// All shipments, oldest first.
     pub fn shipments(&self) -> Vec<ErpShipment> {
         lock(&self.state).shipments.values().cloned().collect()

@@ -1,0 +1,214 @@
+//! What became of things that a source shows, route by route: our own side of a proof.
+
+use serde_json::Value;
+
+use super::EngineError;
+use super::rules::Mapped;
+use super::stage::{Stage, map_by, mode_of, remote_thing, slot_of};
+use super::tables::{CHECKPOINT, Fact, JOURNAL, META, QUARANTINE};
+use crate::connector::Cursor;
+use crate::fault::Fault;
+use crate::id::{RemoteId, RouteName};
+use crate::ledger::Entity;
+use crate::outbox::State as RowState;
+use crate::proof::{Account, State};
+use crate::record::{Money, Record};
+use crate::router::{Mode, Route};
+
+/// How many lines of a journal go along.
+const STORY: usize = 8;
+/// How many entries of a journal are read for them.
+const MAX_ENTRIES: usize = 200;
+
+/// An account of each of these things, as its source shows it now, on one route; in the same order.
+pub(super) fn account(
+    stage: &Stage<'_, '_>,
+    route: &RouteName,
+    things: &[(RemoteId, Record)],
+) -> Result<Vec<Account>, EngineError> {
+    let found = stage.rules.router.all().find(|it| it.name == *route);
+    let Some(route) = found else {
+        let message = format!("there is no route {route}");
+        return Err(Fault::reject("unknown_route", message).into());
+    };
+    let all = things.iter();
+    all.map(|(id, record)| one(stage, route, id, record))
+        .collect()
+}
+
+fn one(
+    stage: &Stage<'_, '_>,
+    route: &Route,
+    id: &RemoteId,
+    record: &Record,
+) -> Result<Account, EngineError> {
+    let json = record.to_json();
+    let mapped = stage.map(&route.name, &json);
+    let content = match &mapped {
+        Ok(Mapped::Kept(mapped)) => mapped,
+        _ => &json,
+    };
+    let (connection, stream) = &route.from;
+    let text = |name: &str| content[name].as_str().map(str::to_owned);
+    let total = &content["totals"]["grand_total"];
+    let total: Option<Money> = serde_json::from_value(total.clone()).ok();
+    let entity = stage.linked(connection, *stream, id)?;
+    let thing = match &entity {
+        Some(entity) => entity.id.to_string(),
+        None => remote_thing(connection, *stream, id),
+    };
+    let story = story(stage, &thing)?;
+    let reached = match &entity {
+        Some(entity) => known(stage, route, entity, (&mapped, &story))?,
+        None => unseen(stage, route, &thing, record)?,
+    };
+    Ok(Account {
+        reference: format!("{connection}:{id}"),
+        name: text("number").or_else(|| text("id")).unwrap_or_default(),
+        total,
+        state: reached,
+        called_off: entity.is_some_and(|entity| entity.cancelled),
+        story: story
+            .into_iter()
+            .map(|(what, detail)| format!("{what} {detail}"))
+            .collect(),
+    })
+}
+
+/// The last entries of a journal, oldest first.
+fn story(stage: &Stage<'_, '_>, thing: &str) -> Result<Vec<(String, String)>, EngineError> {
+    let rows = JOURNAL.scan(stage.txn, &JOURNAL.under(&(thing.to_owned(),)), MAX_ENTRIES)?;
+    let entries = rows.into_iter().flat_map(|(_, row)| row.0);
+    let mut story: Vec<(String, String)> =
+        entries.map(|entry| (entry.what, entry.detail)).collect();
+    story.drain(..story.len().saturating_sub(STORY));
+    Ok(story)
+}
+
+fn known(
+    stage: &Stage<'_, '_>,
+    route: &Route,
+    entity: &Entity,
+    (mapped, story): (&Result<Mapped, Fault>, &[(String, String)]),
+) -> Result<State, EngineError> {
+    let sink = &route.to.0;
+    if let Some(id) = entity.remote_id(sink) {
+        return Ok(State::Delivered(id.clone()));
+    }
+    for seq in stage.index.queue.of_line(sink, &entity.id) {
+        let Some(row) = stage.event(seq)? else {
+            continue;
+        };
+        if mode_of(stage.rules, &row.route) == Mode::Observe {
+            return Ok(State::Observed);
+        }
+        let why = row
+            .last_fault
+            .map_or_else(String::new, |fault| format!(": {fault}"));
+        return Ok(match &row.state {
+            RowState::Quarantined { .. } => State::Quarantined(format!("is held{why}")),
+            other => State::Waiting(format!("is {}{why}", other.name())),
+        });
+    }
+    if let Some(number) = stage
+        .index
+        .quarantined(entity.id.as_str(), &map_by(&route.name))
+    {
+        return held(stage, number);
+    }
+    let prefix = format!("route {}: ", route.name);
+    for (what, detail) in story.iter().rev() {
+        match what.as_str() {
+            "filtered" if detail.starts_with(&prefix) => {
+                return Ok(State::Filtered(detail[prefix.len()..].to_owned()));
+            }
+            "dismissed" => return Ok(State::Dismissed(format!("was dismissed: {detail}"))),
+            _ => {}
+        }
+    }
+    Ok(match mapped {
+        Ok(Mapped::Filtered(rule)) => State::Filtered(rule.clone()),
+        _ => State::Unknown,
+    })
+}
+
+fn held(stage: &Stage<'_, '_>, number: u64) -> Result<State, EngineError> {
+    let row = QUARANTINE.get(stage.txn, &number)?;
+    let why = row.map_or_else(String::new, |row| format!(": {}", row.fault));
+    Ok(State::Quarantined(format!("quarantine {number}{why}")))
+}
+
+/// Something of which we have no entity: not read so far, not understood, or lost.
+fn unseen(
+    stage: &Stage<'_, '_>,
+    route: &Route,
+    thing: &str,
+    record: &Record,
+) -> Result<State, EngineError> {
+    let slot = slot_of("read", &route.from.0, None);
+    if let Some(number) = stage.index.quarantined(thing, &slot) {
+        return held(stage, number);
+    }
+    let read = CHECKPOINT.get(stage.txn, &route.from)?;
+    let Some(read) = read else {
+        return Ok(State::Unread);
+    };
+    let Record::Order(order) = record else {
+        return Ok(State::Unseen);
+    };
+    let changed = order.updated_at.value().copied().unwrap_or(order.placed_at);
+    let is_read = match &read.cursor {
+        Cursor::Watermark { at, .. } => changed <= *at,
+        // Where the cursor is no moment, all that there was when the last whole run began.
+        _ => read.known_until().is_some_and(|until| changed < until),
+    };
+    Ok(if is_read {
+        State::Unseen
+    } else {
+        State::Unread
+    })
+}
+
+/// Proofs of days: `proof/2026-11-21`.
+const PROOF: &str = "proof/";
+/// The first day that can be proven.
+const SINCE: &str = "proven_since";
+/// The most proofs that are looked at.
+const MAX_PROOFS: usize = 4000;
+
+/// The proofs of days, oldest first.
+pub(super) fn proofs(stage: &Stage<'_, '_>) -> Result<Vec<(String, Value)>, EngineError> {
+    let facts = META.scan(stage.txn, &META.all(), MAX_PROOFS)?;
+    let days = facts.into_iter().filter_map(|(name, fact)| {
+        let day = name.strip_prefix(PROOF)?.to_owned();
+        Some((day, fact.value))
+    });
+    Ok(days.collect())
+}
+
+/// Keeps the proof of a day; the oldest go.
+pub(super) fn keep_proof(
+    stage: &mut Stage<'_, '_>,
+    day: &str,
+    proof: Value,
+    days: usize,
+) -> Result<(), EngineError> {
+    let kept = proofs(stage)?;
+    let old = (kept.len() + 1).saturating_sub(days.max(1));
+    for (day, _) in kept.iter().take(old) {
+        META.delete(stage.txn, &format!("{PROOF}{day}"));
+    }
+    Ok(META.put(stage.txn, &format!("{PROOF}{day}"), &Fact { value: proof })?)
+}
+
+/// The first day that this store has to do with.
+pub(super) fn proven_since(stage: &mut Stage<'_, '_>, today: &str) -> Result<String, EngineError> {
+    if let Some(fact) = META.get(stage.txn, &SINCE.to_owned())? {
+        return Ok(fact.value.as_str().unwrap_or(today).to_owned());
+    }
+    let fact = Fact {
+        value: Value::from(today),
+    };
+    META.put(stage.txn, &SINCE.to_owned(), &fact)?;
+    Ok(today.to_owned())
+}
