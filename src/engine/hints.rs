@@ -87,8 +87,11 @@ fn put(
     let known = HINT.get(stage.txn, &key)?;
     let is_new = known.is_none();
     let row = match known {
+        // What waits goes on waiting; what does not and comes too often begins to, or it would be fetched
+        // again and again, each time because it was told of meanwhile (story 29).
         Some(known) if known.reason == WEBHOOK => Hint {
             times: known.times.wrapping_add(1),
+            not_before: known.not_before.filter(|at| *at > stage.now).or(not_before),
             ..known
         },
         Some(known) => Hint {

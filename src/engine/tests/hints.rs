@@ -125,3 +125,30 @@ fn what_is_slowed_down_stays_so() {
     bench.tick(60);
     assert_eq!(wanted(&mut bench).len(), 1);
 }
+
+/// The same where it is told of while it is being fetched: that alone must not make it be fetched at once.
+#[test]
+fn what_is_told_too_often_while_it_is_fetched_waits() {
+    let mut bench = Bench::new();
+    let slow = |bench: &mut Bench| {
+        let at = crate::clock::later(bench.clock.now(), Duration::from_secs(60));
+        let hint = NewHint {
+            stream: Stream::Orders,
+            id: "1".into(),
+            not_before: Some(at),
+        };
+        let told = bench.engine.take_hints("north".into(), vec![hint], 3);
+        assert_eq!(told.unwrap(), 0);
+    };
+    tell(&mut bench, &["1"]).unwrap();
+    for _ in 0..3 {
+        let asked = wanted(&mut bench);
+        assert_eq!(asked.len(), 1);
+        slow(&mut bench);
+        bench.tick(1);
+        slow(&mut bench);
+        answered(&mut bench, asked);
+        assert!(wanted(&mut bench).is_empty());
+        bench.tick(60);
+    }
+}
