@@ -5,6 +5,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crossdock::clock::Clock;
+use crossdock::engine::NewHint;
 use crossdock::engine::mark_restored;
 use crossdock::record::Stream;
 use crossdock::runtime::Runtime;
@@ -17,6 +18,8 @@ use super::wire::{Net, Shared};
 use super::world::{SYSTEMS, World};
 use super::{judge, plan};
 
+/// How many hints may wait.
+const MOST_HINTS: usize = 1000;
 /// How long a life lasts at most, whatever its end waits for.
 const LONGEST: Duration = Duration::from_secs(60);
 /// How long everything may take to end well after the last trouble: longer than the longest wait of a
@@ -240,11 +243,14 @@ impl Life {
     async fn hand_on_hints(&self, daemon: &Runtime) {
         let hints = std::mem::take(&mut self.shared.world().hints);
         for (shop, order) in hints {
-            let (name, id) = (SYSTEMS[shop].into(), order.as_str().into());
-            let hint = daemon
-                .engine
-                .hint(name, Stream::Orders, id, "webhook".to_owned());
-            let _ = hint.await; // an engine that ended is told elsewhere
+            let hint = NewHint {
+                stream: Stream::Orders,
+                id: order.as_str().into(),
+                not_before: None,
+            };
+            let (name, hints) = (SYSTEMS[shop].into(), vec![hint]);
+            let taken = daemon.engine.take_hints(name, hints, MOST_HINTS);
+            let _ = taken.await; // an engine that ended is told elsewhere
         }
     }
 }
