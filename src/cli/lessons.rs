@@ -266,6 +266,14 @@ To change the engine: export, set `store.engine`, import. After importing an old
 what may have been sent since is looked up first.",
     ),
     (
+        "store restored",
+        "Examples:
+  crossdock store restored
+
+For a folder that was copied back from a backup, before the next start: what the channels were told since is not in it,
+so all numbers, prices and items are read and told again. Orders and their links stay. `store import` does it by itself.",
+    ),
+    (
         "store check",
         "Examples:
   crossdock store check",
