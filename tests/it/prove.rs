@@ -10,6 +10,7 @@ use crossdock::connector::Connector;
 use crossdock::connectors::built_in;
 use crossdock::proof::{Proof, RouteProof};
 use crossdock::runtime::{Runtime, SystemClock, open_store, store_path};
+use crossdock::sandbox::erp::{ErpOrder, ErpState};
 use crossdock::sandbox::{Crew, Pace, World, WorldOptions};
 use crossdock::topology::{self, Plan};
 use tokio_util::sync::CancellationToken;
@@ -103,11 +104,14 @@ async fn whatever_is_done_to_one_side_is_told() {
 
     let erp = &evening.world.erp;
     let orders = erp.orders();
+    // Those that stand: one that was called off is nothing to lose.
     let ours = |number: usize| {
-        let mut from_north = orders
+        let stands = |it: &&ErpOrder| it.state != ErpState::Cancelled;
+        let of_north = orders
             .iter()
+            .filter(stands)
             .filter(|it| it.reference.starts_with("north:"));
-        from_north.nth(number).unwrap().reference.clone()
+        of_north.clone().nth(number).unwrap().reference.clone()
     };
     let (gone, twice) = (ours(0), ours(1));
     erp.delete_order(&gone);
@@ -116,8 +120,8 @@ async fn whatever_is_done_to_one_side_is_told() {
     let proof = evening.prove().await;
     assert!(!proof.holds());
     let route = north(&proof);
-    assert_eq!(route.unexplained["missing"], 1, "{route:#?}");
-    assert_eq!(route.unexplained["doubled"], 1, "{route:#?}");
+    assert_eq!(route.unexplained.get("missing"), Some(&1), "{route:#?}");
+    assert_eq!(route.unexplained.get("doubled"), Some(&1), "{route:#?}");
     let first = &route.differences[0];
     assert!(!first.explained && !first.story.is_empty(), "{first:#?}");
     assert!(
