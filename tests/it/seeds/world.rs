@@ -172,15 +172,6 @@ impl World {
                 "{name} offers {offered} of S0, of which there is a plenty"
             ));
         }
-        let unread = self.horizons.unread_sales(self.has_market());
-        if let Some(unread) =
-            unread.filter(|_| known.is_none() && offered > 0 && self.free(sku) < offered)
-        {
-            let unread = SYSTEMS[unread];
-            self.broke(format!(
-                "{name} offers {offered} of S{sku}, more than there is, before the sales of {unread} were read"
-            ));
-        }
         if let Some(known) = known {
             let hidden = self.hidden.get(&sku).copied().unwrap_or(0);
             let most = self.most_free(sku, known).max(0) + hidden;
@@ -190,6 +181,17 @@ impl World {
                      was known, and at most {most} were free since"
                 ));
             }
+        }
+    }
+
+    /// Before the sales of all shops were read nobody knows that so much is there.
+    pub fn check_first_offer(&mut self, shop: usize, sku: usize, offered: i64) {
+        let unread = self.horizons.unread_sales(self.has_market());
+        if let Some(unread) = unread.filter(|_| offered > self.free(sku).max(0)) {
+            let (name, unread) = (SYSTEMS[shop], SYSTEMS[unread]);
+            self.broke(format!(
+                "{name} offers {offered} of S{sku}, more than there is, before the sales of {unread} were read"
+            ));
         }
     }
 
