@@ -63,7 +63,7 @@ pub struct World {
     pub hints: Vec<(usize, String)>,
     /// Of each SKU, how many were free since when.
     free: Vec<Vec<(Duration, i64)>>,
-    /// Pieces in orders that show later than the vendor promises: nobody need know of them.
+    /// Pieces in orders, or changes of them, that show later than the vendor promises: nobody need know of them.
     hidden: BTreeMap<usize, i64>,
     decided: BTreeMap<String, Option<Duration>>,
     pub broken: Vec<String>,
@@ -321,6 +321,11 @@ impl World {
         let at = self.vendor_time(shop, now);
         let sequence = self.number();
         let late = self.late();
+        if late > PROMISED {
+            for (sku, quantity) in self.shops[shop].orders[n].lines.clone() {
+                *self.hidden.entry(sku).or_default() += quantity;
+            }
+        }
         self.shops[shop].orders[n].change(now + late, at, sequence);
     }
 
