@@ -8,7 +8,7 @@ use crossdock::clock::Clock;
 use crossdock::engine::NewHint;
 use crossdock::engine::mark_restored;
 use crossdock::record::Stream;
-use crossdock::runtime::Runtime;
+use crossdock::runtime::{Runtime, StartError};
 use crossdock::store::memory::{CommitFault, MemoryDisk};
 use crossdock::transport::http::HttpClient;
 
@@ -108,13 +108,13 @@ impl Life {
         }
     }
 
-    fn begin(&self) -> Runtime {
+    fn begin(&self) -> Result<Runtime, StartError> {
         let variant = self.shared.world().case.variant;
         let seed = self.shared.world().case.seed + self.number;
         let clock: Arc<dyn Clock> = Arc::new(self.shared.clock.clone());
         let network: Arc<dyn HttpClient> = Arc::new(Net);
         let store = Box::new(self.disk.open().unwrap());
-        Runtime::simulate(plan::of(variant), store, &clock, seed, &network).unwrap()
+        Runtime::simulate(plan::of(variant), store, &clock, seed, &network)
     }
 
     fn block_on<T>(&self, life: impl Future<Output = T>) -> T {
@@ -140,7 +140,15 @@ impl Life {
         }
         self.kernel.set_goal(until, commits);
         self.block_on(async {
-            let daemon = self.begin();
+            let Ok(daemon) = self.begin() else {
+                // Its first commit is the opening of the store.
+                let is_meant =
+                    matches!(end, End::CommitRefused | End::CommitUnsure | End::DiskFull);
+                if !is_meant {
+                    self.shared.world().broke("it could not start".to_owned());
+                }
+                return;
+            };
             self.kernel.reached().await;
             // What was not answered stays so; the others go on until the disk is asked.
             *self.shared.last_effect.lock().unwrap() = u64::MAX;
@@ -193,7 +201,7 @@ impl Life {
     fn end_well(&self) {
         self.kernel.set_goal(Duration::MAX, u64::MAX);
         self.block_on(async {
-            let daemon = self.begin();
+            let daemon = self.begin().unwrap();
             let clock = &self.shared.clock;
             while clock.elapsed() < Case::span() {
                 clock.sleep(Duration::from_secs(5)).await;

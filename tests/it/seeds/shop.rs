@@ -236,6 +236,9 @@ impl World {
         self.effect(format_args!(
             "{name} is told {number} of S{sku} and offers {offered}"
         ));
+        if known.is_none() {
+            self.check_first_offer(shop, sku, offered);
+        }
         self.check_offer(shop, sku, offered, known);
     }
 

@@ -126,10 +126,13 @@ impl Sink for OrderSink {
 
     async fn find(&self, delivery: &Delivery) -> Result<Option<Confirmation>, Fault> {
         let reference = delivery.reference.clone();
+        // Of a cancellation: whether it happened, or whether anything is there that can be called off.
         let half_too = delivery.operation == Operation::Cancel;
+        let must_be_off = half_too && delivery.target.is_some();
         let op = move |world: &mut World| {
             let order = world.erp.find(&reference);
             let whole = order.filter(|order| half_too || !order.is_draft);
+            let whole = whole.filter(|order| order.cancelled || !must_be_off);
             whole.map(|order| there(order.id.as_str()))
         };
         self.0.call(Lane::Orders, op).await

@@ -63,7 +63,7 @@ pub struct World {
     pub hints: Vec<(usize, String)>,
     /// Of each SKU, how many were free since when.
     free: Vec<Vec<(Duration, i64)>>,
-    /// Pieces in orders that show later than the vendor promises: nobody need know of them.
+    /// Pieces in orders, or changes of them, that show later than the vendor promises: nobody need know of them.
     hidden: BTreeMap<usize, i64>,
     decided: BTreeMap<String, Option<Duration>>,
     pub broken: Vec<String>,
@@ -172,15 +172,6 @@ impl World {
                 "{name} offers {offered} of S0, of which there is a plenty"
             ));
         }
-        let unread = self.horizons.unread_sales(self.has_market());
-        if let Some(unread) =
-            unread.filter(|_| known.is_none() && offered > 0 && self.free(sku) < offered)
-        {
-            let unread = SYSTEMS[unread];
-            self.broke(format!(
-                "{name} offers {offered} of S{sku}, more than there is, before the sales of {unread} were read"
-            ));
-        }
         if let Some(known) = known {
             let hidden = self.hidden.get(&sku).copied().unwrap_or(0);
             let most = self.most_free(sku, known).max(0) + hidden;
@@ -190,6 +181,17 @@ impl World {
                      was known, and at most {most} were free since"
                 ));
             }
+        }
+    }
+
+    /// Before the sales of all shops were read nobody knows that so much is there.
+    pub fn check_first_offer(&mut self, shop: usize, sku: usize, offered: i64) {
+        let unread = self.horizons.unread_sales(self.has_market());
+        if let Some(unread) = unread.filter(|_| offered > self.free(sku).max(0)) {
+            let (name, unread) = (SYSTEMS[shop], SYSTEMS[unread]);
+            self.broke(format!(
+                "{name} offers {offered} of S{sku}, more than there is, before the sales of {unread} were read"
+            ));
         }
     }
 
@@ -319,6 +321,11 @@ impl World {
         let at = self.vendor_time(shop, now);
         let sequence = self.number();
         let late = self.late();
+        if late > PROMISED {
+            for (sku, quantity) in self.shops[shop].orders[n].lines.clone() {
+                *self.hidden.entry(sku).or_default() += quantity;
+            }
+        }
         self.shops[shop].orders[n].change(now + late, at, sequence);
     }
 
