@@ -87,11 +87,11 @@ fn put(
     let known = HINT.get(stage.txn, &key)?;
     let is_new = known.is_none();
     let row = match known {
-        // What waits goes on waiting; what does not and comes too often begins to, or it would be fetched
-        // again and again, each time because it was told of meanwhile (story 29).
+        // What was not fetched yet is fetched when it was to be, however often it is told of. What is told of
+        // too often while it is fetched waits before it is fetched once more (story 29).
         Some(known) if known.reason == WEBHOOK => Hint {
             times: known.times.wrapping_add(1),
-            not_before: known.not_before.filter(|at| *at > stage.now).or(not_before),
+            again_not_before: known.again_not_before.max(not_before),
             ..known
         },
         Some(known) => Hint {
@@ -105,6 +105,7 @@ fn put(
             times: 0,
             tries: 0,
             not_before,
+            again_not_before: None,
         },
     };
     HINT.put(stage.txn, &key, &row)?;
@@ -185,8 +186,14 @@ pub(super) fn answered(
         if row.times == wanted.times {
             HINT.delete(stage.txn, &key);
             count(stage, connection, stream, -1);
-        } else if row.tries > 0 {
-            HINT.put(stage.txn, &key, &Hint { tries: 0, ..row })?;
+        } else {
+            let row = Hint {
+                tries: 0,
+                not_before: row.again_not_before,
+                again_not_before: None,
+                ..row
+            };
+            HINT.put(stage.txn, &key, &row)?;
         }
     }
     Ok(())

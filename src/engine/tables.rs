@@ -174,6 +174,9 @@ pub struct Hint {
     /// It is not fetched before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// Told of too often: once it was fetched it is not fetched again before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_not_before: Option<Timestamp>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]

@@ -124,18 +124,7 @@ pub async fn answer(
     let text = |error: EngineError| error.to_string();
     let json = |value: Result<Value, serde_json::Error>| value.map_err(|error| error.to_string());
     match request {
-        Request::Status => {
-            let status = engine.status().await.map_err(text)?;
-            let mut value = json(serde_json::to_value(status))?;
-            value["alerts"] = alerts(engine, vitals).await?;
-            value["loops"] = json(serde_json::to_value(vitals.map(Vitals::health)))?;
-            if let Some(vitals) = vitals {
-                value["conditions"] = json(serde_json::to_value(vitals.conditions()))?;
-                value["reload"] = json(serde_json::to_value(vitals.last_reload()))?;
-                value["stuck"] = json(serde_json::to_value(vitals.check().err()))?;
-            }
-            Ok(value)
-        }
+        Request::Status => status(engine, vitals).await,
         Request::Alerts => alerts(engine, vitals).await,
         Request::AlertAck { cause } => {
             let known = engine.alert_ack(cause).await.map_err(text)?;
@@ -193,6 +182,22 @@ pub async fn answer(
             Ok(json!({ "resumed": resumed }))
         }
     }
+}
+
+/// How it stands, with what is known of the loops where a daemon runs.
+async fn status(engine: &Handle, vitals: Option<&Vitals>) -> Result<Value, String> {
+    let text = |error: EngineError| error.to_string();
+    let json = |value: Result<Value, serde_json::Error>| value.map_err(|error| error.to_string());
+    let status = engine.status().await.map_err(text)?;
+    let mut value = json(serde_json::to_value(status))?;
+    value["alerts"] = alerts(engine, vitals).await?;
+    value["loops"] = json(serde_json::to_value(vitals.map(Vitals::health)))?;
+    if let Some(vitals) = vitals {
+        value["conditions"] = json(serde_json::to_value(vitals.conditions()))?;
+        value["reload"] = json(serde_json::to_value(vitals.last_reload()))?;
+        value["stuck"] = json(serde_json::to_value(vitals.check().err()))?;
+    }
+    Ok(value)
 }
 
 /// What was told and is not over. A store that does not answer hides nothing: then as it was last seen.

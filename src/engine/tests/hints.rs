@@ -152,3 +152,25 @@ fn what_is_told_too_often_while_it_is_fetched_waits() {
         bench.tick(60);
     }
 }
+
+/// Stories 23 and 29: a burst of webhooks about an order that nobody has fetched yet does not put it off.
+#[test]
+fn what_was_not_fetched_yet_is_not_put_off_by_a_burst() {
+    let mut bench = Bench::new();
+    tell(&mut bench, &["1"]).unwrap();
+    let at = crate::clock::later(bench.clock.now(), Duration::from_secs(60));
+    let hint = NewHint {
+        stream: Stream::Orders,
+        id: "1".into(),
+        not_before: Some(at),
+    };
+    let told = bench.engine.take_hints("north".into(), vec![hint], 3);
+    assert_eq!(told.unwrap(), 0);
+    let asked = wanted(&mut bench);
+    assert_eq!(asked.len(), 1, "it is fetched at once");
+    answered(&mut bench, asked);
+    assert!(
+        wanted(&mut bench).is_empty(),
+        "and was told of no more since"
+    );
+}

@@ -11,8 +11,7 @@ use super::world::{SYSTEMS, World};
 pub fn world(world: &World) -> Vec<String> {
     let mut wrong = Vec::new();
     let shops = if world.has_market() { 3 } else { 2 };
-    for shop in 0..shops {
-        let name = SYSTEMS[shop];
+    for (shop, name) in SYSTEMS.iter().enumerate().take(shops) {
         for order in &world.shops[shop].orders {
             let reference = format!("{name}:{}", order.id);
             orders(world, &reference, order.cancelled, &mut wrong);

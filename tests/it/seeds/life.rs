@@ -230,7 +230,9 @@ impl Life {
                 }
                 if now > until {
                     let mut world = self.shared.world();
-                    wrong.into_iter().for_each(|what| world.broke(what));
+                    for what in wrong {
+                        world.broke(what);
+                    }
                     return;
                 }
             }

@@ -65,16 +65,15 @@ impl OrderSink {
         let (reference, key) = (delivery.reference.clone(), delivery.id.to_string());
         let known = delivery.captured.get("draft").and_then(Value::as_str);
         let in_steps = Shared::now().world().erp.kind == ErpKind::Steps;
-        let id = match known {
-            Some(id) => id.to_owned(),
-            None => {
-                let op = move |world: &mut World| match world.erp.find(&reference) {
-                    // A step of several looks by itself for what an earlier try left.
-                    Some(order) if in_steps => order.id.clone(),
-                    _ => world.create_order(&reference, &key, lines, in_steps),
-                };
-                self.0.call(Lane::Orders, op).await?
-            }
+        let id = if let Some(id) = known {
+            id.to_owned()
+        } else {
+            let op = move |world: &mut World| match world.erp.find(&reference) {
+                // A step of several looks by itself for what an earlier try left.
+                Some(order) if in_steps => order.id.clone(),
+                _ => world.create_order(&reference, &key, lines, in_steps),
+            };
+            self.0.call(Lane::Orders, op).await?
         };
         if in_steps {
             if known.is_none() {
@@ -267,7 +266,9 @@ impl Sink for StockSink {
     async fn deliver(&self, batch: &[Delivery], _: &dyn Progress) -> Vec<Outcome> {
         let shop = self.0.system;
         let levels: Vec<Level> = batch.iter().map(level).collect();
-        batch.iter().for_each(|one| begin(shop, one));
+        for one in batch {
+            begin(shop, one);
+        }
         let op = move |world: &mut World| {
             if shop == MARKET {
                 take_in(world, shop, &levels)
@@ -276,7 +277,9 @@ impl Sink for StockSink {
             }
         };
         let outcomes = self.0.call(Lane::StockDown, op).await;
-        batch.iter().for_each(|one| done(shop, one));
+        for one in batch {
+            done(shop, one);
+        }
         outcomes.unwrap_or_else(|fault| vec![Outcome::Failed(fault); batch.len()])
     }
 

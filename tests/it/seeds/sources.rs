@@ -47,7 +47,7 @@ impl Source for Reader {
             .asked(system, kind, after.as_ref());
         let op = move |world: &mut World| {
             let page = match kind {
-                Kind::Orders | Kind::Parcels => world.event_page(system, kind, after.as_ref()),
+                Kind::Orders | Kind::Parcels => Ok(world.event_page(system, kind, after.as_ref())),
                 Kind::Stock => world.stock_page(system, after.as_ref()),
             };
             if let Ok(page) = &page {
@@ -160,12 +160,7 @@ impl World {
         }
     }
 
-    fn event_page(
-        &mut self,
-        system: usize,
-        kind: Kind,
-        after: Option<&Cursor>,
-    ) -> Result<Page, Fault> {
+    fn event_page(&mut self, system: usize, kind: Kind, after: Option<&Cursor>) -> Page {
         let rows = self.rows(system, kind);
         let (mut rows, last) = if kind == Kind::Orders && system == 1 {
             self.after_number(rows, after)
@@ -196,7 +191,7 @@ impl World {
         if let Some(old) = old.filter(|_| self.unlucky(Trouble::OldVersion, 300)) {
             changes.push(old);
         }
-        Ok(self.page(system, changes, cursor, more))
+        self.page(system, changes, cursor, more)
     }
 
     /// By number: nothing behind a gap that may still be filled.

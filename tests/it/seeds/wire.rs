@@ -144,7 +144,7 @@ fn fate(world: &mut World, system: usize, changes: bool) -> Fate {
             Trouble::Unavailable,
             Fate::Status {
                 code: 503,
-                wait: (wait % 2 == 0).then_some(wait),
+                wait: wait.is_multiple_of(2).then_some(wait),
                 done: false,
             },
         ),
@@ -280,7 +280,7 @@ impl Link {
         let answer = Arc::new(Mutex::new(None));
         let place = Arc::clone(&answer);
         let n = shared.put(Box::new(move |world| {
-            *place.lock().unwrap() = Some(op(world))
+            *place.lock().unwrap() = Some(op(world));
         }));
         let mut request = HttpRequest::new("POST", format!("sim://{}/{n}", SYSTEMS[self.system]));
         request.lane = lane;
