@@ -376,6 +376,7 @@ def deaths(world):
         if gate != "tills":
             world.sell(till, ("CD-008", 1))
         hit = kill.wait(SECONDS)
+        time.sleep(1)  # what the dead one had sent arrives still, and must not set off the next death
         world.gates[gate].disarm_kills()
         world.daemon.start()
         yield f"killed at {name}, {when}{kill.problem and ': '}{kill.problem}", hit
