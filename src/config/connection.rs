@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::civil::Date;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -150,6 +151,11 @@ pub struct HttpSettings {
     /// For connecting.
     #[schemars(range(min = 1, max = 600))]
     pub connect_timeout_secs: u64,
+    /// How long after we gave up waiting, or were killed, the system may still carry a request out;
+    /// `timeout_secs` when absent. Until then what got no answer and is not there is not sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 86400))]
+    pub late_secs: Option<u64>,
     /// The largest reply; `limits.http_max_body_bytes` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1024))]
@@ -167,11 +173,19 @@ pub struct HttpSettings {
     pub ca_pem: Option<String>,
 }
 
+impl HttpSettings {
+    /// [`Self::late_secs`], in force.
+    pub fn late(&self) -> Duration {
+        Duration::from_secs(self.late_secs.unwrap_or(self.timeout_secs))
+    }
+}
+
 impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             timeout_secs: 60,
             connect_timeout_secs: 10,
+            late_secs: None,
             max_body_bytes: None,
             proxy: None,
             ca_file: None,

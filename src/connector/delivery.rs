@@ -24,6 +24,18 @@ pub enum Operation {
     Cancel,
 }
 
+/// What may be done when nobody knows what became of a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Repeats {
+    /// It is sent again at once: doing it twice is doing it once, even when the earlier try is carried out
+    /// after the later one.
+    Freely,
+    /// It is sent again when it is not there, and nothing that was sent can be carried out any more.
+    AfterFinding,
+    /// It is not sent again: nobody but a person can see whether it was done.
+    Never,
+}
+
 /// Ids that earlier steps of a write captured: step name to value.
 pub type Captured = BTreeMap<String, Value>;
 

@@ -41,8 +41,8 @@ use async_trait::async_trait;
 
 pub use cursor::Cursor;
 pub use delivery::{
-    Asked, Captured, Confirmation, Delivery, LineLink, Operation, Outcome, Progress, Standing,
-    StepLog, Token,
+    Asked, Captured, Confirmation, Delivery, LineLink, Operation, Outcome, Progress, Repeats,
+    Standing, StepLog, Token,
 };
 pub use page::{Body, Change, Page, Raw, Version};
 pub use receiver::{Hint, HookNeeds, Inbound, Notice, Receiver, Subscribed, Subscriptions};
@@ -233,6 +233,14 @@ pub trait Sink: Send + Sync + Debug {
             .iter()
             .map(|_| Outcome::Failed(fault.clone()))
             .collect()
+    }
+
+    /// What may be done when nobody knows what became of a try.
+    fn repeats(&self, operation: Operation) -> Repeats {
+        match operation {
+            Operation::Create => Repeats::AfterFinding,
+            Operation::Update | Operation::Cancel => Repeats::Freely,
+        }
     }
 
     /// Looks for what an earlier try of this delivery may have left at the other side.

@@ -14,14 +14,15 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 
-use crate::connector::{Confirmation, Delivery, Outcome, Progress, Sink, Token};
-use crate::engine::{Action, Claimed, EngineError, Handle, Place};
+use crate::clock::Timestamp;
+use crate::connector::{Confirmation, Delivery, Outcome, Progress, Repeats, Sink, Token};
+use crate::engine::{Action, Claimed, Earlier, EngineError, Handle, MAY_STILL_ARRIVE, Place};
 use crate::fault::{Class, Effect, Fault};
 use crate::id::{ConnectionName, DeliveryId};
 use crate::record::{Lane, Nature, Stream};
 
 /// What is claimed beside a delivery.
-type Head = (Action, Place, Lane);
+type Head = (Action, Place, Lane, Timestamp);
 
 /// How many times further than at first events are claimed ahead, where the sink is that fast.
 const FURTHEST: usize = 8;
@@ -147,7 +148,7 @@ impl Dispatcher {
         // A sink is lent the deliveries and nothing else.
         let (deliveries, heads): (Vec<Delivery>, Vec<Head>) = batch
             .into_iter()
-            .map(|it| (it.delivery, (it.action, it.place, it.lane)))
+            .map(|it| (it.delivery, (it.action, it.place, it.lane, it.since)))
             .unzip();
         let sending = AssertUnwindSafe(self.send(&deliveries, &heads));
         let outcomes = sending.catch_unwind().await.unwrap_or_else(|_| {
@@ -161,11 +162,12 @@ impl Dispatcher {
                 .collect()
         });
         let batch = deliveries.into_iter().zip(heads);
-        let batch = batch.map(|(delivery, (action, place, lane))| Claimed {
+        let batch = batch.map(|(delivery, (action, place, lane, since))| Claimed {
             delivery,
             action,
             place,
             lane,
+            since,
         });
         (batch.collect(), outcomes)
     }
@@ -197,14 +199,13 @@ impl Dispatcher {
             let outcomes = self.sink.check(deliveries, &tokens).await;
             return complete(outcomes, deliveries.len());
         }
-        if let ([delivery], [(action, place, _)]) = (deliveries, heads) {
+        if let ([delivery], [(action, place, ..)]) = (deliveries, heads) {
             match action {
-                Action::FindFirst => match self.find(delivery, place).await {
-                    Ok(Some(confirmation)) => return vec![Outcome::Delivered(confirmation)],
-                    Ok(None) => {}
-                    // Nothing is known yet: the next try looks again.
-                    Err(fault) => return vec![Outcome::Failed(fault.after_sending())],
-                },
+                Action::FindFirst(earlier) => {
+                    if let Some(outcome) = self.find_first(delivery, place, *earlier).await {
+                        return vec![outcome];
+                    }
+                }
                 Action::FindOnly => {
                     return vec![match self.find(delivery, place).await {
                         Ok(found) => Outcome::Delivered(found.unwrap_or_default()),
@@ -217,6 +218,37 @@ impl Dispatcher {
         let progress = EngineProgress::new(self.engine.clone(), deliveries, heads);
         let outcomes = self.sink.deliver(deliveries, &progress).await;
         complete(outcomes, deliveries.len())
+    }
+
+    /// What became of an earlier try, or why it may not be tried again; nothing when it may.
+    async fn find_first(
+        &self,
+        delivery: &Delivery,
+        place: &Place,
+        earlier: Earlier,
+    ) -> Option<Outcome> {
+        let is_event = matches!(place, Place::Event(_));
+        let repeats = self.sink.repeats(delivery.operation);
+        if is_event && repeats == Repeats::Never {
+            return match earlier {
+                Earlier::OtherStore => None,
+                Earlier::Over | Earlier::Until(_) => Some(Outcome::Failed(nobody_knows(delivery))),
+            };
+        }
+        match self.find(delivery, place).await {
+            Ok(Some(confirmation)) => Some(Outcome::Delivered(confirmation)),
+            // Nothing is known yet: the next try looks again.
+            Err(fault) => Some(Outcome::Failed(fault.after_sending())),
+            Ok(None) => match earlier {
+                Earlier::Until(_) if is_event && repeats == Repeats::AfterFinding => {
+                    let message = "it is not there, and what was sent may still be carried out: it \
+                                   is looked for again when that is over";
+                    let fault = Fault::retry(MAY_STILL_ARRIVE, message).after_sending();
+                    Some(Outcome::Failed(fault))
+                }
+                _ => None,
+            },
+        }
     }
 
     /// Of state only the looking matters: what is there now is about to be replaced.
@@ -233,6 +265,17 @@ impl Dispatcher {
                 ..confirmation
             }))
     }
+}
+
+/// A sink that can neither be asked nor takes a thing only once: a person must look. Trying it again, once told
+/// to, creates it.
+fn nobody_knows(delivery: &Delivery) -> Fault {
+    let message = format!(
+        "it was sent, the reply was lost, and this system cannot be asked whether it has it: look for {} there; \
+         `retry` if it is not there, `dismiss` if it is",
+        delivery.reference
+    );
+    Fault::reject("outcome_unknown", message)
 }
 
 /// Whether two deliveries share a request: plain sends, and what is asked after of one submission. What must be
@@ -277,7 +320,7 @@ struct EngineProgress {
 impl EngineProgress {
     fn new(engine: Handle, deliveries: &[Delivery], heads: &[Head]) -> Self {
         let both = deliveries.iter().zip(heads);
-        let places = both.filter_map(|(delivery, (_, place, _))| match place {
+        let places = both.filter_map(|(delivery, (_, place, ..))| match place {
             Place::Event(seq) => Some((delivery.id.clone(), *seq)),
             Place::Cell => None,
         });

@@ -2,13 +2,14 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::*;
 use crate::clock::ManualClock;
-use crate::connector::{Change, Cursor};
-use crate::engine::{Engine, Reached, Rules, Service, Unit};
+use crate::connector::{Change, Cursor, Operation};
+use crate::engine::{Engine, Facts, Reached, Rules, Service, Unit};
 use crate::record::Record;
 use crate::router::{Mode, Route, Router};
 use crate::store::memory::MemoryStore;
@@ -23,6 +24,8 @@ struct Counting {
     seen: Mutex<Vec<String>>,
     /// The order on which it panics.
     trap: Option<&'static str>,
+    /// What may be done when a reply got lost; the reply of the first try does.
+    repeats: Option<Repeats>,
 }
 
 #[async_trait]
@@ -37,13 +40,22 @@ impl Sink for Counting {
         let there = |delivery: &Delivery| {
             let reference = delivery.reference.as_str();
             assert_ne!(Some(reference), self.trap, "a defect of the connector");
-            self.seen.lock().unwrap().push(reference.to_owned());
+            let mut seen = self.seen.lock().unwrap();
+            seen.push(reference.to_owned());
+            if self.repeats.is_some() && seen.len() == 1 {
+                let lost = Fault::retry("http_timeout", "no reply").wait(Some(Duration::ZERO));
+                return Outcome::Failed(lost.after_sending());
+            }
             Outcome::Delivered(Confirmation {
                 remote_id: Some(reference.into()),
                 ..Confirmation::default()
             })
         };
         batch.iter().map(there).collect()
+    }
+
+    fn repeats(&self, _: Operation) -> Repeats {
+        self.repeats.unwrap_or(Repeats::AfterFinding)
     }
 
     async fn find(&self, _: &Delivery) -> Result<Option<Confirmation>, Fault> {
@@ -63,8 +75,13 @@ async fn with_orders(
         mode: Mode::Apply,
         start_from: None,
     };
+    let late = Facts {
+        late: Duration::from_secs(30),
+        ..Facts::default()
+    };
     let rules = Rules {
         router: Router::new([route]),
+        facts: [("erp".into(), late)].into(),
         ..Rules::default()
     };
     let clock = Arc::new(ManualClock::at(START.parse().unwrap()));
@@ -160,4 +177,44 @@ async fn a_connector_that_panics_fails_one_delivery() {
     assert_eq!(held.len(), 1);
     drop(dispatcher);
     thread.join().unwrap();
+}
+
+/// Story 19: a lost reply of an order that is not there. Where doing it twice is doing it once it is sent again;
+/// where it can only be looked for, that waits until nothing can come any more; where nobody can tell, a person
+/// must look.
+#[tokio::test]
+async fn a_lost_reply_is_answered_as_the_system_allows() {
+    let kinds = [
+        (Repeats::Freely, 2, None),
+        (Repeats::AfterFinding, 1, Some("uncertain")),
+        (Repeats::Never, 1, Some("quarantined")),
+    ];
+    for (repeats, sent, left) in kinds {
+        let sink = Arc::new(Counting {
+            repeats: Some(repeats),
+            ..Counting::default()
+        });
+        let (dispatcher, thread) = with_orders(1, Arc::clone(&sink)).await;
+        for _ in 0..3 {
+            dispatcher.round(&|| false).await.unwrap();
+        }
+        assert_eq!(sink.seen.lock().unwrap().len(), sent, "{repeats:?}");
+        let queue = dispatcher.engine.queue(0, 9).await.unwrap();
+        let state = queue.first().map(|row| row.state.name());
+        assert_eq!(state, left, "{repeats:?}");
+        // Whoever looked and did not find it sends it.
+        if repeats == Repeats::Never {
+            let held = dispatcher.engine.quarantine(0, 9).await.unwrap();
+            assert!(held[0].row.fault.message.contains("look for north:0 there"));
+            dispatcher
+                .engine
+                .quarantine_retry(held[0].number)
+                .await
+                .unwrap();
+            dispatcher.round(&|| false).await.unwrap();
+            assert_eq!(sink.seen.lock().unwrap().len(), 2);
+        }
+        drop(dispatcher);
+        thread.join().unwrap();
+    }
 }

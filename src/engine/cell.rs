@@ -327,15 +327,11 @@ fn write<'k>(
     wanted: &'k [(Key, Wanted)],
 ) -> Result<(Vec<Changed<'k>>, Vec<Key>), EngineError> {
     let index = stage.index;
-    let (in_flight, doubtful) = (
-        index.in_flight.of(&feed.target),
-        index.doubtful.of(&feed.target),
-    );
-    let unsure = |key: &Key| {
-        [in_flight, doubtful]
-            .iter()
-            .flatten()
-            .any(|keys| keys.contains(key))
+    let in_flight = index.in_flight.of(&feed.target);
+    let mut doubtful = index.doubtful(&feed.target).in_order();
+    let mut unsure = |key: &Key| {
+        let is_doubtful = doubtful.holds(key.as_str());
+        is_doubtful || in_flight.is_some_and(|keys| keys.contains(key))
     };
     let (mut changes, mut kept_back) = (Vec::new(), Vec::new());
     let rows = wanted

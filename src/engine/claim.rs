@@ -15,6 +15,7 @@ use super::stage::Stage;
 use super::submitted::{self, Step};
 use super::tables::{CHECKPOINT, CellAttempt, ENTITY, GROUP, GroupAt, INTENT, Intent, META};
 use super::{items, orders, pools, prices};
+use crate::clock::later;
 use crate::connector::{Captured, Delivery, Operation, StockBasis, Token};
 use crate::id::{ConnectionName, DeliveryId, EntityId, Key};
 use crate::outbox::{OutboxRow, State, When};
@@ -32,13 +33,24 @@ pub enum Action {
     /// Send it.
     Send,
     /// Look whether an earlier try left something there; send it only if not.
-    FindFirst,
+    FindFirst(Earlier),
     /// Look whether it is there; if not, nothing is to be done.
     FindOnly,
     /// Ask after its submission.
     Check(Token),
     /// Ask after a submission that a newer value has gone past.
     Watch(Token),
+}
+
+/// What may have left something there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Earlier {
+    /// This store never sent it; one that was lost may have.
+    OtherStore,
+    /// It was sent, and whatever was to become of it has become by now.
+    Over,
+    /// It was sent, and may still be carried out until then: what is not there yet is not sent before.
+    Until(Timestamp),
 }
 
 impl Action {
@@ -71,6 +83,8 @@ pub struct Claimed {
     pub place: Place,
     /// How urgent it is.
     pub lane: Lane,
+    /// Since when it is claimed.
+    pub since: Timestamp,
 }
 
 /// Claims at most `limit` deliveries for one stream of one sink, most urgent first.
@@ -156,8 +170,12 @@ fn claim_event(
         State::Submitted { token, .. } => Action::Check(token.clone()),
         _ if items::is_withdrawn_create(&row) => Action::FindOnly,
         _ if orders::is_unlinked_cancel(&row, target.as_ref()) => Action::FindOnly,
-        State::InFlight { .. } | State::Uncertain { .. } => Action::FindFirst,
-        _ if row.operation == Operation::Create && may_exist(stage, &record) => Action::FindFirst,
+        State::InFlight { .. } | State::Uncertain { .. } => {
+            Action::FindFirst(earlier_try(stage, &row))
+        }
+        _ if row.operation == Operation::Create && may_exist(stage, &record) => {
+            Action::FindFirst(Earlier::OtherStore)
+        }
         _ => Action::Send,
     };
     if !matches!(action, Action::Check(_)) {
@@ -190,7 +208,22 @@ fn claim_event(
         action,
         place: Place::Event(row.seq),
         lane,
+        since: stage.now,
     }))
+}
+
+/// What may still become of an earlier try. One that an earlier process had under way was sent before this one
+/// opened the store.
+fn earlier_try(stage: &Stage<'_, '_>, row: &OutboxRow) -> Earlier {
+    let late = stage.rules.facts(&row.sink).late;
+    let until = match row.state {
+        State::InFlight { .. } => Some(later(stage.index.opened_at, late)),
+        _ => row.late_until,
+    };
+    match until {
+        Some(until) if until > stage.now => Earlier::Until(until),
+        _ => Earlier::Over,
+    }
 }
 
 /// Whether the number of something in this shipment is being written to the channel right now. A channel
@@ -398,8 +431,8 @@ fn claim_cell(
     });
     // The same value may be sent again freely; before another one the last is looked up.
     let action = match uncertain {
-        Some(last) if *last != desired.encode() => Action::FindFirst,
-        _ if goes_past => Action::FindFirst,
+        Some(last) if *last != desired.encode() => Action::FindFirst(Earlier::Over),
+        _ if goes_past => Action::FindFirst(Earlier::Over),
         _ => Action::Send,
     };
     let attempts = attempt.map_or(0, |attempt| attempt.attempts);
@@ -433,6 +466,7 @@ fn claim_with(
         action,
         place: Place::Cell,
         lane,
+        since: stage.now,
     })
 }
 

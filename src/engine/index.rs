@@ -56,7 +56,7 @@ pub(super) enum Update {
     Withdrawn(Key, Option<ConnectionName>),
     /// The channel changed the number itself while it was being written.
     CellShaken(Target, Key),
-    /// The cells were written by this process: what stands there is known.
+    /// The cells, in ascending order, were written by this process: what stands there is known.
     Known(Target, Vec<Key>),
     /// A row of the quarantine stands for this thing and slot, in this group, or is gone.
     Quarantine(u64, Option<(String, String, String)>),
@@ -102,9 +102,9 @@ pub(super) struct Index {
     held: BTreeMap<Target, BTreeSet<Key>>,
     /// Those of them of which nobody knows what stands there once they are written.
     pub shaken: Marked,
-    /// Cells that differed when this process opened the store: one before may have written them and not
-    /// lived to settle it.
-    pub doubtful: Marked,
+    /// Cells that differed when this process opened the store: one before may have been writing them and not
+    /// lived to settle it. Empty when that one ended in order.
+    doubtful: BTreeMap<Target, KeySet>,
     /// Checkpoints that say nothing but that somebody looked again since they were written.
     pub looked: BTreeMap<Target, Checkpoint>,
     reserved: BTreeSet<Key>,
@@ -122,6 +122,22 @@ impl Index {
     pub(super) fn unlisted(&self, target: &(ConnectionName, Stream)) -> usize {
         let count = self.unlisted.get(target).copied().unwrap_or(0);
         usize::try_from(count).unwrap_or(0)
+    }
+
+    /// Cells of which nobody knows what an earlier process had under way.
+    pub(super) fn doubtful(&self, target: &Target) -> &KeySet {
+        static NONE: KeySet = KeySet::new();
+        self.doubtful.get(target).unwrap_or(&NONE)
+    }
+
+    /// An earlier process ended in order: it had nothing under way.
+    pub(super) fn trust(&mut self) {
+        self.doubtful.clear();
+    }
+
+    /// Whether nothing is being sent.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sending.is_empty() && self.in_flight.0.values().all(HashSet::is_empty)
     }
 
     /// Whether an earlier life of the daemon may have known what happened then.
@@ -149,7 +165,7 @@ impl Index {
             unlisted: BTreeMap::new(),
             held: BTreeMap::new(),
             shaken: Marked::default(),
-            doubtful: Marked::default(),
+            doubtful: BTreeMap::new(),
             looked: BTreeMap::new(),
             reserved: BTreeSet::new(),
             hints: BTreeMap::new(),
@@ -370,9 +386,6 @@ impl Index {
             told += u64::from(cell.published.is_some());
             if cell.is_pending() {
                 pending.push((Key::from(key), cell.lane()));
-                if cell.published.is_some() {
-                    self.doubtful.extend(target, [Key::from(key)]);
-                }
                 if pending.len() >= SCAN {
                     failed = self.read_pending(txn, target, mode, &mut pending);
                 }
@@ -396,6 +409,8 @@ impl Index {
         pending: &mut Vec<(Key, Lane)>,
     ) -> Result<(), EngineError> {
         let attempts = Attempts::among(txn, target, pending.iter().map(|(key, _)| key))?;
+        let doubtful = self.doubtful.entry(target.clone()).or_default();
+        doubtful.change(pending.iter().map(|(key, _)| (key.as_str(), true)));
         let mut known = Vec::with_capacity(pending.len());
         for (key, lane) in pending.drain(..) {
             let attempt = attempts.get(txn, &key)?;
@@ -427,9 +442,14 @@ impl Index {
             self.cells.hold(target, key);
         }
         // Doubtful is what an earlier process may have written, and no more than that.
-        self.doubtful.retain(|target, key| {
-            before.doubtful.contains(target, key) || !before.cells.has(target, key)
-        });
+        for (target, keys) in &mut self.doubtful {
+            let mut doubted = before.doubtful(target).in_order();
+            let sure: Vec<Key> = keys
+                .behind(None)
+                .filter(|key| !doubted.holds(key.as_str()) && before.cells.has(target, key))
+                .collect();
+            keys.change(sure.iter().map(|key| (key.as_str(), false)));
+        }
         self.sending = before.sending;
         self.in_flight = before.in_flight;
         self.shaken = before.shaken;
@@ -484,7 +504,11 @@ impl Index {
                 self.in_flight.remove_all(&target, &keys);
             }
             Update::CellShaken(target, key) => self.shaken.extend(&target, [key]),
-            Update::Known(target, keys) => self.doubtful.remove_all(&target, &keys),
+            Update::Known(target, keys) => {
+                if let Some(doubtful) = self.doubtful.get_mut(&target).filter(|it| !it.is_empty()) {
+                    doubtful.change(keys.iter().map(|key| (key.as_str(), false)));
+                }
+            }
             Update::Quarantine(number, row) => self.quarantine(number, row),
             Update::Rhythm(connection, rhythm) => {
                 self.rhythms.insert(connection, *rhythm);
@@ -668,12 +692,6 @@ impl Marked {
         }
         if keys.is_empty() {
             self.0.remove(target);
-        }
-    }
-
-    fn retain(&mut self, stays: impl Fn(&Target, &Key) -> bool) {
-        for (target, keys) in &mut self.0 {
-            keys.retain(|key| stays(target, key));
         }
     }
 }

@@ -67,7 +67,7 @@ use serde_json::Value;
 pub use accept::{Accepted, Reached, Unit};
 pub use alerts::{Attention, OpenOrders, StreamAge, Watched};
 pub use care::{Pressure, Sweep};
-pub use claim::{Action, Claimed, Place};
+pub use claim::{Action, Claimed, Earlier, Place};
 pub use desk::{DeskRow, DeskSheet};
 pub use hints::{HINTS_FULL, NewHint, Wanted};
 pub use query::{
@@ -77,6 +77,7 @@ pub use query::{
 pub use restored::mark_restored;
 pub use rules::{EngineLimits, Facts, Mapped, Pool, PoolMember, Publish, RecordMapping, Rules};
 pub use service::{Handle, Service};
+pub use settle::MAY_STILL_ARRIVE;
 pub use stage::QUARANTINE_FULL;
 pub use sweep::{SweepTurn, Swept};
 pub use tables::{Checkpoint, Counts, Entry, Quarantined, Subject, row_checks};
@@ -92,7 +93,7 @@ use crate::record::{Record, Stream};
 use crate::store::{Store, StoreError, Txn};
 use index::Index;
 use stage::{Numbers, Stage};
-use tables::{CHECKPOINT, INTENT};
+use tables::{CHECKPOINT, INTENT, META};
 
 /// How many changes an accept unit has at most.
 pub const UNIT_CHANGES: usize = 64;
@@ -104,6 +105,9 @@ pub const UNIT_LEVELS: usize = 4000;
 const ABSENT_PER_UNIT: usize = 500;
 /// How many rows one step of removing old ones looks at.
 const CARE_ROWS: usize = 500;
+
+/// The fact that the last process ended with nothing under way.
+const ENDED: &str = "ended";
 
 /// Why the engine did not do something.
 #[derive(Debug)]
@@ -183,6 +187,11 @@ impl Engine {
         let mut txn = Txn::new(store.as_ref());
         let mut index = Index::rebuild(&txn, &rules, now)?;
         let numbers = Numbers::open(&mut txn, seed)?;
+        let ended = ENDED.to_owned();
+        if META.contains(&txn, &ended)? {
+            META.delete(&mut txn, &ended);
+            index.trust();
+        }
         for number in index.idle_intents() {
             INTENT.delete(&mut txn, &number);
         }
@@ -194,6 +203,21 @@ impl Engine {
             clock,
             index,
             numbers,
+        })
+    }
+
+    /// Notes that nothing is under way any more, so that the next process need not doubt what stands at the
+    /// sinks. Nothing may be claimed afterwards.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn end(&mut self) -> Result<(), EngineError> {
+        if !self.index.is_idle() {
+            return Ok(());
+        }
+        self.alone(|stage| {
+            let value = Value::from(stage.now.to_string());
+            Ok(META.put(stage.txn, &ENDED.to_owned(), &tables::Fact { value })?)
         })
     }
 

@@ -286,6 +286,7 @@ pub(super) fn new_row(
         record: Written::of(record),
         state: State::Pending { due: stage.now },
         captured: Captured::new(),
+        late_until: None,
         attempts: 0,
         accepted_at: stage.now,
         last_fault: None,

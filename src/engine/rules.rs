@@ -84,6 +84,8 @@ pub struct Facts {
     pub stock_write: StockWrite,
     /// After a step succeeded, a read shows it this much later.
     pub stock_lag: Duration,
+    /// How long after nobody waits for a request any more it may still be carried out over there.
+    pub late: Duration,
 }
 
 /// Everything the engine decides by. Replaced as a whole at reload.

@@ -108,7 +108,7 @@ impl Service {
         while let Some(first) = self.queue.blocking_recv() {
             self.turn(first)?;
         }
-        Ok(self.engine)
+        self.end()
     }
 
     /// The same as a task, for simulations, where everything takes turns on one thread.
@@ -119,7 +119,14 @@ impl Service {
         while let Some(first) = self.queue.recv().await {
             self.turn(first)?;
         }
-        Ok(self.engine)
+        self.end()
+    }
+
+    fn end(mut self) -> Result<Engine, StoreError> {
+        match self.engine.end() {
+            Err(EngineError::Store(error)) => Err(error),
+            Ok(()) | Err(EngineError::Fault(_)) => Ok(self.engine),
+        }
     }
 
     /// One group: whatever waits already shares the commit; nobody waits for more to come.

@@ -8,13 +8,13 @@ use serde_json::Value;
 use super::EngineError;
 use super::attempts::{self, Attempts};
 use super::cell::{self, Cell, Feed, Figure, Target};
-use super::claim::{Action, Claimed, Dependence, Place};
+use super::claim::{Action, Claimed, Dependence, Earlier, Place};
 use super::index::Update;
 use super::items::{self, ItemPlace};
 use super::orders::{self, change_reservations, release_cancelled};
 use super::policy::{Consequence, Next, consequence};
 use super::stage::{NewQuarantine, Stage, deliver_to};
-use super::submitted::{self as submissions, Became, Settling};
+use super::submitted::{self as submissions, Became, Late, Settling};
 use super::tables::{
     CellAttempt, ENTITY, EVENT, Fact, GROUP, GroupAt, LINK, LinkTo, META, Subject,
 };
@@ -28,6 +28,8 @@ use crate::outbox::{OutboxRow, State, When};
 use crate::record::{Lane, Nature, Record, Stream};
 use crate::store::blocks::Edit;
 
+/// The code of a delivery that was not found and may still be carried out.
+pub const MAY_STILL_ARRIVE: &str = "may_still_arrive";
 /// How much more rarely the numbers of what is off sale are offered to a channel that does not have it.
 const WITHDRAWN_RARELY: u32 = 24;
 
@@ -41,8 +43,7 @@ pub(super) fn settle(
     for (claimed, outcome) in results {
         match claimed.place {
             Place::Event(seq) => {
-                let looked = claimed.action == Action::FindOnly;
-                settle_event(stage, seq, looked, outcome)?;
+                settle_event(stage, seq, &claimed.action, outcome)?;
             }
             Place::Cell => cells.push((claimed, outcome)),
         }
@@ -69,14 +70,17 @@ pub(super) fn progress(
 fn settle_event(
     stage: &mut Stage<'_, '_>,
     seq: u64,
-    looked: bool,
+    action: &Action,
     outcome: Outcome,
 ) -> Result<(), EngineError> {
     let Some(mut row) = stage.event(seq)? else {
         return Ok(());
     };
     match outcome {
-        Outcome::Delivered(confirmation) => delivered(stage, &row, looked, &confirmation),
+        Outcome::Delivered(confirmation) => {
+            let looked = *action == Action::FindOnly;
+            delivered(stage, &row, looked, &confirmation)
+        }
         Outcome::Submitted {
             token, check_after, ..
         } => {
@@ -90,8 +94,28 @@ fn settle_event(
             )?;
             stage.put_event(&mut row)
         }
-        Outcome::Failed(fault) => failed(stage, row, fault),
+        Outcome::Failed(fault) => match action {
+            Action::FindFirst(Earlier::Until(until)) if fault.code == MAY_STILL_ARRIVE => {
+                wait_for_it(stage, row, *until, fault)
+            }
+            _ => failed(stage, row, fault),
+        },
     }
+}
+
+/// It is not there yet, and may still come: it is looked for again when it cannot any more. Not an attempt.
+fn wait_for_it(
+    stage: &mut Stage<'_, '_>,
+    mut row: OutboxRow,
+    until: Timestamp,
+    fault: Fault,
+) -> Result<(), EngineError> {
+    row.state = State::Uncertain { due: until };
+    row.late_until = Some(until);
+    let detail = format!("{}: {fault}", row.sink);
+    stage.note(row.entity.as_str(), "awaited", detail, Some(&row.sink))?;
+    row.last_fault = Some(fault);
+    stage.put_event(&mut row)
 }
 
 fn delivered(
@@ -266,6 +290,7 @@ fn failed(stage: &mut Stage<'_, '_>, mut row: OutboxRow, fault: Fault) -> Result
     let age = since(row.accepted_at, stage.now);
     let Consequence { next, find_first } = consequence(&fault, age, stage.limits().max_age);
     let random = stage.numbers.random();
+    row.late_until = find_first.then(|| late_until(stage, &row.sink));
     let again = |due: Timestamp| {
         if find_first {
             State::Uncertain { due }
@@ -295,6 +320,11 @@ fn failed(stage: &mut Stage<'_, '_>, mut row: OutboxRow, fault: Fault) -> Result
     stage.note(row.entity.as_str(), word, detail, Some(&row.sink))?;
     row.last_fault = Some(fault);
     stage.put_event(&mut row)
+}
+
+/// Until when something may still be carried out that was sent until now.
+fn late_until(stage: &Stage<'_, '_>, sink: &ConnectionName) -> Timestamp {
+    later(stage.now, stage.rules.facts(sink).late)
 }
 
 /// Puts a delivery into quarantine.
@@ -376,10 +406,12 @@ fn settle_cells(
     };
     let attempts = Attempts::among(stage.txn, target, keys)?;
     let mut settling = Vec::with_capacity(results.len());
+    let mut doubtful = stage.index.doubtful(target).in_order();
     for (claimed, outcome) in results {
         let key = &claimed.delivery.key;
         let before = attempts.get(stage.txn, key)?;
         let mut one = submissions::judge(stage, claimed, outcome, before);
+        one.late = still_late(stage, target, &one, doubtful.holds(key.as_str()));
         let shaken = stage.index.shaken.of(target);
         let is_shaken = shaken.is_some_and(|keys| keys.contains(key));
         if is_shaken && matches!(one.became, Became::TakenIn) {
@@ -400,6 +432,28 @@ fn settle_cells(
     Ok(())
 }
 
+/// Until when something older may still be carried out over there and stand above what was told now. What was
+/// sent later than that is the last word.
+fn still_late(
+    stage: &Stage<'_, '_>,
+    target: &Target,
+    one: &Settling<'_>,
+    is_doubtful: bool,
+) -> Option<Late> {
+    if !matches!(one.became, Became::Told) {
+        return None;
+    }
+    let submitted = one.before.as_ref().and_then(|it| it.submitted.as_ref());
+    let began = match one.claimed.action {
+        Action::Check(_) => submitted.map_or(one.claimed.since, |it| it.since),
+        _ => one.claimed.since,
+    };
+    let late = stage.rules.facts(&target.0).late;
+    let own = one.attempt.late_until.map(Late::Own);
+    let other = is_doubtful.then(|| Late::Earlier(later(stage.index.opened_at, late)));
+    own.into_iter().chain(other).find(|it| it.until() > began)
+}
+
 /// Notes what was told, in one pass over the cells; they as they are now. `settling` is in ascending order
 /// of its keys.
 fn publish(
@@ -410,7 +464,7 @@ fn publish(
     let target = &feed.target;
     let (now, shaken) = (stage.now, stage.index.shaken.of(target));
     let mut cells = Vec::with_capacity(settling.len());
-    let (mut known, mut first) = (Vec::new(), 0);
+    let (mut known, mut first, mut told) = (Vec::new(), 0, 0);
     let rows = settling
         .iter()
         .map(|one| (one.claimed.delivery.key.as_str(), one));
@@ -424,8 +478,11 @@ fn publish(
                 first += u64::from(cell.published.is_none());
                 cell.published = sent(one.claimed).filter(|_| !is_shaken);
                 cell.published_at = Some(now);
-                cell.unsure = !one.attempt.overtaken.is_empty();
-                known.push(key.clone());
+                cell.unsure = !one.attempt.overtaken.is_empty() || one.late.is_some();
+                if one.late.is_none() {
+                    known.push(key.clone());
+                }
+                told += 1;
             }
             // It may stand there now, and is to be told once more.
             Became::Arrived => {
@@ -444,10 +501,9 @@ fn publish(
         Ok::<_, EngineError>(edit)
     };
     cell::blocks(target).update(stage.txn, &mut rows.peekable(), usize::MAX, edit)?;
-    let delivered = known.len() as u64;
     stage.updates.push(Update::FirstTold(target.clone(), first));
     stage.updates.push(Update::Known(target.clone(), known));
-    stage.count(&feed.name, |counts| counts.delivered += delivered)?;
+    stage.count(&feed.name, |counts| counts.delivered += told)?;
     Ok(cells)
 }
 
@@ -472,6 +528,7 @@ fn settle_cell(
         became,
         before,
         mut attempt,
+        late,
     } = settling;
     let (target, key) = (&feed.target, &claimed.delivery.key);
     // Another value was wanted meanwhile, and the guard holds it.
@@ -481,11 +538,17 @@ fn settle_cell(
             return Ok(Some((cell.lane(), When::Held)));
         }
         Became::Failed(fault) => fault,
+        Became::Told if matches!(late, Some(Late::Own(_))) && !attempt.has_submissions() => {
+            let again = again(cell, late);
+            attempt.due = again.and(late).map(Late::until);
+            attempts::put(stage, target, key, (before.as_ref(), &attempt))?;
+            return Ok(again.or_else(|| cell.place(feed)));
+        }
         Became::Told | Became::Arrived if !attempt.has_submissions() => {
             if let Some(before) = before {
                 cell::end_attempt(stage, feed, key, &before);
             }
-            return Ok(cell.place(feed));
+            return Ok(again(cell, late).or_else(|| cell.place(feed)));
         }
         Became::Told | Became::Arrived | Became::TakenIn | Became::Watched => {
             let when = submissions::when(&attempt, cell, stage.limits()).unwrap_or(When::Now);
@@ -500,6 +563,7 @@ fn settle_cell(
     };
     if fault.effect == Effect::Unknown {
         attempt.uncertain = sent(claimed).map(Figure::encode);
+        attempt.late_until = Some(late_until(stage, &target.0));
     }
     if held {
         attempt.due = None;
@@ -513,6 +577,16 @@ fn settle_cell(
         cell.lane(),
         attempt.due.map_or(When::Held, When::At),
     )))
+}
+
+/// When what was told is told once more, where only that is left to do.
+fn again(cell: &Cell, late: Option<Late>) -> Option<(Lane, When)> {
+    let late = late.filter(|_| cell.desired == cell.published)?;
+    let when = match late {
+        Late::Own(until) => When::At(until),
+        Late::Earlier(until) => When::Together(until),
+    };
+    Some((cell.lane(), when))
 }
 
 /// When a number is told again that the channel has no item for. Its item may have been read, or may

@@ -173,6 +173,24 @@ pub(super) struct Settling<'r> {
     pub before: Option<CellAttempt>,
     /// What will, as far as submissions go.
     pub attempt: CellAttempt,
+    /// What may still be carried out there and undo it.
+    pub late: Option<Late>,
+}
+
+/// A write of which nobody knows what became, and until when it may still be carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Late {
+    /// One of this process.
+    Own(Timestamp),
+    /// One that an earlier process may have had under way.
+    Earlier(Timestamp),
+}
+
+impl Late {
+    pub(super) fn until(self) -> Timestamp {
+        let (Self::Own(until) | Self::Earlier(until)) = self;
+        until
+    }
 }
 
 /// What an outcome means for the submissions of its key.
@@ -200,6 +218,7 @@ pub(super) fn judge<'r>(
         became,
         before,
         attempt,
+        late: None,
     }
 }
 

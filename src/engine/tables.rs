@@ -206,6 +206,9 @@ pub(super) struct CellAttempt {
     /// What was sent last, when nobody knows what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncertain: Option<String>,
+    /// Until when something of which nobody knows what became may still be carried out over there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_until: Option<Timestamp>,
     /// What the sink took in and has not confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitted: Option<Submission>,
@@ -234,6 +237,7 @@ impl CellAttempt {
             since,
             due: None,
             uncertain: None,
+            late_until: None,
             submitted: None,
             overtaken: Vec::new(),
             quarantine: None,

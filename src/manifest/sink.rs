@@ -11,10 +11,12 @@ use super::later::CompiledLater;
 use super::run::{Purpose, Resume, Run, unexpected};
 use super::scope::{Trouble, holds};
 use super::source::lane_of;
+use super::step::repeats;
 use super::wire::Wire;
 use super::write::{CompiledPlan, Way, Writing};
 use crate::connector::{
-    Asked, Confirmation, Delivery, LineLink, Operation, Outcome, Progress, Sink, Standing, Token,
+    Asked, Confirmation, Delivery, LineLink, Operation, Outcome, Progress, Repeats, Sink, Standing,
+    Token,
 };
 use crate::expr::{Program, Reads};
 use crate::fault::Fault;
@@ -334,6 +336,19 @@ impl Sink for ManifestSink {
             outcomes.extend(done.into_iter().map(|it| self.outcome(it)));
         }
         outcomes
+    }
+
+    fn repeats(&self, operation: Operation) -> Repeats {
+        let way = self.writing().ok().and_then(|it| it.way(operation));
+        let strictest = match way {
+            Some(Way::Plan(plan)) => repeats(&plan.steps),
+            // Absolute values are simply said again.
+            Some(Way::Batch) | None => Repeats::Freely,
+        };
+        match (operation, strictest) {
+            (Operation::Update | Operation::Cancel, Repeats::AfterFinding) => Repeats::Freely,
+            (_, strictest) => strictest,
+        }
     }
 
     async fn find(&self, delivery: &Delivery) -> Result<Option<Confirmation>, Fault> {

@@ -6,7 +6,8 @@
 //! - `read`: asks for something, each time.
 //! - `request`: changes something. What it captures is made durable before the next step, and a
 //!   delivery that comes back with it skips the step. Because the reply may get lost, it needs `find`,
-//!   or `repeatable = true` when doing it twice is doing it once.
+//!   or `repeatable = true` when doing it twice is doing it once, or `at_most_once = true` when nobody can
+//!   tell: then a person must look.
 //! - `foreach`: other steps for each element of a list.
 //! - nothing: only its `check`s.
 
@@ -20,6 +21,7 @@ use super::request::{Call, Request};
 use super::scope::Compiler;
 use super::text::{Expr, Name, Text, Tree};
 use super::tree::Node;
+use crate::connector::Repeats;
 use crate::expr::{Program, Reads, Scope, Template, Type};
 
 /// How deep `foreach` may be nested.
@@ -47,9 +49,13 @@ pub struct Step {
     pub read: Option<Request>,
     /// Changes something.
     pub request: Option<Request>,
-    /// Doing it twice is doing it once: `find` is not needed.
+    /// Doing it twice is doing it once: `find` is not needed, only useful.
     #[serde(default)]
     pub repeatable: bool,
+    /// There is no way to see whether it was done: when a reply got lost, a person looks, and nothing is sent
+    /// again before that.
+    #[serde(default)]
+    pub at_most_once: bool,
     /// How to see that `request` was done already. Asked first, always.
     pub find: Option<Find>,
     /// What to keep of the reply, as `steps.NAME`.
@@ -190,6 +196,17 @@ pub(super) struct Change {
     pub(super) find: Option<(Call, Node)>,
     pub(super) exists: Vec<String>,
     pub(super) on_fault: Vec<Remedy>,
+    pub(super) repeats: Repeats,
+}
+
+/// What may be done when the reply to one of these steps got lost: as the strictest of them says.
+pub(super) fn repeats(steps: &[CompiledStep]) -> Repeats {
+    let all = steps.iter().map(|step| match &step.action {
+        Action::Request(change) => change.repeats,
+        Action::ForEach { steps, .. } => repeats(steps),
+        _ => Repeats::Freely,
+    });
+    all.max().unwrap_or(Repeats::Freely)
 }
 
 /// A compiled [`OnFault`].
@@ -396,11 +413,21 @@ impl Plan<'_> {
                     "`find`, `exists` and `on_fault` belong to `request`",
                 );
             }
+            if step.at_most_once {
+                self.wrong(step, path, "`at_most_once` belongs to `request`");
+            }
         } else if self.allowed == Allowed::Reading {
             self.wrong(step, path, "a read must not change anything");
-        } else if step.find.is_none() && !step.repeatable {
+        } else if step.at_most_once && (step.find.is_some() || step.repeatable) {
+            self.wrong(
+                step,
+                path,
+                "`at_most_once` is for what can neither be found nor repeated",
+            );
+        } else if step.find.is_none() && !step.repeatable && !step.at_most_once {
             let help = "say with `find` how to see that it was done, or `repeatable = true` when \
-                        doing it twice is doing it once";
+                        doing it twice is doing it once, or `at_most_once = true` when there is no way: then a \
+                        person looks";
             let message = "a reply may get lost: was it done then?";
             self.compiler
                 .error(path, step.name.span(), message, Some(help.to_owned()));
@@ -483,6 +510,11 @@ impl Plan<'_> {
         Change {
             call: self.call(request, before, path),
             find,
+            repeats: match (step.repeatable, step.at_most_once) {
+                (true, _) => Repeats::Freely,
+                (false, false) => Repeats::AfterFinding,
+                (false, true) => Repeats::Never,
+            },
             exists: step
                 .exists
                 .iter()

@@ -20,6 +20,8 @@ pub enum When {
     Now,
     /// Not before.
     At(Timestamp),
+    /// Not before, like many others: they are kept as a set.
+    Together(Timestamp),
     /// Not while it is being written, or is stopped.
     Held,
     /// Never: it is only shown.
@@ -35,10 +37,12 @@ pub struct Differences {
     targets: BTreeMap<Target, Pending>,
 }
 
-/// Each key stands in one place of `ready`, `observed` and `single`.
+/// Each key stands in one place of `ready`, `together`, `observed` and `single`.
 #[derive(Debug, Default)]
 struct Pending {
     ready: BTreeMap<Lane, Ready>,
+    /// Those that may be written at one moment.
+    together: BTreeMap<(Lane, Timestamp), KeySet>,
     observed: KeySet,
     /// The lane, and when it may be written if it may.
     single: HashMap<Key, (Lane, Option<Timestamp>)>,
@@ -177,9 +181,17 @@ impl Differences {
             let timed = pending.timed.range(begin..);
             let timed = timed.take_while(|(of, due, _)| *of == lane && *due <= now);
             let timed = timed.map(|(_, _, key)| key.clone());
+            let together = pending.together.range((lane, Timestamp::MIN)..=(lane, now));
+            let together = together.flat_map(|(_, keys)| keys.behind(None));
             let ready = pending.ready.get(&lane).into_iter().flat_map(Ready::round);
             let left = limit - due.len();
-            due.extend(timed.chain(ready).take(left).map(|key| (key, lane)));
+            due.extend(
+                timed
+                    .chain(ready)
+                    .chain(together)
+                    .take(left)
+                    .map(|key| (key, lane)),
+            );
         }
         due
     }
@@ -190,7 +202,9 @@ impl Differences {
         if pending.ready.values().any(|ready| !ready.keys.is_empty()) {
             return Some(Timestamp::UNIX_EPOCH);
         }
-        pending.timed.iter().map(|(_, due, _)| *due).min()
+        let timed = pending.timed.iter().map(|(_, due, _)| *due);
+        let together = pending.together.keys().map(|(_, due)| *due);
+        timed.chain(together).min()
     }
 
     /// How many keys of this target are not published yet.
@@ -225,24 +239,33 @@ impl Ready {
 impl Pending {
     fn len(&self) -> usize {
         let ready: usize = self.ready.values().map(|ready| ready.keys.len()).sum();
-        ready + self.observed.len() + self.single.len()
+        let together: usize = self.together.values().map(KeySet::len).sum();
+        ready + together + self.observed.len() + self.single.len()
     }
 
     fn lane_of(&self, key: &Key) -> Option<Lane> {
         if let Some((lane, _)) = self.single.get(key) {
             return Some(*lane);
         }
-        let mut ready = self.ready.iter();
-        let found = ready.find(|(_, ready)| ready.keys.contains(key.as_str()));
-        found.map(|(lane, _)| *lane)
+        let ready = self.ready.iter().map(|(lane, it)| (*lane, &it.keys));
+        let together = self.together.iter().map(|((lane, _), it)| (*lane, it));
+        let mut all = ready.chain(together);
+        let found = all.find(|(_, keys)| keys.contains(key.as_str()));
+        found.map(|(lane, _)| lane)
     }
 
     fn put(&mut self, changes: &[Difference]) {
         // What stood alone stands in none of the sets.
         let was_single: Vec<bool> = changes.iter().map(|(key, _)| self.leave(key)).collect();
         for (_, to) in changes {
-            if let Some((lane, When::Now)) = to {
-                self.ready.entry(*lane).or_default();
+            match to {
+                Some((lane, When::Now)) => {
+                    self.ready.entry(*lane).or_default();
+                }
+                Some((lane, When::Together(due))) => {
+                    self.together.entry((*lane, *due)).or_default();
+                }
+                _ => {}
             }
         }
         for (lane, ready) in &mut self.ready {
@@ -250,6 +273,12 @@ impl Pending {
                 to == (*lane, When::Now)
             });
         }
+        for ((lane, due), keys) in &mut self.together {
+            change(keys, changes, &was_single, |to| {
+                to == (*lane, When::Together(*due))
+            });
+        }
+        self.together.retain(|_, keys| !keys.is_empty());
         change(&mut self.observed, changes, &was_single, |(_, when)| {
             when == When::Observed
         });
@@ -262,7 +291,7 @@ impl Pending {
                 Some((lane, When::Held)) => {
                     self.single.insert(key.clone(), (*lane, None));
                 }
-                Some((_, When::Now | When::Observed)) | None => {}
+                Some((_, When::Now | When::Together(_) | When::Observed)) | None => {}
             }
         }
     }
@@ -392,7 +421,14 @@ mod tests {
         let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
         let mut differences = Differences::default();
         let key = Key::from("A");
-        let whens = [When::Now, When::At(at(5)), When::Observed, When::Held];
+        let together = When::Together(at(5));
+        let whens = [
+            When::Now,
+            When::At(at(5)),
+            together,
+            When::Observed,
+            When::Held,
+        ];
         for first in whens {
             for then in whens {
                 for (lane, when) in [(Lane::StockUp, first), (Lane::StockDown, then)] {
@@ -400,8 +436,10 @@ mod tests {
                     assert_eq!(differences.len(&target), 1, "{first:?} {then:?}");
                 }
                 let due = differences.due(&target, at(9), 9);
-                let goes = matches!(then, When::Now | When::At(_));
+                let goes = !matches!(then, When::Observed | When::Held);
                 assert_eq!(due.len(), usize::from(goes), "{first:?} {then:?}");
+                let early = differences.due(&target, at(4), 9).len();
+                assert_eq!(early, usize::from(then == When::Now), "{first:?} {then:?}");
                 assert!(due.iter().all(|(_, lane)| *lane == Lane::StockDown));
                 differences.remove(&target, &key);
                 assert!(differences.is_empty(), "{first:?} {then:?}");

@@ -30,6 +30,14 @@ struct Chunk {
 }
 
 impl KeySet {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Self {
+            chunks: BTreeMap::new(),
+            len: 0,
+        }
+    }
+
     /// How many keys it holds.
     pub fn len(&self) -> usize {
         self.len

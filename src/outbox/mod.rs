@@ -113,6 +113,9 @@ pub struct OutboxRow {
     /// What its steps captured.
     #[serde(default, skip_serializing_if = "Captured::is_empty")]
     pub captured: Captured,
+    /// Until when an earlier try, of which nobody knows what became, may still be carried out over there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_until: Option<Timestamp>,
     /// How often it was tried.
     #[serde(default)]
     pub attempts: u32,

@@ -50,6 +50,7 @@ pub fn of(plan: &Plan) -> Rules {
                     stock_basis: connection.stock_basis,
                     stock_write: connection.spec.capabilities.stock_write,
                     stock_lag: connection.stock_lag,
+                    late: connection.http.late(),
                 };
                 (name.clone(), facts)
             })

@@ -63,6 +63,9 @@ admin_socket = {socket}
     )
 }
 
+/// No practice system is slower than this to carry out what nobody waits for any more.
+const LATE_SECS: u64 = 3;
+
 /// What a marketplace took in and forgot is told again before the day is over.
 const MARKET_LIMITS: &str = "
 [limits]
@@ -90,6 +93,7 @@ fn write_connections(out: &mut String, world: &World, state: &Path) -> std::fmt:
 [connection.{name}]
 connector = \"{connector}\"
 settings = {{ url = {}, {secret} = {password} }}
+http.late_secs = {LATE_SECS}
 ",
             quoted(url)
         )?;
@@ -131,6 +135,7 @@ fn write_market(out: &mut String, world: &World, orders: u64, password: &str) ->
 [connection.{name}]
 connector = \"amazon\"
 stream.orders.poll_secs = {orders}
+http.late_secs = {LATE_SECS}
 
 [connection.{name}.settings]
 url = {base}

@@ -19,6 +19,8 @@ from setup import settings, stack
 STOP_SECS = 30
 ASK_SECS = 30
 ATTACH_SECS = 10
+# No shop or ERP on this machine takes longer to carry out what a killed daemon had sent.
+LATE_SECS = 5
 
 
 class Daemon:
@@ -227,7 +229,8 @@ def _login(user, login):
 
 def _connection(name, connector, more, **values):
     # JSON strings and keys are TOML too; only `:` becomes ` =`.
-    return f'[connection.{name}]\nconnector = "{connector}"\nsettings = {_inline(values)}\n{more}\n'
+    head = f'connector = "{connector}"\nhttp.late_secs = {LATE_SECS}'
+    return f"[connection.{name}]\n{head}\nsettings = {_inline(values)}\n{more}\n"
 
 
 def _inline(value):

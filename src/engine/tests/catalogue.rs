@@ -164,7 +164,7 @@ impl Story {
             let lost = || Outcome::Failed(Fault::retry("http_timeout", "").after_sending());
             let outcome = match fate {
                 // Whoever cannot look knows no more than before (dispatch says so).
-                0 if claim.action == Action::FindFirst => lost(),
+                0 if matches!(claim.action, Action::FindFirst(_)) => lost(),
                 0 => Outcome::Failed(Fault::retry("refused", "")),
                 1 => {
                     self.channel.carry_out(&claim);

@@ -86,7 +86,7 @@ fn crash_after_sending_finds_before_repeating() {
         .unwrap();
     let mut bench = bench.crash();
     let again = bench.claim("erp", Stream::Orders);
-    assert_eq!(again[0].action, Action::FindFirst);
+    assert_eq!(again[0].action, Action::FindFirst(Earlier::Over));
     assert_eq!(
         again[0].delivery.id, sent[0].delivery.id,
         "the same idempotency key"
@@ -130,7 +130,7 @@ fn a_lost_store_looks_before_it_creates() {
     bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
     assert_eq!(
         bench.claim("erp", Stream::Orders)[0].action,
-        Action::FindFirst
+        Action::FindFirst(Earlier::OtherStore)
     );
     let mut young = order_json("2", &[("A", 1)]);
     young["placed_at"] = json!("2026-11-22T11:00:00Z");
@@ -158,7 +158,7 @@ fn an_unknown_outcome_waits_and_then_looks() {
     let again = bench.claim("erp", Stream::Orders);
     assert_eq!(
         (&again[0].action, again[0].delivery.attempts),
-        (&Action::FindFirst, 1)
+        (&Action::FindFirst(Earlier::Over), 1)
     );
 }
 
@@ -435,7 +435,10 @@ fn an_intent_holds_what_is_not_settled_and_nothing_else() {
     assert_eq!(states(&mut bench), ["pending", "in_flight"]);
     bench.tick(60);
     let again = bench.claim("erp", Stream::Orders);
-    let expect = [("north:2", Action::Send), ("north:3", Action::FindFirst)];
+    let expect = [
+        ("north:2", Action::Send),
+        ("north:3", Action::FindFirst(Earlier::Over)),
+    ];
     let expect = expect.map(|(name, action)| (name.to_owned(), action));
     assert_eq!(actions(&again), BTreeMap::from(expect));
     let results = again.iter().map(|it| (it.clone(), there(it))).collect();

@@ -29,7 +29,7 @@ fn created_once_then_changed() {
     assert_eq!(operations(&claimed), [("A".into(), Operation::Create)]);
     assert_eq!(
         claimed[0].action,
-        Action::FindFirst,
+        Action::FindFirst(Earlier::OtherStore),
         "an older store may have created it"
     );
     accept(&mut bench, vec![item("A", "Ape", "active")]);

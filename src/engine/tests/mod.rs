@@ -8,6 +8,7 @@ mod desk;
 mod events;
 mod hints;
 mod items;
+mod late;
 mod prices;
 mod restored;
 mod rules_change;

@@ -35,7 +35,7 @@ fn claimed(bench: &mut Bench) -> (Claimed, String) {
     let one = all.remove(0);
     let shown = match &one.action {
         Action::Send => "send".to_owned(),
-        Action::FindFirst => "alone".to_owned(),
+        Action::FindFirst(_) => "alone".to_owned(),
         Action::Check(token) => format!("check {}", token.submission),
         Action::Watch(token) => format!("watch {}", token.submission),
         Action::FindOnly => "find".to_owned(),
@@ -195,7 +195,7 @@ fn a_feed_that_never_ends_counts_as_failed() {
             settle(&mut bench, one, taken_in("f1", false));
             continue;
         }
-        assert_eq!(one.action, Action::FindFirst, "another way");
+        assert_eq!(one.action, Action::FindFirst(Earlier::Over), "another way");
         assert!((55..75).contains(&minutes), "after {minutes} minutes");
         settle(&mut bench, one, done());
         return;

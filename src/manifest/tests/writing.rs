@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 
 use super::Toy;
-use crate::connector::{Captured, Connection, Delivery, Operation, Outcome, Progress, StepLog};
+use crate::connector::{
+    Captured, Connection, Delivery, Operation, Outcome, Progress, Repeats, StepLog,
+};
 use crate::fault::{Class, Effect, Fault};
 use crate::id::DeliveryId;
 use crate::record::{Record, Stream};
@@ -55,6 +57,29 @@ name = "confirmed"
 repeatable = true
 request = { path = "/confirm", body = "{steps.order}" }
 "#;
+
+/// What may be done after a lost reply is what the strictest step allows.
+#[test]
+fn how_it_may_be_repeated_follows_from_its_steps() {
+    let repeats = |text: &str| {
+        let toy = Toy::new(|_, _| Ok((200, json!({}))));
+        let sinks = toy.open(text).sinks;
+        let sink = &sinks[&Stream::Stock];
+        [Operation::Create, Operation::Cancel].map(|it| sink.repeats(it))
+    };
+    let (find, freely) = (Repeats::AfterFinding, Repeats::Freely);
+    assert_eq!(repeats(SHOP), [find, freely]);
+    let plan = |step: &str, operation: &str| {
+        format!(
+            "[stream.stock]\nevidence = \"sandbox\"\n[stream.stock.write.{operation}]\nconfirm = {{ remote_id = \"1\" \
+             }}\n[[stream.stock.write.{operation}.step]]\nname = \"one\"\nrequest = {{ path = \"/orders\" }}\n{step}"
+        )
+    };
+    assert_eq!(repeats(&plan("repeatable = true", "create"))[0], freely);
+    let never = "at_most_once = true";
+    assert_eq!(repeats(&plan(never, "create"))[0], Repeats::Never);
+    assert_eq!(repeats(&plan(never, "cancel"))[1], Repeats::Never);
+}
 
 /// A platform that remembers what it was told to create.
 #[derive(Clone, Default)]

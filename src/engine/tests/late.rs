@@ -1,0 +1,184 @@
+//! What nobody waits for any more may still be carried out over there: a request of a daemon that was killed, or
+//! one that took too long.
+
+use super::stock::told;
+use super::*;
+
+/// As long as this a request may be carried out after nobody waits for it any more.
+const LATE: u64 = 30;
+
+fn with_late() -> Rules {
+    let mut rules = rules(Mode::Apply);
+    for connection in ["north", "south", "erp"] {
+        let facts = rules.facts.entry(connection.into()).or_default();
+        facts.late = Duration::from_secs(LATE);
+    }
+    rules
+}
+
+fn until(bench: &Bench, seconds: u64) -> Earlier {
+    Earlier::Until(crate::clock::later(
+        bench.clock.now(),
+        Duration::from_secs(seconds),
+    ))
+}
+
+fn lost() -> Outcome {
+    Outcome::Failed(Fault::retry("http_timeout", "no reply").after_sending())
+}
+
+fn not_there() -> Outcome {
+    Outcome::Failed(Fault::retry(MAY_STILL_ARRIVE, "not there yet").after_sending())
+}
+
+/// One delivery of orders, settled like this; how it was claimed.
+fn one_order(bench: &mut Bench, outcome: Outcome) -> Action {
+    let claimed = bench.claim("erp", Stream::Orders).remove(0);
+    let action = claimed.action.clone();
+    bench.settle("erp", Stream::Orders, vec![(claimed, outcome)]);
+    action
+}
+
+/// Story 19: the reply is lost, the order is not there, and the other side has not begun with it: whoever sends
+/// it again has two.
+#[test]
+fn an_order_that_may_still_arrive_is_not_sent_again() {
+    let mut bench = Bench::with(with_late());
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    one_order(&mut bench, lost());
+    bench.tick(2);
+    let only_looks = Action::FindFirst(until(&bench, LATE - 2));
+    assert_eq!(one_order(&mut bench, not_there()), only_looks);
+    bench.tick(LATE - 3);
+    assert!(
+        bench.claim("erp", Stream::Orders).is_empty(),
+        "a second too early"
+    );
+    bench.tick(1);
+    let claimed = bench.claim("erp", Stream::Orders).remove(0);
+    assert_eq!(claimed.action, Action::FindFirst(Earlier::Over));
+    assert_eq!(claimed.delivery.attempts, 1, "looking is no attempt");
+}
+
+/// The same when the daemon was killed: what it had under way was sent before the next one began.
+#[test]
+fn an_order_of_a_killed_daemon_may_still_arrive() {
+    let mut bench = Bench::with(with_late());
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    bench.claim("erp", Stream::Orders);
+    bench.tick(5);
+    let mut bench = bench.crash_with(with_late());
+    bench.tick(1);
+    let only_looks = Action::FindFirst(until(&bench, LATE - 1));
+    assert_eq!(one_order(&mut bench, not_there()), only_looks);
+    // Killed once more while it waits: the wait does not begin again.
+    bench.tick(10);
+    let mut bench = bench.crash_with(with_late());
+    assert!(bench.claim("erp", Stream::Orders).is_empty());
+    bench.tick(LATE - 11);
+    assert_eq!(
+        one_order(&mut bench, lost()),
+        Action::FindFirst(Earlier::Over)
+    );
+    bench.tick(5);
+    assert_eq!(
+        one_order(&mut bench, not_there()),
+        Action::FindFirst(until(&bench, LATE - 5)),
+        "what was sent now may be late again"
+    );
+}
+
+/// A daemon is killed while it tells 17; the next one tells 20, and then the shop works the 17 off. So 20 is told
+/// once more when nothing can come any more.
+#[test]
+fn a_number_that_a_killed_daemon_had_under_way_is_told_twice() {
+    for killed_again in [false, true] {
+        let mut bench = Bench::with(with_late());
+        bench.accept("erp", Stream::Stock, vec![level("A", 4), level("B", 4)]);
+        assert_eq!(told(&mut bench, "A"), "4/4");
+        bench.accept("erp", Stream::Stock, vec![level("A", 17)]);
+        assert_eq!(bench.claim("south", Stream::Stock).len(), 1, "under way");
+        let mut bench = bench.crash_with(with_late());
+        bench.accept("erp", Stream::Stock, vec![level("A", 20)]);
+        bench.tick(1);
+        assert_eq!(told(&mut bench, "A"), "20/20");
+        bench.tick(LATE - 2);
+        assert!(bench.claim("south", Stream::Stock).is_empty());
+        if killed_again {
+            bench = bench.crash_with(with_late());
+            assert_eq!(told(&mut bench, "A"), "20/20");
+            bench.tick(LATE - 1);
+            assert!(bench.claim("south", Stream::Stock).is_empty());
+        }
+        bench.tick(1);
+        let again = bench.deliver("south", Stream::Stock);
+        assert_eq!(again.len(), 1, "only what was under way, or may have been");
+        bench.deliver("north", Stream::Stock);
+        bench.tick(3 * LATE);
+        assert!(
+            bench.claim("south", Stream::Stock).is_empty(),
+            "and that is all"
+        );
+        assert!(bench.engine.status().unwrap().differences.is_empty());
+    }
+}
+
+/// What changes meanwhile goes at once, and is itself told once more.
+#[test]
+fn a_new_number_does_not_wait_for_what_is_late() {
+    let mut bench = Bench::with(with_late());
+    bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
+    bench.claim("south", Stream::Stock);
+    let mut bench = bench.crash_with(with_late());
+    assert_eq!(told(&mut bench, "A"), "4/4");
+    bench.accept("erp", Stream::Stock, vec![level("A", 3)]);
+    assert_eq!(told(&mut bench, "A"), "3/3");
+    bench.tick(LATE);
+    assert_eq!(bench.deliver("south", Stream::Stock).len(), 1);
+    assert!(bench.claim("south", Stream::Stock).is_empty());
+}
+
+/// The same inside one life: the reply did not come in time, and another number was told since.
+#[test]
+fn a_number_of_which_nobody_knows_is_told_over_once_more() {
+    for crash in [false, true] {
+        let mut bench = Bench::with(with_late());
+        bench.accept("erp", Stream::Stock, vec![level("A", 17)]);
+        let claimed = bench.claim("south", Stream::Stock).remove(0);
+        bench.settle("south", Stream::Stock, vec![(claimed, lost())]);
+        bench.accept("erp", Stream::Stock, vec![level("A", 20)]);
+        bench.tick(5);
+        assert_eq!(told(&mut bench, "A"), "20/20");
+        assert!(bench.claim("south", Stream::Stock).is_empty());
+        let mut left = LATE - 5;
+        if crash {
+            bench = bench.crash_with(with_late());
+            left = LATE;
+            assert!(bench.claim("south", Stream::Stock).is_empty(), "not before");
+        }
+        bench.tick(left);
+        assert_eq!(bench.deliver("south", Stream::Stock).len(), 1, "{crash}");
+        bench.tick(3 * LATE);
+        assert!(bench.claim("south", Stream::Stock).is_empty(), "{crash}");
+    }
+}
+
+/// A daemon that ended in order had nothing under way: nothing is told twice.
+#[test]
+fn an_orderly_end_leaves_no_doubt() {
+    let mut bench = Bench::with(with_late());
+    bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
+    bench.engine.end().unwrap();
+    let mut bench = bench.crash_with(with_late());
+    assert_eq!(told(&mut bench, "A"), "4/4");
+    bench.tick(3 * LATE);
+    assert!(bench.claim("south", Stream::Stock).is_empty());
+    // With something under way it is no orderly end, and the next one must say so anew.
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    bench.claim("south", Stream::Stock);
+    bench.engine.end().unwrap();
+    let mut bench = bench.crash_with(with_late());
+    assert_eq!(told(&mut bench, "A"), "5/5");
+    bench.tick(LATE);
+    assert_eq!(bench.deliver("south", Stream::Stock).len(), 1);
+}
