@@ -508,6 +508,27 @@ fn times() {
     );
 }
 
+/// Stories 13 and 64: a local time is no UTC, and on two days a year it is no moment or two. The hour that does
+/// not exist counts from before the change, the one that comes twice is the first.
+#[test]
+fn story_13_local_times_on_the_days_of_23_and_25_hours() {
+    let berlin = [
+        ("2026-11-22 08:30", "2026-11-22T07:30:00Z"),
+        ("2026-03-29 01:59", "2026-03-29T00:59:00Z"),
+        ("2026-03-29 02:30", "2026-03-29T01:30:00Z"),
+        ("2026-03-29 03:00", "2026-03-29T01:00:00Z"),
+        ("2026-10-25 01:59", "2026-10-24T23:59:00Z"),
+        ("2026-10-25 02:30", "2026-10-25T00:30:00Z"),
+        ("2026-10-25 03:00", "2026-10-25T02:00:00Z"),
+    ];
+    for (local, utc) in berlin {
+        check(
+            &format!("timestamp('{local}', '%Y-%m-%d %H:%M', 'Europe/Berlin')"),
+            &format!("\"{utc}\""),
+        );
+    }
+}
+
 #[test]
 fn sizes_are_bounded() {
     let long = "x".repeat(60_000);

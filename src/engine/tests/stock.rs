@@ -209,6 +209,33 @@ fn a_cancelled_order_gives_back_when_the_owner_confirms() {
     assert_eq!(told(&mut bench, "A"), "5/5");
 }
 
+/// Story 42: a part is refunded and put back, then the order is called off: each piece comes back once. And an old
+/// reading of the order afterwards takes nothing again.
+#[test]
+fn story_42_a_part_that_was_put_back_does_not_come_back_twice() {
+    let mut bench = Bench::new();
+    bench.tick(3600);
+    bench.accept("erp", Stream::Stock, vec![level("A", 10)]);
+    let reading = |back: i64, cancellation: &str| {
+        let mut json = order_json("1", &[("A", 3)]);
+        json["placed_at"] = json!("2026-11-22T11:00:00Z");
+        json["axes"] = json!({ "cancellation": cancellation });
+        json["lines"][0]["qty_cancelled"] = json!(back.to_string());
+        change(Stream::Orders, "1", json)
+    };
+    let mut take = |back: i64, cancellation: &str| {
+        bench.accept("north", Stream::Orders, vec![reading(back, cancellation)]);
+        told(&mut bench, "A")
+    };
+    assert_eq!(take(0, "none"), "10/7");
+    // The owner is about to be told of three: the piece is for sale again when it agrees.
+    assert_eq!(take(1, "none"), "9/7", "one piece was put back");
+    assert_eq!(take(1, "none"), "9/7", "read again");
+    assert_eq!(take(1, "cancelled"), "10/10", "all three, once");
+    assert_eq!(take(1, "cancelled"), "10/10");
+    assert_eq!(take(0, "none"), "10/10", "an old reading");
+}
+
 /// Story 33: an old value that arrives after a newer one changes nothing.
 #[test]
 fn an_older_snapshot_never_replaces_a_newer_one() {
