@@ -18,6 +18,8 @@ import threading
 import time
 import urllib.parse
 
+import faults
+
 BEFORE = "before it is sent on"
 UNANSWERED = "done there, answer not passed on"
 AFTER = "answer passed on, at the next call"
@@ -62,11 +64,14 @@ def _json(data):
 
 
 class Gate:
-    """Listens on `port` from the beginning until `close`; `log` is a file for every call."""
+    """Listens on `port` from the beginning until `close`; `log` is a file for every call.
 
-    def __init__(self, port, upstream, log=None):
+    `faults` (faults.py) spoil some of the calls.
+    """
+
+    def __init__(self, port, upstream, log=None, faults=None):
         self._upstream = urllib.parse.urlsplit(upstream)
-        self._log, self._lock = log, threading.Lock()
+        self._log, self._lock, self.faults = log, threading.Lock(), faults
         self._kills, self._next, self._actions = [], None, []
         self.sent_on = []  # the text of every call that the peer was given
         self.url = f"http://127.0.0.1:{port}"
@@ -184,7 +189,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         headers = {
             name: value for name, value in self.headers.items() if name.lower() not in NOT_PASSED_ON
         }
+        fault = self.gate.faults and self.gate.faults.draw()
+        if self._spoiled(fault):
+            return None
         answer = self.gate.ask_upstream(text, self.command, self.path, body, headers)
+        if fault == faults.DROPPED:
+            self.close_connection = True
+            return None
         if when == UNANSWERED:
             return self._die(kill)
         if when == AFTER:
@@ -192,6 +203,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif when:
             return self._die_in_commit(kill, answer)
         self._answer(*answer)
+
+    def _spoiled(self, fault):
+        """Whether the call is not sent on."""
+        if fault == faults.LATE:
+            self.gate.faults.delay()
+        elif fault == faults.CUT:
+            self.close_connection = True
+        elif fault == faults.REFUSED:
+            self._answer(503, [("content-type", "text/html")], b"<h1>Service Unavailable</h1>")
+        elif fault == faults.THROTTLED:
+            self._answer(429, [("retry-after", "1")], b"slow down")
+        return fault in (faults.CUT, faults.REFUSED, faults.THROTTLED)
 
     def _answer(self, status, headers, body):
         self.send_response_only(status)

@@ -4,11 +4,12 @@
     CROSSDOCK_BIN=target/release/crossdock ./run_a.py [--long] [--seed N]
 
 First the daemon speaks through gates, which kill it before, during and after each step of writing
-an order, and in each row of the table of crashes. Then it speaks to the peers directly, is killed
-at random, and all peers are restarted once. When everything is quiet, every placed order must be in
-the ERP exactly once and equal to the cent.
+an order, and in each row of the table of crashes. Then the gates spoil some of the calls (faults.py),
+the daemon is killed at random, and all peers are restarted once. When everything is quiet, every
+placed order must be in the ERP exactly once and equal to the cent.
 """
 
+import collections
 import random
 import sys
 import time
@@ -19,10 +20,14 @@ import harness
 import shopper
 import shops
 import tryton as tryton_client
+from crashes import SHOP_GATE, TRYTON_GATE
 from daemon import Daemon, Killer, orders_route, shop, tryton, write_config
+from faults import Faults
+from gate import Gate
 from setup import settings, stack
 
 SHOPS = settings.SHOPS
+GATES = {"erp": TRYTON_GATE, SHOPS[0]: SHOP_GATE, SHOPS[1]: settings.run_port(8)}
 LISTEN = settings.run_port(5)
 QUIET_FOR_SECS = 15  # nothing may appear twice in this time after the last order arrived
 SECS_PER_ORDER = 12  # a quiet order takes 2 s; a killed daemon waits for its own retries
@@ -31,21 +36,29 @@ STOP_SECS = 30
 
 def run(program, folder, arguments):
     """(text, whether it holds) for every check; the folder keeps configuration, state and log."""
-    orders, kills = (40, 20) if arguments.long else (12, 6)
+    orders, kills = (40, 60) if arguments.long else (12, 20)
     stack.reset()
     erp = tryton_client.Client(settings.tryton_url())
     seeded = compare.made(erp)
     daemon = Daemon(program, None, folder / "daemon.log")
     try:
         yield from crashes.every_row(daemon, folder, LISTEN)
-        daemon.configure(direct_config(folder))
+        gates = faulty_gates(folder, arguments.seed)
+        daemon.configure(faulty_config(folder, gates))
         daemon.start()
         killer = Killer(daemon, arguments.seed + 1, kills)
         killer.start()
         place_orders(other_baskets(arguments.seed, orders), random.Random(arguments.seed))
         killer.join()
         arrived = wait_for_orders(orders)
-        yield f"all {orders} orders arrived after {kills} more kills at random moments", arrived
+        spoiled = sum((gate.faults.counts for gate in gates.values()), collections.Counter())
+        for gate in gates.values():
+            gate.faults.calm()
+        yield (
+            f"all {orders} orders arrived after {kills} more kills at random moments and "
+            f"{spoiled.total()} spoiled calls ({told(spoiled)})",
+            arrived and spoiled.total() > 0,
+        )
         time.sleep(QUIET_FOR_SECS)
         total, found = compare.compare_shops(SHOPS)
         for one in found:
@@ -89,9 +102,22 @@ def differs(made, wanted):
     return "" if made == wanted else f" (wanted: {told(wanted)})"
 
 
-def direct_config(folder):
-    parts = [shop(name) for name in SHOPS] + [tryton()] + [orders_route(name) for name in SHOPS]
-    return write_config(folder, LISTEN, *parts)
+def faulty_gates(folder, seed):
+    """Where the planned deaths were, after them."""
+    upstream = {"erp": settings.tryton_url(), **{name: settings.shop_url(name) for name in SHOPS}}
+    return {
+        name: Gate(port, upstream[name], folder / f"{name}.faulty.calls", Faults(seed + n))
+        for n, (name, port) in enumerate(GATES.items())
+    }
+
+
+def faulty_config(folder, gates):
+    shops_there = [shop(name, gates[name].url) for name in SHOPS]
+    routes = [orders_route(name) for name in SHOPS]
+    impatient = "[limits]\nretry_max_secs = 5\n"
+    return write_config(
+        folder, LISTEN, *shops_there, tryton("erp", gates["erp"].url), *routes, impatient
+    )
 
 
 def other_baskets(seed, orders):
