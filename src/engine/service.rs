@@ -1,13 +1,16 @@
 //! The engine behind a queue: many ask, one writes, several units share a commit.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::index::Woken;
 use super::stage::Stage;
 use super::{Engine, EngineError, Work};
 use crate::fault::Fault;
+use crate::id::ConnectionName;
 use crate::store::{Compacted, StoreError};
 
 /// How many units may wait.
@@ -21,16 +24,13 @@ type Job = Box<dyn Work + Send>;
 #[derive(Debug, Clone)]
 pub struct Handle {
     queue: mpsc::Sender<Message>,
-    commits: Commits,
+    news: Arc<News>,
 }
 
-/// How much was committed, for whoever waits for more. Those who wait are woken in the order in which they
-/// came, so that a simulation repeats exactly.
-#[derive(Debug, Clone, Default)]
-pub struct Commits {
-    told: Arc<Told>,
-    seen: u64,
-}
+/// What was committed that may let something be sent, by connection. Those who wait are woken in the order in
+/// which they came, so that a simulation repeats exactly.
+#[derive(Debug, Default)]
+struct News(Mutex<BTreeMap<ConnectionName, Arc<Told>>>);
 
 #[derive(Debug, Default)]
 struct Told {
@@ -38,10 +38,40 @@ struct Told {
     changed: Notify,
 }
 
+impl News {
+    fn of(&self, connection: &ConnectionName) -> Arc<Told> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(connection.clone()).or_default())
+    }
+
+    fn tell(&self, woken: Woken) {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = |told: &Told| {
+            told.count.fetch_add(1, Ordering::Relaxed);
+            told.changed.notify_waiters();
+        };
+        match woken {
+            Woken::Some(connections) => {
+                let known = connections.iter().filter_map(|name| all.get(name));
+                known.for_each(|it| told(it));
+            }
+            Woken::All => all.values().for_each(|it| told(it)),
+        }
+    }
+}
+
+/// Waits for commits after which something more may be sent to one connection.
+#[derive(Debug)]
+pub struct Commits {
+    told: Arc<Told>,
+    seen: AtomicU64,
+}
+
 impl Commits {
     /// What was committed so far is known.
-    pub fn mark_seen(&mut self) {
-        self.seen = self.told.count.load(Ordering::Relaxed);
+    pub fn mark_seen(&self) {
+        let count = self.told.count.load(Ordering::Relaxed);
+        self.seen.store(count, Ordering::Relaxed);
     }
 
     /// Until something is committed that was not seen.
@@ -50,7 +80,8 @@ impl Commits {
             // Before looking, so that no commit falls in between.
             let mut changed = std::pin::pin!(self.told.changed.notified());
             changed.as_mut().enable();
-            if self.told.count.load(Ordering::Relaxed) != self.seen {
+            let seen = self.seen.load(Ordering::Relaxed);
+            if self.told.count.load(Ordering::Relaxed) != seen {
                 return;
             }
             changed.await;
@@ -79,23 +110,23 @@ struct Room {
 pub struct Service {
     engine: Engine,
     queue: mpsc::Receiver<Message>,
-    commits: Commits,
+    news: Arc<News>,
 }
 
 impl Service {
     /// A service and the first handle to it.
     pub fn new(engine: Engine) -> (Self, Handle) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let commits = Commits::default();
+        let news = Arc::new(News::default());
         (
             Self {
                 engine,
                 queue: receiver,
-                commits: commits.clone(),
+                news: Arc::clone(&news),
             },
             Handle {
                 queue: sender,
-                commits,
+                news,
             },
         )
     }
@@ -139,6 +170,7 @@ impl Service {
                 Message::Reload(rules, reply) => {
                     self.commit(std::mem::take(&mut group))?;
                     let _ = reply.send(self.engine.reload(rules));
+                    self.news.tell(Woken::All);
                 }
                 Message::Compact(room, reply) => {
                     self.commit(std::mem::take(&mut group))?;
@@ -153,10 +185,8 @@ impl Service {
     }
 
     fn commit(&mut self, group: Vec<Box<dyn Work>>) -> Result<(), StoreError> {
-        if self.engine.group(group)? {
-            self.commits.told.count.fetch_add(1, Ordering::Relaxed);
-            self.commits.told.changed.notify_waiters();
-        }
+        self.engine.group(group)?;
+        self.news.tell(self.engine.take_woken());
         Ok(())
     }
 }
@@ -218,9 +248,11 @@ impl Handle {
         answer.await.map_err(|_| stopped())?
     }
 
-    /// Changes with every commit: something may be due that was not before.
-    pub fn commits(&self) -> Commits {
-        self.commits.clone()
+    /// Changes with every commit after which something may be due to this connection that was not before.
+    pub fn commits(&self, connection: &ConnectionName) -> Commits {
+        let told = self.news.of(connection);
+        let seen = AtomicU64::new(told.count.load(Ordering::Relaxed));
+        Commits { told, seen }
     }
 
     /// Until the engine has stopped.
