@@ -21,6 +21,8 @@ pub enum Trouble {
     LostReply,
     /// It did not happen, and nobody says so.
     Timeout,
+    /// It happens when nobody waits for it any more: after a timeout, or when who asked is dead.
+    Late,
     /// It takes long.
     Slow,
     /// Some of a batch fail.
@@ -46,7 +48,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Refused,
         Self::Unavailable,
         Self::FailedAfter,
@@ -54,6 +56,7 @@ impl Trouble {
         Self::ThrottledWithout,
         Self::LostReply,
         Self::Timeout,
+        Self::Late,
         Self::Slow,
         Self::Partial,
         Self::Auth,

@@ -65,6 +65,7 @@ pub fn run(case: &Case) -> Ran {
             _ => {}
         }
         if matches!(end, End::DiskLost | End::BackupRestored) {
+            world.carry_out_all();
             world.horizons.forget();
         }
         drop(world);

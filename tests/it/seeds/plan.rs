@@ -10,6 +10,7 @@ use crossdock::connector::Connector;
 use crossdock::topology::{self, Plan};
 
 use super::systems::Scripted;
+use super::wire::LATE_SECS;
 use super::world::SYSTEMS;
 
 /// How many variants there are.
@@ -62,7 +63,11 @@ fn toml_of(variant: usize) -> String {
         if system == 2 && shops == 2 {
             continue;
         }
-        write!(text, "[connection.{name}]\nconnector = \"sim_{name}\"\n").unwrap();
+        write!(
+            text,
+            "[connection.{name}]\nconnector = \"sim_{name}\"\nhttp.late_secs = {LATE_SECS}\n"
+        )
+        .unwrap();
         if system < shops {
             writeln!(text, "stream.orders.sweep_secs = 60").unwrap();
         }

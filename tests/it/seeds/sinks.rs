@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use crossdock::connector::{Confirmation, Delivery, Operation, Outcome, Progress, Sink, Token};
+use crossdock::connector::{
+    Confirmation, Delivery, Operation, Outcome, Progress, Repeats, Sink, Token,
+};
 use crossdock::fault::Fault;
 use crossdock::id::RemoteId;
 use crossdock::record::{Lane, Record};
@@ -121,6 +123,13 @@ impl Sink for OrderSink {
             });
         }
         outcomes
+    }
+
+    fn repeats(&self, operation: Operation) -> Repeats {
+        match (operation, Shared::now().world().erp.kind) {
+            (Operation::Create, ErpKind::Searchable) => Repeats::AfterFinding,
+            _ => Repeats::Freely,
+        }
     }
 
     async fn find(&self, delivery: &Delivery) -> Result<Option<Confirmation>, Fault> {

@@ -18,8 +18,32 @@ use super::world::{SYSTEMS, World};
 
 /// How long a request that nobody answers takes.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long after nobody waits for a request any more it may still be carried out.
+pub const LATE_SECS: u64 = 12;
 
-type Op = Box<dyn FnOnce(&mut World) + Send>;
+pub type Op = Box<dyn FnOnce(&mut World) + Send>;
+
+/// A request on its way. When nobody waits for it any more it is forgotten, or carried out all the same.
+struct Underway {
+    number: u64,
+    op: Option<Op>,
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        let Some(op) = self.op.take() else {
+            return;
+        };
+        // Not from the world's dice: in which order a dead process drops its requests is nobody's promise.
+        let mut dice = fastrand::Rng::with_seed(self.number);
+        let shared = Shared::now();
+        let mut world = shared.world();
+        if dice.bool() && world.is_bad && world.case.has(Trouble::Late) {
+            let wait = Duration::from_millis(dice.u64(100..LATE_SECS * 1000 - 500));
+            world.carry_out_late(wait, op);
+        }
+    }
+}
 
 /// What a run consists of: every thread runs one at a time.
 #[derive(Clone)]
@@ -194,7 +218,11 @@ impl HttpClient for Net {
         let name = request.url.strip_prefix("sim://").unwrap();
         let (name, n) = name.split_once('/').unwrap();
         let system = SYSTEMS.iter().position(|it| *it == name).unwrap();
-        let op = shared.take(n.parse().unwrap()).unwrap();
+        let number = n.parse().unwrap();
+        let mut underway = Underway {
+            number,
+            op: shared.take(number),
+        };
         let Way { there, back, fate } = {
             let changes = matches!(
                 request.lane,
@@ -208,7 +236,11 @@ impl HttpClient for Net {
             Fate::Refused => false,
             Fate::Status { done, .. } | Fate::Lost { done } => done,
         };
-        if done {
+        let carries_out = matches!(fate, Fate::Lost { done: false });
+        if !done && !carries_out {
+            underway.op = None;
+        }
+        if done && let Some(op) = underway.op.take() {
             let effects = {
                 let mut world = shared.world();
                 op(&mut world);

@@ -14,6 +14,7 @@ use super::erp::Erp;
 use super::horizon::Horizons;
 use super::quota::Quota;
 use super::shop::Shop;
+use super::wire::Op;
 
 /// The systems by number; the first three are shops.
 pub const SYSTEMS: [&str; 5] = ["north", "south", "market", "erp", "acme"];
@@ -36,6 +37,18 @@ pub enum Event {
     Ship(usize, bool),
     /// A market applies a feed.
     Apply(usize),
+    /// What nobody waits for any more is carried out.
+    Late(u64),
+}
+
+/// What may still be carried out, by its number.
+#[derive(Default)]
+pub struct LateOps(BTreeMap<u64, Op>);
+
+impl std::fmt::Debug for LateOps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} late", self.0.len())
+    }
 }
 
 /// The world of one run.
@@ -66,6 +79,7 @@ pub struct World {
     /// Pieces in orders, or changes of them, that show later than the vendor promises: nobody need know of them.
     hidden: BTreeMap<usize, i64>,
     decided: BTreeMap<String, Option<Duration>>,
+    late: LateOps,
     pub broken: Vec<String>,
     pub trace: String,
     next: u64,
@@ -95,6 +109,7 @@ impl World {
                 .collect(),
             hidden: BTreeMap::new(),
             decided: BTreeMap::new(),
+            late: LateOps::default(),
             broken: Vec::new(),
             trace: String::new(),
             next: 0,
@@ -226,6 +241,29 @@ impl World {
             }
             Event::Ship(order, whole) => self.ship(order, whole),
             Event::Apply(feed) => self.apply_feed(feed),
+            Event::Late(n) => self.carry_out(n),
+        }
+    }
+
+    /// Somebody who does not wait any more asked for this: it happens so much later.
+    pub fn carry_out_late(&mut self, wait: Duration, op: Op) {
+        let n = self.number();
+        self.late.0.insert(n, op);
+        self.schedule(self.now + wait, Event::Late(n));
+    }
+
+    fn carry_out(&mut self, n: u64) {
+        if let Some(op) = self.late.0.remove(&n) {
+            self.tell("what nobody waits for is carried out:");
+            op(self);
+        }
+    }
+
+    /// Until a disk is replaced nothing is under way any more.
+    pub fn carry_out_all(&mut self) {
+        let all: Vec<u64> = self.late.0.keys().copied().collect();
+        for n in all {
+            self.carry_out(n);
         }
     }
 
