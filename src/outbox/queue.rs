@@ -58,16 +58,6 @@ impl Entry {
     }
 }
 
-impl Entry {
-    /// An earlier life may have told a shipment that this one never tried to: its goods are on the way until
-    /// somebody has looked. What waits for its order is not looked for yet, and holds nothing up.
-    pub fn doubt(&mut self, row: &OutboxRow) {
-        if row.attempts == 0 && matches!(row.state, State::Pending { .. }) {
-            self.on_the_way = goods(row);
-        }
-    }
-}
-
 /// The goods of a new shipment that is being told, or was told without an answer.
 fn on_the_way(row: &OutboxRow) -> Vec<(Key, Decimal)> {
     let unanswered = match &row.state {
@@ -78,12 +68,7 @@ fn on_the_way(row: &OutboxRow) -> Vec<(Key, Decimal)> {
         }
         State::Pending { .. } | State::Waiting { .. } => false,
     };
-    if unanswered { goods(row) } else { Vec::new() }
-}
-
-/// What a new shipment carries.
-fn goods(row: &OutboxRow) -> Vec<(Key, Decimal)> {
-    if row.stream != Stream::Shipments || row.operation != Operation::Create {
+    if !unanswered || row.stream != Stream::Shipments || row.operation != Operation::Create {
         return Vec::new();
     }
     match row.record.read(row.stream) {
@@ -267,25 +252,20 @@ impl Queue {
     }
 
     /// What shipments take of which a sink may have been told, by SKU: it may have lowered its own
-    /// number by so many. What stands behind a stopped row is not looked for, and holds nothing up.
+    /// number by so many.
     pub fn on_the_way(&self, sink: &ConnectionName) -> BTreeMap<Key, Decimal> {
         let mut goods = BTreeMap::new();
-        let rows = self.on_the_way.get(sink).into_iter().flatten();
-        let entries = rows.filter_map(|seq| self.entries.get(seq));
-        for entry in entries.filter(|entry| !self.is_stopped(entry)) {
-            for (sku, quantity) in &entry.on_the_way {
+        for seq in self.on_the_way.get(sink).into_iter().flatten() {
+            for (sku, quantity) in self
+                .entries
+                .get(seq)
+                .into_iter()
+                .flat_map(|it| &it.on_the_way)
+            {
                 *goods.entry(sku.clone()).or_default() += quantity;
             }
         }
         goods
-    }
-
-    /// Whether it stands behind one that waits for a person or for another thing.
-    fn is_stopped(&self, entry: &Entry) -> bool {
-        let head = self.head(&(entry.sink.clone(), entry.line.clone()));
-        head.is_some_and(|(_, head)| {
-            head.due.is_none() && !head.holds_group && !std::ptr::eq(head, entry)
-        })
     }
 
     /// The oldest row of each target that waits for nothing but its turn.
@@ -412,40 +392,6 @@ mod tests {
         assert_eq!(queue.due(&target(), at(0), 9), [3]);
         queue.put(1, entry("a", Lane::Orders, Some(0)));
         assert_eq!(queue.due(&target(), at(0), 9), [1, 3]);
-    }
-
-    /// A second parcel of an order that was called off: the first is refused and stands on the desk, so nobody looks
-    /// for the second, and its goods are not held back for ever.
-    #[test]
-    fn what_stands_behind_a_stopped_parcel_holds_nothing_up() {
-        let mut queue = Queue::default();
-        let parcel = |due, under_way| Entry {
-            on_the_way: vec![("A".into(), Decimal::ONE)],
-            holds_group: under_way,
-            ..entry("a", Lane::Shipments, due)
-        };
-        let sink = "erp".into();
-        queue.put(1, parcel(None, true));
-        queue.put(2, parcel(Some(0), false));
-        assert_eq!(
-            queue.on_the_way(&sink)[&Key::from("A")],
-            Decimal::TWO,
-            "under way"
-        );
-        queue.put(1, entry("a", Lane::Shipments, None));
-        assert!(queue.on_the_way(&sink).is_empty(), "on the desk");
-        queue.put(1, parcel(None, false));
-        assert_eq!(
-            queue.on_the_way(&sink)[&Key::from("A")],
-            Decimal::ONE,
-            "on the desk, perhaps told"
-        );
-        queue.remove(1);
-        assert_eq!(
-            queue.on_the_way(&sink)[&Key::from("A")],
-            Decimal::ONE,
-            "its turn"
-        );
     }
 
     /// Two variants of a new product, created at once, would make two products.
