@@ -173,7 +173,7 @@ fn claim_event(
         State::InFlight { .. } | State::Uncertain { .. } => {
             Action::FindFirst(earlier_try(stage, &row))
         }
-        _ if row.operation == Operation::Create && stage.index.may_exist(&record) => {
+        _ if row.operation == Operation::Create && may_exist(stage, &record) => {
             Action::FindFirst(Earlier::OtherStore)
         }
         _ => Action::Send,
@@ -283,6 +283,17 @@ fn name_order(stage: &mut Stage<'_, '_>, row: &mut OutboxRow) -> Result<bool, En
     Ok(false)
 }
 
+/// Whether the thing may be over there although this store never sent it: it is older than this process,
+/// so an earlier one may have sent it from a store that was lost or is newer than a restored backup.
+fn may_exist(stage: &Stage<'_, '_>, record: &Record) -> bool {
+    let happened = match record {
+        Record::Order(order) => Some(order.placed_at),
+        Record::Shipment(shipment) => shipment.shipped_at.value().copied(),
+        _ => None,
+    };
+    happened.is_none_or(|at| stage.index.is_older_than_us(at))
+}
+
 fn claim_cells(
     stage: &mut Stage<'_, '_>,
     target: &Target,
@@ -292,9 +303,6 @@ fn claim_cells(
     let stopped = stage.index.is_stopped(target);
     if stopped {
         end_stop(stage, target)?;
-    }
-    if stage.index.cells.due(target, stage.now, 1).is_empty() {
-        return Ok(());
     }
     let dependence = Dependence::of(stage, target)?;
     let room = if dependence.is_none() { 0 } else { ASIDE };

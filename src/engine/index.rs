@@ -17,7 +17,7 @@ use crate::id::{ConnectionName, EntityId, Key};
 use crate::outbox::{
     Difference, Differences, Entry as QueueEntry, KeySet, OutboxRow, Queue, State, When,
 };
-use crate::record::{Lane, Record, Stream};
+use crate::record::{Lane, Stream};
 use crate::router::Mode;
 use crate::store::Txn;
 
@@ -72,40 +72,11 @@ pub(super) enum Update {
     Reserved(Key, bool),
     /// So many things more, or fewer, of a stream are to be fetched by id.
     Hints(Target, i64),
-    /// Deliveries to a connection go on.
-    Resumed(ConnectionName),
-}
-
-/// The connections to which something may be sent that could not before.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Woken {
-    /// These.
-    Some(BTreeSet<ConnectionName>),
-    /// Perhaps each.
-    All,
-}
-
-impl Default for Woken {
-    fn default() -> Self {
-        Self::Some(BTreeSet::new())
-    }
-}
-
-impl Woken {
-    fn add(&mut self, connection: &ConnectionName) {
-        if let Self::Some(connections) = self
-            && !connections.contains(connection)
-        {
-            connections.insert(connection.clone());
-        }
-    }
 }
 
 /// Indexes over the store's rows.
 #[derive(Debug)]
 pub(super) struct Index {
-    /// What the updates since somebody took it woke.
-    pub woken: Woken,
     /// When this process opened the store.
     pub opened_at: Timestamp,
     /// The keys that the present run of a stream named, for what a complete run leaves out.
@@ -174,28 +145,6 @@ impl Index {
         happened <= crate::clock::later(self.opened_at, CLOCK_MARGIN)
     }
 
-    /// What the queue is to know of a row.
-    pub(super) fn entry_of(&self, row: &OutboxRow) -> QueueEntry {
-        let mut entry = QueueEntry::of(row);
-        if let (Stream::Shipments, Ok(record)) = (row.stream, row.record.read(row.stream))
-            && self.may_exist(&record)
-        {
-            entry.doubt(row);
-        }
-        entry
-    }
-
-    /// Whether the thing may be over there although this store never sent it: it is older than this process,
-    /// so an earlier one may have sent it from a store that was lost or is newer than a restored backup.
-    pub(super) fn may_exist(&self, record: &Record) -> bool {
-        let happened = match record {
-            Record::Order(order) => Some(order.placed_at),
-            Record::Shipment(shipment) => shipment.shipped_at.value().copied(),
-            _ => None,
-        };
-        happened.is_none_or(|at| self.is_older_than_us(at))
-    }
-
     /// Reads what an index needs from the store.
     pub(super) fn rebuild(
         txn: &Txn<'_>,
@@ -203,7 +152,6 @@ impl Index {
         now: Timestamp,
     ) -> Result<Self, EngineError> {
         let mut index = Self {
-            woken: Woken::default(),
             opened_at: now,
             seen: BTreeMap::new(),
             queue: Queue::default(),
@@ -259,7 +207,7 @@ impl Index {
                     *self.outstanding.entry(*number).or_default() += 1;
                     self.show_intent(&mut row);
                 }
-                let mut entry = self.entry_of(&row);
+                let mut entry = QueueEntry::of(&row);
                 // Nobody is sending it any more: its outcome is unknown, to be found out at once.
                 if matches!(row.state, State::InFlight { .. }) {
                     entry.due = Some(now);
@@ -510,30 +458,8 @@ impl Index {
         self.opened_at = before.opened_at;
     }
 
-    /// Notes who may have something to send once this is known. What a claim takes, and what is only counted,
-    /// wakes nobody.
-    fn note_woken(&mut self, update: &Update) {
-        match update {
-            Update::Event(_, Some(entry)) => self.woken.add(&entry.sink),
-            Update::Event(seq, None) => {
-                if let Some(entry) = self.queue.get(*seq) {
-                    self.woken.add(&entry.sink);
-                }
-            }
-            Update::Cell(target, ..)
-            | Update::Cells(target, _)
-            | Update::Settled(target, _)
-            | Update::Held(target, ..) => self.woken.add(&target.0),
-            Update::Wake(sink, _) | Update::Resumed(sink) => self.woken.add(sink),
-            // What waits for the items of a source, or for the desk, may be anybody's.
-            Update::RunOver((_, Stream::Items)) | Update::Quarantine(..) => self.woken = Woken::All,
-            _ => {}
-        }
-    }
-
     /// Learns what a committed unit changed.
     pub(super) fn apply(&mut self, update: Update) {
-        self.note_woken(&update);
         match update {
             Update::Event(seq, Some(entry)) => {
                 self.end_intent(seq);
@@ -600,7 +526,6 @@ impl Index {
                 self.reserved.remove(&sku);
             }
             Update::Hints(of, more) => self.count_hints(of, more),
-            Update::Resumed(_) => {}
         }
     }
 

@@ -91,7 +91,7 @@ use crate::outbox::OutboxRow;
 use crate::proof::Account;
 use crate::record::{Record, Stream};
 use crate::store::{Store, StoreError, Txn};
-use index::{Index, Woken};
+use index::Index;
 use stage::{Numbers, Stage};
 use tables::{CHECKPOINT, INTENT, META};
 
@@ -250,23 +250,19 @@ impl Engine {
 
     /// Stages units of work, commits them together and answers them; in several commits where they
     /// stage more rows than one should have.
-    fn group(&mut self, works: Vec<Box<dyn Work>>) -> Result<(), StoreError> {
+    fn group(&mut self, works: Vec<Box<dyn Work>>) -> Result<bool, StoreError> {
         let mut works = works.into_iter().peekable();
+        let mut wrote = false;
         while works.peek().is_some() {
-            self.commit_some(&mut works)?;
+            wrote |= self.commit_some(&mut works)?;
         }
-        Ok(())
-    }
-
-    /// To whom something may be sent that could not be when this was asked last.
-    fn take_woken(&mut self) -> Woken {
-        std::mem::take(&mut self.index.woken)
+        Ok(wrote)
     }
 
     fn commit_some(
         &mut self,
         works: &mut dyn Iterator<Item = Box<dyn Work>>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let now = self.clock.now();
         let rules = Arc::clone(&self.rules);
         let mut txn = Txn::new(self.store.as_ref());
@@ -291,15 +287,16 @@ impl Engine {
         // Where that fails nothing is committed at all.
         let taken = self.numbers.take_more(&mut txn);
         let batch = txn.into_batch();
+        let wrote = !batch.is_empty();
         let committed = match taken {
             Err(EngineError::Store(error)) => Err(error),
-            _ if !batch.is_empty() => self.store.commit(batch),
+            _ if wrote => self.store.commit(batch),
             _ => Ok(()),
         };
         for work in staged {
             work.answer(committed.as_ref().copied());
         }
-        committed
+        committed.map(|()| wrote)
     }
 
     /// Does one unit of work in a commit of its own.

@@ -1,16 +1,13 @@
 //! The engine behind a queue: many ask, one writes, several units share a commit.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::index::Woken;
 use super::stage::Stage;
 use super::{Engine, EngineError, Work};
 use crate::fault::Fault;
-use crate::id::ConnectionName;
 use crate::store::{Compacted, StoreError};
 
 /// How many units may wait.
@@ -24,13 +21,16 @@ type Job = Box<dyn Work + Send>;
 #[derive(Debug, Clone)]
 pub struct Handle {
     queue: mpsc::Sender<Message>,
-    news: Arc<News>,
+    commits: Commits,
 }
 
-/// What was committed that may let something be sent, by connection. Those who wait are woken in the order in
-/// which they came, so that a simulation repeats exactly.
-#[derive(Debug, Default)]
-struct News(Mutex<BTreeMap<ConnectionName, Arc<Told>>>);
+/// How much was committed, for whoever waits for more. Those who wait are woken in the order in which they
+/// came, so that a simulation repeats exactly.
+#[derive(Debug, Clone, Default)]
+pub struct Commits {
+    told: Arc<Told>,
+    seen: u64,
+}
 
 #[derive(Debug, Default)]
 struct Told {
@@ -38,40 +38,10 @@ struct Told {
     changed: Notify,
 }
 
-impl News {
-    fn of(&self, connection: &ConnectionName) -> Arc<Told> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry(connection.clone()).or_default())
-    }
-
-    fn tell(&self, woken: Woken) {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = |told: &Told| {
-            told.count.fetch_add(1, Ordering::Relaxed);
-            told.changed.notify_waiters();
-        };
-        match woken {
-            Woken::Some(connections) => {
-                let known = connections.iter().filter_map(|name| all.get(name));
-                known.for_each(|it| told(it));
-            }
-            Woken::All => all.values().for_each(|it| told(it)),
-        }
-    }
-}
-
-/// Waits for commits after which something more may be sent to one connection.
-#[derive(Debug)]
-pub struct Commits {
-    told: Arc<Told>,
-    seen: AtomicU64,
-}
-
 impl Commits {
     /// What was committed so far is known.
-    pub fn mark_seen(&self) {
-        let count = self.told.count.load(Ordering::Relaxed);
-        self.seen.store(count, Ordering::Relaxed);
+    pub fn mark_seen(&mut self) {
+        self.seen = self.told.count.load(Ordering::Relaxed);
     }
 
     /// Until something is committed that was not seen.
@@ -80,8 +50,7 @@ impl Commits {
             // Before looking, so that no commit falls in between.
             let mut changed = std::pin::pin!(self.told.changed.notified());
             changed.as_mut().enable();
-            let seen = self.seen.load(Ordering::Relaxed);
-            if self.told.count.load(Ordering::Relaxed) != seen {
+            if self.told.count.load(Ordering::Relaxed) != self.seen {
                 return;
             }
             changed.await;
@@ -110,23 +79,23 @@ struct Room {
 pub struct Service {
     engine: Engine,
     queue: mpsc::Receiver<Message>,
-    news: Arc<News>,
+    commits: Commits,
 }
 
 impl Service {
     /// A service and the first handle to it.
     pub fn new(engine: Engine) -> (Self, Handle) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let news = Arc::new(News::default());
+        let commits = Commits::default();
         (
             Self {
                 engine,
                 queue: receiver,
-                news: Arc::clone(&news),
+                commits: commits.clone(),
             },
             Handle {
                 queue: sender,
-                news,
+                commits,
             },
         )
     }
@@ -170,7 +139,6 @@ impl Service {
                 Message::Reload(rules, reply) => {
                     self.commit(std::mem::take(&mut group))?;
                     let _ = reply.send(self.engine.reload(rules));
-                    self.news.tell(Woken::All);
                 }
                 Message::Compact(room, reply) => {
                     self.commit(std::mem::take(&mut group))?;
@@ -185,8 +153,10 @@ impl Service {
     }
 
     fn commit(&mut self, group: Vec<Box<dyn Work>>) -> Result<(), StoreError> {
-        self.engine.group(group)?;
-        self.news.tell(self.engine.take_woken());
+        if self.engine.group(group)? {
+            self.commits.told.count.fetch_add(1, Ordering::Relaxed);
+            self.commits.told.changed.notify_waiters();
+        }
         Ok(())
     }
 }
@@ -248,11 +218,9 @@ impl Handle {
         answer.await.map_err(|_| stopped())?
     }
 
-    /// Changes with every commit after which something may be due to this connection that was not before.
-    pub fn commits(&self, connection: &ConnectionName) -> Commits {
-        let told = self.news.of(connection);
-        let seen = AtomicU64::new(told.count.load(Ordering::Relaxed));
-        Commits { told, seen }
+    /// Changes with every commit: something may be due that was not before.
+    pub fn commits(&self) -> Commits {
+        self.commits.clone()
     }
 
     /// Until the engine has stopped.

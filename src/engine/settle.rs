@@ -378,7 +378,6 @@ pub(super) fn resume(
         return Ok(false);
     }
     META.delete(stage.txn, &name);
-    stage.updates.push(Update::Resumed(connection.clone()));
     stage.note(
         &format!("connection/{connection}"),
         "resumed",

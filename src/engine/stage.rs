@@ -17,7 +17,7 @@ use super::tables::{
 use crate::fault::Fault;
 use crate::id::{ConnectionName, EntityId, Key, RemoteId, RouteName, uuid_at};
 use crate::ledger::Entity;
-use crate::outbox::OutboxRow;
+use crate::outbox::{Entry as QueueEntry, OutboxRow};
 use crate::record::Stream;
 use crate::router::Mode;
 use crate::store::Txn;
@@ -321,7 +321,7 @@ impl<'a, 's> Stage<'a, 's> {
     pub(super) fn put_event(&mut self, row: &mut OutboxRow) -> Result<(), EngineError> {
         row.written = self.numbers.next();
         EVENT.put(self.txn, &row.seq, row)?;
-        let mut entry = self.index.entry_of(row);
+        let mut entry = QueueEntry::of(row);
         if self.mode(&row.route) == Mode::Observe {
             entry.due = None;
         }

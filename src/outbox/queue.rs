@@ -58,16 +58,6 @@ impl Entry {
     }
 }
 
-impl Entry {
-    /// An earlier life may have told a shipment that this one never tried to: its goods are on the way until
-    /// somebody has looked. What waits for its order is not looked for yet, and holds nothing up.
-    pub fn doubt(&mut self, row: &OutboxRow) {
-        if row.attempts == 0 && matches!(row.state, State::Pending { .. }) {
-            self.on_the_way = goods(row);
-        }
-    }
-}
-
 /// The goods of a new shipment that is being told, or was told without an answer.
 fn on_the_way(row: &OutboxRow) -> Vec<(Key, Decimal)> {
     let unanswered = match &row.state {
@@ -78,12 +68,7 @@ fn on_the_way(row: &OutboxRow) -> Vec<(Key, Decimal)> {
         }
         State::Pending { .. } | State::Waiting { .. } => false,
     };
-    if unanswered { goods(row) } else { Vec::new() }
-}
-
-/// What a new shipment carries.
-fn goods(row: &OutboxRow) -> Vec<(Key, Decimal)> {
-    if row.stream != Stream::Shipments || row.operation != Operation::Create {
+    if !unanswered || row.stream != Stream::Shipments || row.operation != Operation::Create {
         return Vec::new();
     }
     match row.record.read(row.stream) {

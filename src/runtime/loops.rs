@@ -334,14 +334,14 @@ async fn show_if_rejected(poller: &Poller, fault: &Fault) {
 }
 
 async fn write_loop(dispatcher: Dispatcher, mut round: Round) {
-    let commits = dispatcher.engine.commits(&dispatcher.connection);
+    let mut commits = dispatcher.engine.commits();
     while !round.pass(Gate::why_not_sent).await {
+        commits.mark_seen();
         let (vitals, place) = (round.vitals.clone(), round.place.clone());
         let (stop, gate) = (round.stop.clone(), round.gate.clone());
         vitals.beat(&place, IDLE);
-        // Asked before each claim, which sees all that was committed: the round gets on, however long it is.
+        // Asked before each claim: the round gets on, however long it is.
         let stopping = || {
-            commits.mark_seen();
             vitals.beat(&place, IDLE);
             stop.is_cancelled() || gate.why_not_sent().is_some()
         };
