@@ -31,6 +31,7 @@ mod delivery;
 mod page;
 mod receiver;
 mod spec;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -47,6 +48,7 @@ pub use delivery::{
 pub use page::{Body, Change, Page, Raw, Version};
 pub use receiver::{Hint, HookNeeds, Inbound, Notice, Receiver, Subscribed, Subscriptions};
 pub use spec::{Capabilities, Evidence, Onward, Quota, Spec, StockBasis, StockWrite, StreamSpec};
+pub use tokens::{Access, Credential, Kept, Refresh, Refused, TokenKeeper, TokenState, Tokens};
 
 use crate::clock::{Clock, Timestamp};
 use crate::diagnostic::Diagnostics;
@@ -113,6 +115,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// HTTP for this connection's credential: limits, size caps and redaction are its business.
     pub http: Arc<dyn HttpClient>,
+    /// Access tokens, shared by everything that uses the same credential.
+    pub tokens: Arc<Tokens>,
     /// How large a file may be.
     pub files: FileLimits,
     /// How far back each stream is read; where one is absent, as the connector itself says.

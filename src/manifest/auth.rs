@@ -3,9 +3,10 @@
 //! Only here is `secret` in scope, and what is computed here is never shown. A session logs in with the
 //! first request, keeps what the reply gave, and logs in again, once for all who wait, when a reply
 //! means `auth`; then the refused request is repeated once. One that says for how long it is good is
-//! renewed before that (`expires_secs`).
+//! renewed before that (`expires_secs`). Access tokens by RFC 6749 are [`oauth2`](super::oauth2).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 
 use super::limits::Limits;
 use super::oauth1::Signer;
+use super::oauth2::{Flow, Oauth2};
 use super::request::{Call, Request};
 use super::scope::{Compiler, Frame, Trouble};
 use super::text::{Expr, Name, Text, Tree};
@@ -36,6 +38,8 @@ pub enum Auth {
     Bearer(Bearer),
     /// Each request is signed (RFC 5849, without a token).
     Oauth1(Oauth1),
+    /// Access tokens from a token endpoint (RFC 6749).
+    Oauth2(Box<Oauth2>),
     /// Log in, keep what comes back, send it along.
     Session(Box<Session>),
 }
@@ -114,6 +118,8 @@ pub(super) enum Proof {
     Fixed(Vec<(String, Template)>),
     /// A signature of each request.
     Signed(Box<Signing>),
+    /// Access tokens.
+    Oauth2(Arc<Flow>),
     /// A session.
     Session(Box<Login>),
 }
@@ -174,6 +180,9 @@ impl Auth {
                 fixed("authorization", &text, basic.user.span(), "auth.basic")
             }
             Self::Oauth1(oauth) => Proof::Signed(Box::new(oauth.compile(compiler, secrets))),
+            Self::Oauth2(oauth) => {
+                Proof::Oauth2(Arc::new(oauth.compile(compiler, limits, secrets)))
+            }
             Self::Session(session) => {
                 Proof::Session(Box::new(session.compile(compiler, limits, secrets)))
             }

@@ -7,7 +7,7 @@
 //! them by accident: see [`cursor`] for reading, [`step`] for writing.
 //!
 //! In reading order: `text`, `scope` and `tree` (expressions and documents), `load`, `settings`,
-//! `request` with `tagged` and `limits`, `auth`, `reply` and `fault`, `wire` (what sends), `cursor`,
+//! `request` with `tagged` and `limits`, `auth` with `oauth1` and `oauth2`, `reply` and `fault`, `wire` (what sends), `cursor`,
 //! `read` and `source`, `step` and `run`, `batch` with `later`, `lengths`, `write` and `sink`, `webhook`.
 
 use std::path::PathBuf;
@@ -28,6 +28,7 @@ mod lengths;
 mod limits;
 mod load;
 mod oauth1;
+mod oauth2;
 mod read;
 mod read_back;
 mod reply;
@@ -137,6 +138,9 @@ impl Connector for ManifestConnector {
         if let Some(hooking) = &compiled.webhook {
             hooking.verifier(&values, &compiled.tables)?;
         }
+        if let auth::Proof::Oauth2(flow) = &compiled.proof {
+            flow.check(&values, &compiled.tables)?;
+        }
         Ok(Box::new(ConfiguredManifest { compiled, values }))
     }
 }
@@ -153,7 +157,7 @@ impl Configured for ConfiguredManifest {
             Arc::clone(&self.compiled),
             self.values.clone(),
             context,
-        ));
+        )?);
         let mut connection = Connection::default();
         for stream in self.compiled.reads.keys().copied() {
             let source = ManifestSource {

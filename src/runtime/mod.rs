@@ -23,6 +23,7 @@ mod clock;
 mod daily;
 mod gate;
 mod hooks;
+mod keeper;
 mod loops;
 pub mod notify;
 mod noting;
@@ -54,7 +55,7 @@ pub use rules::of as engine_rules;
 
 use crate::clock::Clock;
 use crate::config::StoreEngine;
-use crate::connector::Connection;
+use crate::connector::{Connection, Tokens};
 use crate::engine::{Engine, EngineError, Handle, Service};
 use crate::fault::Fault;
 use crate::id::ConnectionName;
@@ -88,8 +89,16 @@ pub struct Runtime {
     reading: CancellationToken,
     sending: CancellationToken,
     tasks: TaskTracker,
+    tokens: Arc<Tokens>,
     writer: Option<Writer>,
 }
+
+/// The connections, how they are, and what their tokens are kept by.
+type Opened = (
+    BTreeMap<ConnectionName, Arc<Connection>>,
+    Vitals,
+    (TaskTracker, Arc<Tokens>),
+);
 
 /// What is carried out; replaced as a whole at a reload.
 #[derive(Debug)]
@@ -132,11 +141,13 @@ impl Runtime {
         seed: u64,
     ) -> Result<Self, StartError> {
         let vitals = Vitals::new(Arc::clone(clock));
-        let opened = open::connections(&plan, (clock, &vitals), |_| None);
-        let connections = opened.map_err(StartError::Fault)?;
         let (service, handle) = service(&plan, store, clock, seed)?;
+        let tasks = TaskTracker::new();
+        let tokens = keeper::tokens(&handle, &tasks);
+        let opened = open::connections(&plan, (clock, &vitals, &tokens), |_| None);
+        let connections = opened.map_err(StartError::Fault)?;
         let writer = Writer::thread(service).map_err(StartError::Fault)?;
-        let opened = (connections, vitals);
+        let opened = (connections, vitals, (tasks, tokens));
         Ok(Self::begin(plan, opened, (handle, writer), clock))
     }
 
@@ -153,17 +164,19 @@ impl Runtime {
         network: &Arc<dyn HttpClient>,
     ) -> Result<Self, StartError> {
         let vitals = Vitals::new(Arc::clone(clock));
-        let opened = open::through(network, &plan, (clock, &vitals));
-        let connections = opened.map_err(StartError::Fault)?;
         let (service, handle) = service(&plan, store, clock, seed)?;
+        let tasks = TaskTracker::new();
+        let tokens = keeper::tokens(&handle, &tasks);
+        let opened = open::through(network, &plan, (clock, &vitals, &tokens));
+        let connections = opened.map_err(StartError::Fault)?;
         let writer = Writer::task(service);
-        let opened = (connections, vitals);
+        let opened = (connections, vitals, (tasks, tokens));
         Ok(Self::begin(plan, opened, (handle, writer), clock))
     }
 
     fn begin(
         plan: Arc<Plan>,
-        (connections, vitals): (BTreeMap<ConnectionName, Arc<Connection>>, Vitals),
+        (connections, vitals, (tasks, tokens)): Opened,
         (engine, writer): (Handle, Writer),
         clock: &Arc<dyn Clock>,
     ) -> Self {
@@ -179,7 +192,8 @@ impl Runtime {
             bells: Bells::default(),
             reading: CancellationToken::new(),
             sending: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            tasks,
+            tokens,
             writer: Some(writer),
         };
         runtime.start_all(closing);
@@ -234,6 +248,7 @@ impl Runtime {
             live: Arc::clone(&self.live),
             vitals: self.vitals.clone(),
             clock: Arc::clone(&self.clock),
+            tokens: Arc::clone(&self.tokens),
             stop: self.reading.clone(),
             folder,
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::noting::Noting;
 use crate::clock::Clock;
 use crate::config::StoreEngine;
-use crate::connector::{Connection, Context, FileLimits, Window};
+use crate::connector::{Connection, Context, FileLimits, Tokens, Window};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, uuid_at};
 use crate::record::Stream;
@@ -25,7 +25,7 @@ use crate::transport::http::{
 /// call.
 pub(super) fn connections(
     plan: &Plan,
-    (clock, vitals): (&Arc<dyn Clock>, &Vitals),
+    (clock, vitals, tokens): (&Arc<dyn Clock>, &Vitals, &Arc<Tokens>),
     kept: impl Fn(&ConnectionName) -> Option<Arc<Connection>>,
 ) -> Result<BTreeMap<ConnectionName, Arc<Connection>>, Fault> {
     plan.connections
@@ -36,7 +36,7 @@ pub(super) fn connections(
             }
             let http = http(plan, planned, clock).map_err(|fault| fault.at(name))?;
             let http = Arc::new(Noting::new(http, name.as_str(), vitals));
-            let connection = connection(plan, (name, planned), http, clock)?;
+            let connection = connection(plan, (name, planned), (http, tokens), clock)?;
             Ok((name.clone(), Arc::new(connection)))
         })
         .collect()
@@ -46,7 +46,7 @@ pub(super) fn connections(
 pub(super) fn through(
     network: &Arc<dyn HttpClient>,
     plan: &Plan,
-    (clock, vitals): (&Arc<dyn Clock>, &Vitals),
+    (clock, vitals, tokens): (&Arc<dyn Clock>, &Vitals, &Arc<Tokens>),
 ) -> Result<BTreeMap<ConnectionName, Arc<Connection>>, Fault> {
     plan.connections
         .iter()
@@ -54,7 +54,8 @@ pub(super) fn through(
             let limiter = Limiter::new(limits(planned), Arc::clone(clock))?;
             let http = LimitedClient::new(Arc::clone(network), Arc::new(limiter));
             let http = Noting::new(Arc::new(http), name.as_str(), vitals);
-            let connection = connection(plan, (name, planned), Arc::new(http), clock)?;
+            let http: Arc<dyn HttpClient> = Arc::new(http);
+            let connection = connection(plan, (name, planned), (http, tokens), clock)?;
             Ok((name.clone(), Arc::new(connection)))
         })
         .collect()
@@ -64,13 +65,14 @@ pub(super) fn through(
 pub(super) fn connection(
     plan: &Plan,
     (name, planned): (&ConnectionName, &PlannedConnection),
-    http: Arc<dyn HttpClient>,
+    (http, tokens): (Arc<dyn HttpClient>, &Arc<Tokens>),
     clock: &Arc<dyn Clock>,
 ) -> Result<Connection, Fault> {
     let context = Context {
         name: name.to_string(),
         clock: Arc::clone(clock),
         http,
+        tokens: Arc::clone(tokens),
         files: file_limits(plan),
         windows: windows(planned),
     };

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio_util::task::TaskTracker;
 
-use super::{Live, Runtime, open};
+use super::{Live, Runtime, keeper, open};
 use crate::clock::Clock;
 use crate::connector::{Asked, Body, Connection, Cursor, Onward, Source, Standing};
 use crate::engine::{EngineError, Handle};
@@ -51,7 +52,8 @@ impl Prover {
     /// When one cannot be opened.
     pub fn alone(plan: Arc<Plan>, engine: Handle, clock: &Arc<dyn Clock>) -> Result<Self, Fault> {
         let vitals = Vitals::new(Arc::clone(clock));
-        let connections = open::connections(&plan, (clock, &vitals), |_| None)?;
+        let tokens = keeper::tokens(&engine, &TaskTracker::new());
+        let connections = open::connections(&plan, (clock, &vitals, &tokens), |_| None)?;
         Ok(Self {
             engine,
             live: Arc::new(ArcSwap::from_pointee(Live { plan, connections })),

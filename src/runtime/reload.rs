@@ -50,7 +50,8 @@ impl Runtime {
             let known = before.connections.get(name)?;
             is_same(&before.plan, &plan, name).then(|| Arc::clone(known))
         };
-        let connections = open::connections(&plan, (&self.clock, &self.vitals), kept)
+        let surroundings = (&self.clock, &self.vitals, &self.tokens);
+        let connections = open::connections(&plan, surroundings, kept)
             .map_err(|fault| Refused::Kept(vec![fault.to_string()]))?;
         let rules = Arc::new(rules::of(&plan));
         let wanted = loops::wanted(&plan);

@@ -2,6 +2,7 @@
 
 mod loading;
 mod reading;
+mod tokens;
 mod webhooks;
 mod writing;
 
@@ -87,6 +88,7 @@ impl Toy {
             name: "toy".into(),
             clock: Arc::new(self.clock.clone()),
             http: Arc::clone(self) as _,
+            tokens: Arc::default(),
             files: crate::connector::FileLimits::default(),
             windows,
         };
