@@ -54,7 +54,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::diagnostic::Diagnostics;
 use crate::fault::Fault;
 use crate::id::RemoteId;
-use crate::record::Stream;
+use crate::record::{Fingerprint, Stream};
 use crate::transport::http::HttpClient;
 
 /// A kind of system.
@@ -99,6 +99,12 @@ pub trait Configured: Send + Sync + Debug {
     /// # Errors
     /// `Config` when something it needs from the [`Context`] is missing.
     fn open(&self, context: Context) -> Result<Connection, Fault>;
+
+    /// What the other side counts requests by, where that can be told: connections with the same share one
+    /// limiter, because they share one quota over there.
+    fn account(&self) -> Option<Fingerprint> {
+        None
+    }
 
     /// What its webhooks need; nothing when these settings take in none.
     fn webhooks(&self) -> Option<HookNeeds> {

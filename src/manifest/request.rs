@@ -115,7 +115,7 @@ pub(super) struct Call {
     form: Vec<(String, Node)>,
     pub(super) gunzip: bool,
     pub(super) bucket: String,
-    cost: u32,
+    pub(super) cost: u32,
     timeout: Option<Duration>,
     pub(super) wants_json: bool,
     pub(super) rules: Vec<Rule>,
@@ -220,6 +220,11 @@ impl Request {
 }
 
 impl Base {
+    /// The address before each path.
+    pub(super) fn address(&self, frame: &Frame<'_>) -> Option<String> {
+        self.address.eval_text(frame).ok()
+    }
+
     /// How we call ourselves, where the manifest says.
     pub(super) fn user_agent(&self, frame: &Frame<'_>) -> Result<Option<String>, Trouble> {
         let known = self.headers.iter().find(|(name, _)| name == "user-agent");

@@ -8,7 +8,7 @@ use rust_decimal::prelude::ToPrimitive;
 use serde_json::{Map, Value as Json};
 use tokio::sync::Mutex;
 
-use super::auth::{Login, Proof, secret_headers};
+use super::auth::{Login, Proof, nonce, secret_headers};
 use super::compiled::Compiled;
 use super::fault::{Intent, classify};
 use super::oauth2::Renewer;
@@ -169,7 +169,11 @@ impl Wire {
         let roots = [("reply", &reply.document)];
         let frame = frame.with(&roots);
         let http = &self.context.http;
-        for feedback in self.manifest.limits.feedback(&call.bucket, &frame) {
+        for feedback in self
+            .manifest
+            .limits
+            .feedback((&call.bucket, call.cost), &frame)
+        {
             http.observe(&call.bucket, feedback);
         }
         let Some(fault) = classify(&[&call.rules, &self.manifest.rules], &frame, &reply, intent)
@@ -231,6 +235,11 @@ impl Wire {
             Proof::Fixed(headers) => headers,
             Proof::Oauth2(flow) => &flow.headers,
             Proof::Session(login) => &login.headers,
+            Proof::Sealed(sealing) => {
+                let now = self.context.clock.now();
+                let proved = sealing.prove(request, &frame, (now, &nonce()));
+                return proved.map_err(incomplete);
+            }
             Proof::Signed(signing) => {
                 let now = self.context.clock.now();
                 return signing.prove(request, &frame, now).map_err(incomplete);
@@ -404,7 +413,7 @@ fn good_for(expires: &Program, frame: &Frame<'_>) -> Result<Duration, Trouble> {
 
 /// After how long something is renewed that is good for so long: a tenth earlier, at most a minute.
 pub(super) fn early(good_for: Duration) -> Duration {
-    good_for - (good_for / 10).min(Duration::from_secs(60))
+    good_for.saturating_sub((good_for / 10).min(Duration::from_secs(60)))
 }
 
 fn not_captured(trouble: &Trouble) -> Fault {

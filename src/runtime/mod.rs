@@ -24,6 +24,7 @@ mod daily;
 mod gate;
 mod hooks;
 mod keeper;
+mod limits;
 mod loops;
 pub mod notify;
 mod noting;
@@ -66,6 +67,7 @@ use crate::topology::Plan;
 use crate::transport::http::HttpClient;
 use care::Caring;
 use gate::{Closed, Gate};
+use limits::Limiters;
 use loops::Running;
 use writer::Writer;
 
@@ -90,14 +92,15 @@ pub struct Runtime {
     sending: CancellationToken,
     tasks: TaskTracker,
     tokens: Arc<Tokens>,
+    limiters: Limiters,
     writer: Option<Writer>,
 }
 
-/// The connections, how they are, and what their tokens are kept by.
+/// The connections, how they are, and what they share.
 type Opened = (
     BTreeMap<ConnectionName, Arc<Connection>>,
     Vitals,
-    (TaskTracker, Arc<Tokens>),
+    (TaskTracker, Arc<Tokens>, Limiters),
 );
 
 /// What is carried out; replaced as a whole at a reload.
@@ -144,10 +147,17 @@ impl Runtime {
         let (service, handle) = service(&plan, store, clock, seed)?;
         let tasks = TaskTracker::new();
         let tokens = keeper::tokens(&handle, &tasks);
-        let opened = open::connections(&plan, (clock, &vitals, &tokens), |_| None);
+        let limiters = Limiters::default();
+        let around = open::Around {
+            clock,
+            vitals: &vitals,
+            tokens: &tokens,
+            limiters: &limiters,
+        };
+        let opened = open::connections(&plan, &around, |_| None);
         let connections = opened.map_err(StartError::Fault)?;
         let writer = Writer::thread(service).map_err(StartError::Fault)?;
-        let opened = (connections, vitals, (tasks, tokens));
+        let opened = (connections, vitals, (tasks, tokens, limiters));
         Ok(Self::begin(plan, opened, (handle, writer), clock))
     }
 
@@ -167,16 +177,23 @@ impl Runtime {
         let (service, handle) = service(&plan, store, clock, seed)?;
         let tasks = TaskTracker::new();
         let tokens = keeper::tokens(&handle, &tasks);
-        let opened = open::through(network, &plan, (clock, &vitals, &tokens));
+        let limiters = Limiters::default();
+        let around = open::Around {
+            clock,
+            vitals: &vitals,
+            tokens: &tokens,
+            limiters: &limiters,
+        };
+        let opened = open::through(network, &plan, &around);
         let connections = opened.map_err(StartError::Fault)?;
         let writer = Writer::task(service);
-        let opened = (connections, vitals, (tasks, tokens));
+        let opened = (connections, vitals, (tasks, tokens, limiters));
         Ok(Self::begin(plan, opened, (handle, writer), clock))
     }
 
     fn begin(
         plan: Arc<Plan>,
-        (connections, vitals, (tasks, tokens)): Opened,
+        (connections, vitals, (tasks, tokens, limiters)): Opened,
         (engine, writer): (Handle, Writer),
         clock: &Arc<dyn Clock>,
     ) -> Self {
@@ -194,6 +211,7 @@ impl Runtime {
             sending: CancellationToken::new(),
             tasks,
             tokens,
+            limiters,
             writer: Some(writer),
         };
         runtime.start_all(closing);

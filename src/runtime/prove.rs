@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio_util::task::TaskTracker;
 
+use super::limits::Limiters;
 use super::{Live, Runtime, keeper, open};
 use crate::clock::Clock;
 use crate::connector::{Asked, Body, Connection, Cursor, Onward, Source, Standing};
@@ -53,7 +54,13 @@ impl Prover {
     pub fn alone(plan: Arc<Plan>, engine: Handle, clock: &Arc<dyn Clock>) -> Result<Self, Fault> {
         let vitals = Vitals::new(Arc::clone(clock));
         let tokens = keeper::tokens(&engine, &TaskTracker::new());
-        let connections = open::connections(&plan, (clock, &vitals, &tokens), |_| None)?;
+        let around = open::Around {
+            clock,
+            vitals: &vitals,
+            tokens: &tokens,
+            limiters: &Limiters::default(),
+        };
+        let connections = open::connections(&plan, &around, |_| None)?;
         Ok(Self {
             engine,
             live: Arc::new(ArcSwap::from_pointee(Live { plan, connections })),

@@ -294,6 +294,11 @@ impl Flow {
         findings.into_result(given)
     }
 
+    /// What tells this credential from every other.
+    pub(super) fn credential(&self, values: &Values, tables: &Tables) -> Option<String> {
+        Some(self.given(values, tables).ok()?.credential())
+    }
+
     /// Notes what a connection lacks.
     pub(super) fn check(&self, values: &Values, tables: &Tables) -> Result<(), Diagnostics> {
         self.given(values, tables).map(drop)
@@ -305,14 +310,13 @@ impl Given {
     /// application; else everything that is asked for.
     fn credential(&self) -> String {
         let mut parts = vec![self.url.as_str(), &self.id];
-        match &self.first {
-            Some(first) => parts.push(first.expose()),
-            None => {
-                parts.extend(self.scope.as_deref());
-                let params = self.params.iter();
-                parts.extend(params.flat_map(|(name, value)| [name.as_str(), value]));
-                parts.extend(self.secret.as_ref().map(Secret::expose));
-            }
+        if let Some(first) = &self.first {
+            parts.push(first.expose());
+        } else {
+            parts.extend(self.scope.as_deref());
+            let params = self.params.iter();
+            parts.extend(params.flat_map(|(name, value)| [name.as_str(), value]));
+            parts.extend(self.secret.as_ref().map(Secret::expose));
         }
         fingerprint(&parts).to_string()
     }

@@ -6,7 +6,7 @@
 //!   store that takes nothing more loses no token.
 //! - What came is durable before the new access token goes into any request. Platforms take the old refresh token
 //!   again until then, or for a while: Shopify until the new one is used, within 30 days; Xero for 30 minutes;
-//!   QuickBooks gives the same one for a day. So a reply that was lost, or a crash before the commit, is
+//!   Intuit gives the same one for a day. So a reply that was lost, or a crash before the commit, is
 //!   mended by handing in the kept one again. A platform that takes each only once refuses it: then somebody
 //!   must authorise the application again, and is told that once.
 //! - What was refused is not handed in again, also after a restart, until something of it was changed in the
@@ -99,9 +99,9 @@ impl Renewer {
             return self.renew(&mut state).await;
         };
         let (tell, told) = oneshot::channel();
-        let renewer = Arc::clone(self);
+        let this = Arc::clone(self);
         keeper.finish(Box::pin(async move {
-            let renewed = renewer.renew(&mut state).await;
+            let renewed = this.renew(&mut state).await;
             drop(state); // whoever is told may ask at once
             let _ = tell.send(renewed); // whoever asked may have gone away
         }));

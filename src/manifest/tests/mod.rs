@@ -2,6 +2,7 @@
 
 mod loading;
 mod reading;
+mod signing;
 mod tokens;
 mod webhooks;
 mod writing;
