@@ -79,6 +79,9 @@ struct Books {
     given: u32,
     refreshes: u32,
     reads: u32,
+    writes: u32,
+    /// How many items there are.
+    items: u32,
 }
 
 impl Vendor {
@@ -102,10 +105,29 @@ impl Vendor {
             });
             return (200, reply);
         }
+        if body.contains("sku") {
+            books.writes += 1;
+            return (200, json!({ "id": format!("r-{}", books.writes) }));
+        }
         books.reads += 1;
         let proof = format!("{:?}", request.headers);
         assert!(!proof.contains("access-"), "a secret header is shown");
-        (200, json!({ "rows": [] }))
+        let asked: Value = serde_json::from_str(&body).unwrap_or_default();
+        let from = asked["from"].as_str().unwrap_or_default();
+        let rows = (0..books.items).map(|n| {
+            let at = format!("2026-11-22T05:{:02}:{:02}Z", n / 60, n % 60);
+            json!({ "id": n, "at": at, "sku": format!("SKU-{n}"), "name": "a thing" })
+        });
+        let mut rows: Vec<Value> = rows
+            .filter(|row| row["at"].as_str() >= Some(from))
+            .collect();
+        rows.drain(
+            ..rows
+                .len()
+                .min(usize::try_from(asked["skip"].as_u64().unwrap_or(0)).unwrap()),
+        );
+        rows.truncate(100);
+        (200, json!({ "rows": rows }))
     }
 
     /// Takes only this one from now on.
@@ -136,6 +158,11 @@ impl HttpClient for Vendor {
 }
 
 fn plan(folder: &Path, first: &str) -> Arc<Plan> {
+    plan_with(folder, first, "")
+}
+
+/// With more said of the connection that is read.
+fn plan_with(folder: &Path, first: &str, more: &str) -> Arc<Plan> {
     let path = folder.join("crossdock.toml");
     let text = format!(
         r#"version = 1
@@ -144,12 +171,14 @@ engine = "memory"
 [connection.shop]
 connector = "toy"
 settings = {{ refresh_token = "{first}" }}
+{more}
 [connection.twin]
 connector = "toy"
 settings = {{ refresh_token = "{first}" }}
 [route.items]
 from = "shop.items"
 to = "twin.items"
+mode = "apply"
 [owner]
 items = "shop"
 "#
@@ -275,4 +304,54 @@ async fn alerts(daemon: &Runtime) -> Vec<String> {
     list.into_iter()
         .map(|(cause, _)| cause.to_string())
         .collect()
+}
+
+/// Story 49: two connections with one credential and one host have one quota over there, and one limiter here.
+#[test]
+fn two_connections_with_one_credential_share_one_quota() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let clock = SimClock::at("2026-11-22T06:00:00Z".parse().unwrap());
+    let driver = clock.clone();
+    runtime.block_on(async {
+        tokio::select! {
+            () = driver.drive() => unreachable!("time never ends"),
+            () = one_quota(Arc::new(clock)) => {}
+        }
+    });
+}
+
+async fn one_quota(clock: Arc<dyn Clock>) {
+    let folder = tempfile::tempdir().unwrap();
+    let vendor = Arc::new(Vendor {
+        clock: Arc::clone(&clock),
+        books: Mutex::new(Books {
+            refresh: "first-1".to_owned(),
+            items: 90,
+            ..Books::default()
+        }),
+    });
+    let network: Arc<dyn HttpClient> = Arc::clone(&vendor) as _;
+    let disk = MemoryDisk::new();
+    // Only one of the two says how fast: it holds for both.
+    let more = "limits = { requests_per_second = 0.5, burst = 1, concurrency = 2 }\nstream.items.poll_secs = 0.5";
+    let plan = plan_with(folder.path(), "first-1", more);
+    let store = Box::new(disk.open().unwrap());
+    let daemon = Runtime::simulate(plan, store, &clock, 1, &network).unwrap();
+    clock.sleep(Duration::from_secs(100)).await;
+    let (reads, writes) = {
+        let books = vendor.books.lock().unwrap();
+        (books.reads, books.writes)
+    };
+    let all = reads + writes;
+    assert!(
+        (48..=52).contains(&all),
+        "{reads} reads, {writes} writes in 100 s"
+    );
+    assert!(
+        reads >= 15 && writes >= 15,
+        "{reads} reads, {writes} writes"
+    );
+    drop(daemon);
 }

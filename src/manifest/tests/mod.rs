@@ -1,5 +1,6 @@
 //! What the engine promises whatever a manifest says.
 
+mod account;
 mod loading;
 mod reading;
 mod signing;
