@@ -5,7 +5,6 @@ mod told;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -255,8 +254,6 @@ struct Shaky {
     inner: MemoryKeeper,
     /// The commits that fail from now on: true is one.
     fails: Mutex<Vec<bool>>,
-    /// Nobody polls a refresh any more: the process has ended.
-    dead: AtomicBool,
 }
 
 #[async_trait]
@@ -277,9 +274,7 @@ impl TokenKeeper for Shaky {
     }
 
     fn finish(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        if !self.dead.load(Ordering::Relaxed) {
-            self.inner.finish(work);
-        }
+        self.inner.finish(work);
     }
 }
 

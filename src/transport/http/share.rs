@@ -58,8 +58,13 @@ impl Shares {
     pub(super) fn first(
         &self,
         bucket: usize,
-        asking: impl Iterator<Item = Asking>,
+        asking: impl Iterator<Item = Asking> + Clone,
     ) -> Option<Order> {
+        // Mostly there is only one.
+        let one = asking.clone().next()?;
+        if asking.clone().all(|it| it.payer == one.payer) {
+            return asking.map(|it| it.order).min();
+        }
         let mut heads: BTreeMap<(u32, Payer), Order> = BTreeMap::new();
         for one in asking {
             let head = heads.entry((one.lane, one.payer)).or_insert(one.order);
