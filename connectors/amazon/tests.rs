@@ -77,6 +77,7 @@ fn open() -> (Arc<Client>, Connection) {
         name: "amazon".into(),
         clock: Arc::new(clock),
         http: Arc::clone(&client) as _,
+        tokens: Arc::default(),
         files: crate::connector::FileLimits::default(),
         windows: BTreeMap::new(),
     };

@@ -125,6 +125,7 @@ fn open(settings: &str, clock: &ManualClock) -> Connection {
     let context = Context {
         name: "acme".into(),
         http: Arc::new(Replay::new(Vec::new(), Order::Any, Arc::clone(&clock))),
+        tokens: Arc::default(),
         files: crate::connector::FileLimits::default(),
         clock,
         windows: BTreeMap::new(),

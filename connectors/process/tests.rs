@@ -121,6 +121,7 @@ impl Bad {
             name: "guest".to_owned(),
             clock: clock(),
             http: Arc::new(NoHttp),
+            tokens: Arc::default(),
             files: FileLimits::default(),
             windows: BTreeMap::new(),
         };
@@ -430,6 +431,7 @@ async fn a_child_that_changes_its_spec_between_two_starts() {
             name: "guest".to_owned(),
             clock: clock(),
             http: Arc::new(NoHttp),
+            tokens: Arc::default(),
             files: FileLimits::default(),
             windows: BTreeMap::new(),
         };

@@ -193,6 +193,7 @@ impl Bench<'_> {
             name: "fixture".to_owned(),
             clock: Arc::clone(self.clock),
             http: Arc::new(NoHttp),
+            tokens: Arc::default(),
             files: FileLimits::default(),
             windows: BTreeMap::new(),
         };

@@ -353,11 +353,17 @@ pub fn credential(now: Timestamp, known: &Credential, warn: Duration) -> Option<
         Severity::Warning
     };
     let ends = if *expires_at <= now { "ended" } else { "ends" };
-    let connection = subject.split('/').next().unwrap_or(subject);
-    let text = format!(
-        "the credential of {subject} {ends} at {expires_at:.0}: make a new one over there, put it where the \
-         configuration takes it from, set connection.{connection}.credential_expires, and reload"
-    );
+    let text = match subject.split_once('/') {
+        // The platform tells until when; each use that gives a new one puts it off.
+        Some((connection, _)) => format!(
+            "the token of {connection} {ends} at {expires_at:.0}: authorise the application again over there, put \
+             the new refresh token where the configuration takes it from, and reload"
+        ),
+        None => format!(
+            "the credential of {subject} {ends} at {expires_at:.0}: make a new one over there, put it where the \
+             configuration takes it from, set connection.{subject}.credential_expires, and reload"
+        ),
+    };
     Some(Finding::new(Kind::Credential, subject, severity, text))
 }
 

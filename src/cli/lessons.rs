@@ -255,7 +255,10 @@ With `#:schema ./crossdock.schema.json` in its first line an editor completes th
     (
         "store export",
         "Examples:
-  crossdock store export /var/backups/crossdock.jsonl",
+  crossdock store export /var/backups/crossdock.jsonl
+
+The file holds personal data, as the store does. Refresh tokens in it are sealed: nobody reads them without the
+configuration. Where they change with each use, only one of two stores can go on with them.",
     ),
     (
         "store import",

@@ -31,6 +31,7 @@ mod delivery;
 mod page;
 mod receiver;
 mod spec;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -47,12 +48,13 @@ pub use delivery::{
 pub use page::{Body, Change, Page, Raw, Version};
 pub use receiver::{Hint, HookNeeds, Inbound, Notice, Receiver, Subscribed, Subscriptions};
 pub use spec::{Capabilities, Evidence, Onward, Quota, Spec, StockBasis, StockWrite, StreamSpec};
+pub use tokens::{Access, Credential, Kept, Refresh, Refused, TokenKeeper, TokenState, Tokens};
 
 use crate::clock::{Clock, Timestamp};
 use crate::diagnostic::Diagnostics;
 use crate::fault::Fault;
 use crate::id::RemoteId;
-use crate::record::Stream;
+use crate::record::{Fingerprint, Stream};
 use crate::transport::http::HttpClient;
 
 /// A kind of system.
@@ -98,6 +100,12 @@ pub trait Configured: Send + Sync + Debug {
     /// `Config` when something it needs from the [`Context`] is missing.
     fn open(&self, context: Context) -> Result<Connection, Fault>;
 
+    /// What the other side counts requests by, where that can be told: connections with the same share one
+    /// limiter, because they share one quota over there.
+    fn account(&self) -> Option<Fingerprint> {
+        None
+    }
+
     /// What its webhooks need; nothing when these settings take in none.
     fn webhooks(&self) -> Option<HookNeeds> {
         None
@@ -113,6 +121,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// HTTP for this connection's credential: limits, size caps and redaction are its business.
     pub http: Arc<dyn HttpClient>,
+    /// Access tokens, shared by everything that uses the same credential.
+    pub tokens: Arc<Tokens>,
     /// How large a file may be.
     pub files: FileLimits,
     /// How far back each stream is read; where one is absent, as the connector itself says.

@@ -18,6 +18,7 @@
 //! care.rs       how much waits; removing what is too old (compact.rs: giving the room back)
 //! sweep.rs      where the slow reading of everything stands
 //! restored.rs   a store that is not the one that worked here last
+//! tokens.rs     credentials whose tokens change with each use
 //! payloads.rs   what came, as it came, for mapping it again
 //! ```
 //!
@@ -57,6 +58,7 @@ mod stage;
 mod submitted;
 mod sweep;
 mod tables;
+mod tokens;
 
 use std::fmt;
 use std::sync::Arc;
@@ -84,7 +86,7 @@ pub use tables::{Checkpoint, Counts, Entry, Quarantined, Subject, row_checks};
 
 use crate::alert::{Cause, Finding, Pace, Standing};
 use crate::clock::{Clock, Timestamp};
-use crate::connector::{Cursor, Outcome};
+use crate::connector::{Cursor, Kept, Outcome};
 use crate::fault::{Class, Fault};
 use crate::id::{ConnectionName, Key, RemoteId, RouteName};
 use crate::outbox::OutboxRow;
@@ -400,6 +402,11 @@ requests! {
     /// Whether deliveries to a connection are stopped.
     fn is_paused(connection: ConnectionName) -> bool =
         |stage| claim::is_paused(stage, &connection);
+    /// What is kept of a credential.
+    fn token(credential: String) -> Option<Kept> = |stage| tokens::get(stage, &credential);
+    /// Keeps this of a credential.
+    fn keep_token(credential: String, kept: Kept) -> () =
+        |stage| tokens::put(stage, &credential, &kept);
     /// How it stands.
     fn status() -> Status = |stage| query::status(stage);
     /// Deliveries that wait, personal data masked.

@@ -18,7 +18,7 @@ use super::submitted::{self as submissions, Became, Late, Settling};
 use super::tables::{
     CellAttempt, ENTITY, EVENT, Fact, GROUP, GroupAt, LINK, LinkTo, META, Subject,
 };
-use super::{pools, prices};
+use super::{pools, prices, tokens};
 use crate::clock::{later, since};
 use crate::connector::{Confirmation, Operation, Outcome};
 use crate::fault::{Effect, Fault};
@@ -373,6 +373,7 @@ pub(super) fn resume(
     stage: &mut Stage<'_, '_>,
     connection: &ConnectionName,
 ) -> Result<bool, EngineError> {
+    tokens::try_again(stage, connection)?;
     let name = format!("paused/{connection}");
     if !META.contains(stage.txn, &name)? {
         return Ok(false);

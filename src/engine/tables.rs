@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::submitted::Submission;
-use crate::connector::Cursor;
+use crate::connector::{Cursor, Kept};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RemoteId, RouteName};
 use crate::inventory::Reservation;
@@ -24,6 +24,8 @@ pub(super) const CHECKPOINT: Table<(ConnectionName, Stream), Checkpoint> =
     Table::new(table::CHECKPOINT);
 /// `(connection, stream, remote id) -> hint`.
 pub(super) const HINT: Table<(ConnectionName, Stream, RemoteId), Hint> = Table::new(table::HINT);
+/// `(credential) -> its newest refresh token, sealed`.
+pub(super) const TOKEN: Table<String, Kept> = Table::new(table::TOKEN);
 /// `(entity) -> entity`.
 pub(super) const ENTITY: Table<EntityId, Entity> = Table::new(table::ENTITY);
 /// `(connection, stream, remote id) -> entity id`.
@@ -64,6 +66,7 @@ pub fn row_checks() -> Vec<(TableInfo, CheckRow)> {
         (*META.info(), META.check_row()),
         (*CHECKPOINT.info(), CHECKPOINT.check_row()),
         (*HINT.info(), HINT.check_row()),
+        (*TOKEN.info(), TOKEN.check_row()),
         (*ENTITY.info(), ENTITY.check_row()),
         (*LINK.info(), LINK.check_row()),
         (*BY_KEY.info(), BY_KEY.check_row()),
@@ -381,6 +384,7 @@ versioned! {
     Fact "fact" 1,
     Checkpoint "checkpoint" 1,
     Hint "hint" 1,
+    Kept "token" 1,
     Entity "entity" 1,
     LinkTo "link" 1,
     OutboxRow "delivery" 1,

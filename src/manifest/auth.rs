@@ -3,9 +3,10 @@
 //! Only here is `secret` in scope, and what is computed here is never shown. A session logs in with the
 //! first request, keeps what the reply gave, and logs in again, once for all who wait, when a reply
 //! means `auth`; then the refused request is repeated once. One that says for how long it is good is
-//! renewed before that (`expires_secs`).
+//! renewed before that (`expires_secs`). Access tokens by RFC 6749 are [`oauth2`](super::oauth2).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -13,8 +14,10 @@ use serde::Deserialize;
 
 use super::limits::Limits;
 use super::oauth1::Signer;
+use super::oauth2::{Flow, Oauth2};
 use super::request::{Call, Request};
 use super::scope::{Compiler, Frame, Trouble};
+use super::signed::{Hmac, Sealing};
 use super::text::{Expr, Name, Text, Tree};
 use super::tree::Node;
 use crate::expr::{Program, Template, Type};
@@ -36,6 +39,10 @@ pub enum Auth {
     Bearer(Bearer),
     /// Each request is signed (RFC 5849, without a token).
     Oauth1(Oauth1),
+    /// Each request is signed with a secret, in the vendor's own way.
+    Hmac(Box<Hmac>),
+    /// Access tokens from a token endpoint (RFC 6749).
+    Oauth2(Box<Oauth2>),
     /// Log in, keep what comes back, send it along.
     Session(Box<Session>),
 }
@@ -114,6 +121,10 @@ pub(super) enum Proof {
     Fixed(Vec<(String, Template)>),
     /// A signature of each request.
     Signed(Box<Signing>),
+    /// Another one.
+    Sealed(Box<Sealing>),
+    /// Access tokens.
+    Oauth2(Arc<Flow>),
     /// A session.
     Session(Box<Login>),
 }
@@ -174,6 +185,10 @@ impl Auth {
                 fixed("authorization", &text, basic.user.span(), "auth.basic")
             }
             Self::Oauth1(oauth) => Proof::Signed(Box::new(oauth.compile(compiler, secrets))),
+            Self::Hmac(hmac) => Proof::Sealed(Box::new(hmac.compile(compiler, secrets))),
+            Self::Oauth2(oauth) => {
+                Proof::Oauth2(Arc::new(oauth.compile(compiler, limits, secrets)))
+            }
             Self::Session(session) => {
                 Proof::Session(Box::new(session.compile(compiler, limits, secrets)))
             }
@@ -226,11 +241,21 @@ impl Signing {
             key: text(&self.key)?,
             secret: Secret::new(text(&self.secret)?),
         };
-        // It need not be secret, only new: 128 bits are.
-        let nonce = format!("{:032x}", fastrand::u128(..));
-        request.url = signer.sign(&request.method, &request.url, now, &nonce);
+        request.url = signer.sign(&request.method, &request.url, now, &nonce());
         Ok(())
     }
+
+    /// What tells one credential from another.
+    pub(super) fn who(&self, frame: &Frame<'_>) -> Option<String> {
+        let both = [&self.key, &self.secret].map(|template| template.eval_text(frame).ok());
+        let [key, secret] = both;
+        Some(format!("{} {}", key?, secret?))
+    }
+}
+
+/// It need not be secret, only new: 128 bits are.
+pub(super) fn nonce() -> String {
+    format!("{:032x}", fastrand::u128(..))
 }
 
 /// A template of one placeholder as an expression; anything else as a literal text.

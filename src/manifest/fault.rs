@@ -130,18 +130,41 @@ pub(super) fn classify(
     reply: &Reply,
     intent: Intent,
 ) -> Option<Fault> {
-    for rule in rules.iter().copied().flatten() {
-        match holds(&rule.condition, frame) {
-            Ok(false) => {}
-            Ok(true) if rule.meaning == Meaning::Ok => return None,
-            Ok(true) => return Some(rule.fault(frame, reply, intent)),
-            Err(trouble) => {
-                let message = format!("a rule about replies could not be evaluated: {trouble}");
-                return Some(intent.settle(Fault::bug("bad_fault_rule", message).after_sending()));
-            }
+    for rules in rules {
+        match by_rules(rules, frame, reply, intent) {
+            Ruling::Open => {}
+            Ruling::Ok => return None,
+            Ruling::Fault(fault) => return Some(fault),
         }
     }
     by_default(reply).map(|fault| intent.settle(fault))
+}
+
+/// What rules make of a reply.
+pub(super) enum Ruling {
+    /// It is no fault.
+    Ok,
+    /// It is this one.
+    Fault(Fault),
+    /// None of them holds.
+    Open,
+}
+
+/// The first rule that holds decides.
+pub(super) fn by_rules(rules: &[Rule], frame: &Frame<'_>, reply: &Reply, intent: Intent) -> Ruling {
+    for rule in rules {
+        match holds(&rule.condition, frame) {
+            Ok(false) => {}
+            Ok(true) if rule.meaning == Meaning::Ok => return Ruling::Ok,
+            Ok(true) => return Ruling::Fault(rule.fault(frame, reply, intent)),
+            Err(trouble) => {
+                let message = format!("a rule about replies could not be evaluated: {trouble}");
+                let fault = Fault::bug("bad_fault_rule", message).after_sending();
+                return Ruling::Fault(intent.settle(fault));
+            }
+        }
+    }
+    Ruling::Open
 }
 
 impl Rule {

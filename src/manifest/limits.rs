@@ -31,6 +31,9 @@ pub struct Limit {
     pub per_second: f64,
     /// Cells at once.
     pub burst: u32,
+    /// How many cells a request cost, by a reply: `number(reply.json.extensions.cost.actualQueryCost)`. Until
+    /// it comes, as many as the request's `cost` says are counted; 0 or nothing leaves it at that.
+    pub cost: Option<Expr>,
     /// How many cells are left, by a reply: `number(reply.headers['x-remaining'])`.
     pub remaining: Option<Expr>,
     /// How many cells a second there are, by a reply, where a merchant may be given more or less than
@@ -44,6 +47,7 @@ pub(super) struct Limits {
     bursts: BTreeMap<String, u32>,
     remaining: BTreeMap<String, Program>,
     learned: BTreeMap<String, Program>,
+    costs: BTreeMap<String, Program>,
 }
 
 impl LimitPart {
@@ -82,6 +86,9 @@ impl Limits {
             if let Some(program) = compiler.maybe(limit.learned.as_ref(), &scope, &path) {
                 limits.learned.insert(name.as_str().to_owned(), program);
             }
+            if let Some(program) = compiler.maybe(limit.cost.as_ref(), &scope, &path) {
+                limits.costs.insert(name.as_str().to_owned(), program);
+            }
             limits.bursts.insert(name.as_str().to_owned(), limit.burst);
         }
         limits
@@ -112,7 +119,11 @@ impl Limits {
     }
 
     /// What a reply tells about a bucket: how fast it fills, and what is left of it.
-    pub(super) fn feedback(&self, bucket: &str, frame: &Frame<'_>) -> Vec<Feedback> {
+    pub(super) fn feedback(
+        &self,
+        (bucket, counted): (&str, u32),
+        frame: &Frame<'_>,
+    ) -> Vec<Feedback> {
         let number = |programs: &BTreeMap<String, Program>| {
             programs.get(bucket)?.eval(frame).ok()?.as_number()
         };
@@ -125,6 +136,12 @@ impl Limits {
             let cells = u32::try_from(left.trunc().mantissa()).ok()?;
             Some(Feedback::Remaining { cells })
         });
-        quota.into_iter().chain(remaining).collect()
+        let cost = number(&self.costs).and_then(|told| {
+            let told = told.ceil().to_u32()?;
+            Some(Feedback::Cost { counted, told })
+        });
+        // What is left knows already what it cost.
+        let cost = cost.filter(|_| remaining.is_none());
+        quota.into_iter().chain(cost).chain(remaining).collect()
     }
 }

@@ -7,7 +7,8 @@
 //! them by accident: see [`cursor`] for reading, [`step`] for writing.
 //!
 //! In reading order: `text`, `scope` and `tree` (expressions and documents), `load`, `settings`,
-//! `request` with `tagged` and `limits`, `auth`, `reply` and `fault`, `wire` (what sends), `cursor`,
+//! `request` with `tagged` and `limits`, `auth` with `oauth1`,
+//! `oauth2`, `signed` and `account`, `reply` and `fault`, `wire` (what sends), `cursor`,
 //! `read` and `source`, `step` and `run`, `batch` with `later`, `lengths`, `write` and `sink`, `webhook`.
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use schemars::generate::SchemaSettings;
 use serde_json::Value as Json;
 
+mod account;
 mod auth;
 mod batch;
 mod body;
@@ -28,6 +30,7 @@ mod lengths;
 mod limits;
 mod load;
 mod oauth1;
+mod oauth2;
 mod read;
 mod read_back;
 mod reply;
@@ -35,6 +38,7 @@ mod request;
 mod run;
 mod scope;
 mod settings;
+mod signed;
 mod sink;
 mod source;
 pub mod step;
@@ -65,6 +69,7 @@ use wire::Wire;
 use crate::connector::{Configured, Connection, Connector, Context, HookNeeds, Probe, Spec};
 use crate::diagnostic::{Diagnostics, SourceText};
 use crate::fault::Fault;
+use crate::record::Fingerprint;
 use crate::transport::http::Lane;
 
 /// JSON Schema of the format.
@@ -137,6 +142,9 @@ impl Connector for ManifestConnector {
         if let Some(hooking) = &compiled.webhook {
             hooking.verifier(&values, &compiled.tables)?;
         }
+        if let auth::Proof::Oauth2(flow) = &compiled.proof {
+            flow.check(&values, &compiled.tables)?;
+        }
         Ok(Box::new(ConfiguredManifest { compiled, values }))
     }
 }
@@ -153,7 +161,7 @@ impl Configured for ConfiguredManifest {
             Arc::clone(&self.compiled),
             self.values.clone(),
             context,
-        ));
+        )?);
         let mut connection = Connection::default();
         for stream in self.compiled.reads.keys().copied() {
             let source = ManifestSource {
@@ -187,6 +195,10 @@ impl Configured for ConfiguredManifest {
             connection.probe = Some(Arc::new(ManifestProbe { wire }));
         }
         Ok(connection)
+    }
+
+    fn account(&self) -> Option<Fingerprint> {
+        account::account(&self.compiled, &self.values)
     }
 
     fn webhooks(&self) -> Option<HookNeeds> {

@@ -20,7 +20,7 @@ use crate::fault::Fault;
 use crate::transport::http::{HeaderValue, HttpRequest, Lane};
 
 /// RFC 3986 section 2.3: what needs no encoding in a query.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+pub(super) const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
@@ -115,7 +115,7 @@ pub(super) struct Call {
     form: Vec<(String, Node)>,
     pub(super) gunzip: bool,
     pub(super) bucket: String,
-    cost: u32,
+    pub(super) cost: u32,
     timeout: Option<Duration>,
     pub(super) wants_json: bool,
     pub(super) rules: Vec<Rule>,
@@ -153,7 +153,7 @@ fn headers(
 }
 
 /// Values by their names as written.
-fn named(
+pub(super) fn named(
     trees: &BTreeMap<String, Tree>,
     compiler: &mut Compiler,
     scope: &Scope,
@@ -216,6 +216,20 @@ impl Request {
             wants_json: self.expect == Expect::Json,
             rules: compile_rules(&self.fault, compiler, &rule_scope, &format!("{path}.fault")),
         }
+    }
+}
+
+impl Base {
+    /// The address before each path.
+    pub(super) fn address(&self, frame: &Frame<'_>) -> Option<String> {
+        self.address.eval_text(frame).ok()
+    }
+
+    /// How we call ourselves, where the manifest says.
+    pub(super) fn user_agent(&self, frame: &Frame<'_>) -> Result<Option<String>, Trouble> {
+        let known = self.headers.iter().find(|(name, _)| name == "user-agent");
+        let value = known.map(|(_, node)| node.eval(frame)).transpose()?;
+        Ok(flat(value.flatten()).into_iter().next())
     }
 }
 
@@ -346,7 +360,7 @@ fn pairs(nodes: &[(String, Node)], frame: &Frame<'_>) -> Result<String, Trouble>
 }
 
 /// Whether what is sent there cannot be read on its way.
-fn is_safe(url: &str) -> bool {
+pub(super) fn is_safe(url: &str) -> bool {
     let Ok(url) = url::Url::parse(url) else {
         return false;
     };
@@ -361,7 +375,7 @@ fn is_safe(url: &str) -> bool {
 }
 
 /// The values of a query parameter: none for null, several for a list.
-fn flat(value: Option<Json>) -> Vec<String> {
+pub(super) fn flat(value: Option<Json>) -> Vec<String> {
     match value {
         None | Some(Json::Null) => Vec::new(),
         Some(Json::Array(items)) => items

@@ -8,9 +8,10 @@ use rust_decimal::prelude::ToPrimitive;
 use serde_json::{Map, Value as Json};
 use tokio::sync::Mutex;
 
-use super::auth::{Login, Proof, secret_headers};
+use super::auth::{Login, Proof, nonce, secret_headers};
 use super::compiled::Compiled;
 use super::fault::{Intent, classify};
+use super::oauth2::Renewer;
 use super::reply::{Reply, unpacked};
 use super::request::{Call, cannot_build};
 use super::scope::{Frame, Trouble, Written};
@@ -20,6 +21,7 @@ use crate::connector::Context;
 use crate::expr::Program;
 use crate::fault::{Class, Effect, Fault};
 use crate::record::Fingerprint;
+use crate::secret::Secret;
 use crate::transport::http::{HeaderValue, HttpReply, HttpRequest, Lane};
 
 /// The most lookups that are remembered at once; beyond that they are looked up again.
@@ -46,6 +48,8 @@ const REFUSED_LOGIN_PAUSE: Duration = Duration::from_secs(30);
 struct Session {
     number: u64,
     document: Option<Arc<Json>>,
+    /// The access token, where there is no more to a session.
+    token: Option<Secret>,
     /// When it is renewed, by the monotonic clock; never by itself when absent.
     until: Option<Duration>,
     /// Until when a refusal stands, and what it was.
@@ -59,18 +63,29 @@ pub(super) struct Wire {
     pub(super) values: Values,
     pub(super) context: Context,
     session: Mutex<Session>,
+    /// Where access tokens come from, if the manifest has it so.
+    renewer: Option<Arc<Renewer>>,
     remembered: Mutex<HashMap<Fingerprint, (Duration, Json)>>,
 }
 
 impl Wire {
-    pub(super) fn new(manifest: Arc<Compiled>, values: Values, context: Context) -> Self {
-        Self {
+    pub(super) fn new(
+        manifest: Arc<Compiled>,
+        values: Values,
+        context: Context,
+    ) -> Result<Self, Fault> {
+        let renewer = match &manifest.proof {
+            Proof::Oauth2(flow) => Some(Renewer::new(flow, &manifest, &values, &context)?),
+            _ => None,
+        };
+        Ok(Self {
             manifest,
             values,
             context,
+            renewer: renewer.map(Arc::new),
             session: Mutex::default(),
             remembered: Mutex::default(),
-        }
+        })
     }
 
     /// Sends a call and gives the reply that is no fault. `names` are what its templates may use
@@ -96,19 +111,22 @@ impl Wire {
         let mut refused = None;
         loop {
             let session = self.session(refused).await?;
-            let result = self
-                .once(call, names, lane, intent, session.document.as_deref())
-                .await;
+            let result = self.once(call, names, lane, intent, &session).await;
             match result {
                 Err(failure)
                     if failure.fault.class == Class::Auth
                         && failure.fault.effect == Effect::None
                         && refused.is_none()
-                        && matches!(self.manifest.proof, Proof::Session(_)) =>
+                        && matches!(self.manifest.proof, Proof::Session(_) | Proof::Oauth2(_)) =>
                 {
                     refused = Some(session.number);
                 }
-                result => return result,
+                result => {
+                    if let (Some(renewer), Ok(_)) = (&self.renewer, &result) {
+                        renewer.worked(session.number);
+                    }
+                    return result;
+                }
             }
         }
     }
@@ -120,9 +138,9 @@ impl Wire {
         (names, written): (&[(&str, &Json)], Option<Written<'_>>),
         lane: Lane,
         intent: Intent,
-        session: Option<&Json>,
+        session: &Session,
     ) -> Result<Reply, Failure> {
-        let outer = self.roots(session);
+        let outer = self.roots(session.document.as_deref());
         let outer = Frame::new(&outer, &self.manifest.tables);
         let frame = outer.with_written(names, written);
         let base = &self.manifest.base;
@@ -151,7 +169,11 @@ impl Wire {
         let roots = [("reply", &reply.document)];
         let frame = frame.with(&roots);
         let http = &self.context.http;
-        for feedback in self.manifest.limits.feedback(&call.bucket, &frame) {
+        for feedback in self
+            .manifest
+            .limits
+            .feedback((&call.bucket, call.cost), &frame)
+        {
             http.observe(&call.bucket, feedback);
         }
         let Some(fault) = classify(&[&call.rules, &self.manifest.rules], &frame, &reply, intent)
@@ -198,8 +220,11 @@ impl Wire {
         roots
     }
 
-    fn add_proof(&self, request: &mut HttpRequest, session: Option<&Json>) -> Result<(), Fault> {
-        let mut roots = self.roots(session);
+    fn add_proof(&self, request: &mut HttpRequest, session: &Session) -> Result<(), Fault> {
+        let mut roots = self.roots(session.document.as_deref());
+        // Nothing but these headers may name it.
+        let token = session.token.as_ref().map(|it| Json::from(it.expose()));
+        roots.extend(token.as_ref().map(|token| ("token", token)));
         roots.push(("secret", &self.values.secrets));
         let frame = Frame::new(&roots, &self.manifest.tables);
         let incomplete = |trouble| {
@@ -208,7 +233,13 @@ impl Wire {
         };
         let headers = match &self.manifest.proof {
             Proof::Fixed(headers) => headers,
+            Proof::Oauth2(flow) => &flow.headers,
             Proof::Session(login) => &login.headers,
+            Proof::Sealed(sealing) => {
+                let now = self.context.clock.now();
+                let proved = sealing.prove(request, &frame, (now, &nonce()));
+                return proved.map_err(incomplete);
+            }
             Proof::Signed(signing) => {
                 let now = self.context.clock.now();
                 return signing.prove(request, &frame, now).map_err(incomplete);
@@ -225,6 +256,14 @@ impl Wire {
     /// The session to use: a new one when there is none, or when the newest is the `refused` one.
     /// One caller logs in, the others wait for it (story 53).
     async fn session(&self, refused: Option<u64>) -> Result<Session, Fault> {
+        if let Some(renewer) = &self.renewer {
+            let access = renewer.access(refused).await?;
+            return Ok(Session {
+                number: access.number,
+                token: Some(access.token),
+                ..Session::default()
+            });
+        }
         let Proof::Session(login) = &self.manifest.proof else {
             return Ok(Session::default());
         };
@@ -369,7 +408,12 @@ fn good_for(expires: &Program, frame: &Frame<'_>) -> Result<Duration, Trouble> {
     let Some(seconds) = seconds else {
         return Err(Trouble::told("`expires_secs` is no number of seconds").within("expires_secs"));
     };
-    Ok(Duration::from_secs(seconds - (seconds / 10).min(60)))
+    Ok(early(Duration::from_secs(seconds)))
+}
+
+/// After how long something is renewed that is good for so long: a tenth earlier, at most a minute.
+pub(super) fn early(good_for: Duration) -> Duration {
+    good_for.saturating_sub((good_for / 10).min(Duration::from_secs(60)))
 }
 
 fn not_captured(trouble: &Trouble) -> Fault {

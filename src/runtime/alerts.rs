@@ -177,6 +177,20 @@ impl Desk {
             let known = day.and_then(|day| Credential::until_day(name.as_str(), day));
             found.extend(known.and_then(|known| conditions::credential(now, &known, warn)));
         }
+        for (connection, expires_at) in self.caring.tokens.ends() {
+            if live
+                .plan
+                .connections
+                .contains_key(&ConnectionName::new(&connection))
+            {
+                let subject = format!("{connection}/refresh_token");
+                let known = Credential {
+                    subject,
+                    expires_at,
+                };
+                found.extend(conditions::credential(now, &known, warn));
+            }
+        }
         if let (Some(room), Some(folder)) = (self.caring.vitals.room(), &self.caring.folder) {
             let place = folder.display().to_string();
             let min_free = live.plan.store.min_free_bytes;

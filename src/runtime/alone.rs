@@ -124,6 +124,7 @@ pub fn open_alone(
         name: "try".to_owned(),
         clock: Arc::clone(clock),
         http: Arc::clone(&seen) as Arc<dyn HttpClient>,
+        tokens: Arc::default(),
         files: FileLimits::default(),
         windows: BTreeMap::new(),
     };

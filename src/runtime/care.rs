@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Live;
 use super::gate::Closed;
 use crate::clock::{Clock, earlier};
+use crate::connector::Tokens;
 use crate::engine::{EngineError, Handle, Pressure, Sweep};
 use crate::store::space::{self, Ballast, Needs, Room};
 use crate::telemetry::{self, Condition, Vitals};
@@ -29,6 +30,7 @@ pub(super) struct Caring {
     pub live: Arc<ArcSwap<Live>>,
     pub vitals: Vitals,
     pub clock: Arc<dyn Clock>,
+    pub tokens: Arc<Tokens>,
     pub stop: CancellationToken,
     /// Where the store is, if it is on disk.
     pub folder: Option<PathBuf>,

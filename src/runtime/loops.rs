@@ -61,7 +61,7 @@ pub(super) struct Running {
 pub(super) fn wanted(plan: &Plan) -> BTreeMap<Place, Work> {
     let mut wanted = BTreeMap::new();
     for (name, planned) in &plan.connections {
-        let at_once = super::open::concurrency(planned) as usize;
+        let at_once = super::limits::concurrency(planned) as usize;
         for (stream, settings) in &planned.streams {
             if settings.is_read {
                 let schedule = Schedule {

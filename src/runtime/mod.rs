@@ -23,6 +23,8 @@ mod clock;
 mod daily;
 mod gate;
 mod hooks;
+mod keeper;
+mod limits;
 mod loops;
 pub mod notify;
 mod noting;
@@ -54,7 +56,7 @@ pub use rules::of as engine_rules;
 
 use crate::clock::Clock;
 use crate::config::StoreEngine;
-use crate::connector::Connection;
+use crate::connector::{Connection, Tokens};
 use crate::engine::{Engine, EngineError, Handle, Service};
 use crate::fault::Fault;
 use crate::id::ConnectionName;
@@ -65,6 +67,7 @@ use crate::topology::Plan;
 use crate::transport::http::HttpClient;
 use care::Caring;
 use gate::{Closed, Gate};
+use limits::Limiters;
 use loops::Running;
 use writer::Writer;
 
@@ -88,8 +91,17 @@ pub struct Runtime {
     reading: CancellationToken,
     sending: CancellationToken,
     tasks: TaskTracker,
+    tokens: Arc<Tokens>,
+    limiters: Limiters,
     writer: Option<Writer>,
 }
+
+/// The connections, how they are, and what they share.
+type Opened = (
+    BTreeMap<ConnectionName, Arc<Connection>>,
+    Vitals,
+    (TaskTracker, Arc<Tokens>, Limiters),
+);
 
 /// What is carried out; replaced as a whole at a reload.
 #[derive(Debug)]
@@ -132,11 +144,20 @@ impl Runtime {
         seed: u64,
     ) -> Result<Self, StartError> {
         let vitals = Vitals::new(Arc::clone(clock));
-        let opened = open::connections(&plan, (clock, &vitals), |_| None);
-        let connections = opened.map_err(StartError::Fault)?;
         let (service, handle) = service(&plan, store, clock, seed)?;
+        let tasks = TaskTracker::new();
+        let tokens = keeper::tokens(&handle, &tasks);
+        let limiters = Limiters::default();
+        let around = open::Around {
+            clock,
+            vitals: &vitals,
+            tokens: &tokens,
+            limiters: &limiters,
+        };
+        let opened = open::connections(&plan, &around, |_| None);
+        let connections = opened.map_err(StartError::Fault)?;
         let writer = Writer::thread(service).map_err(StartError::Fault)?;
-        let opened = (connections, vitals);
+        let opened = (connections, vitals, (tasks, tokens, limiters));
         Ok(Self::begin(plan, opened, (handle, writer), clock))
     }
 
@@ -153,17 +174,26 @@ impl Runtime {
         network: &Arc<dyn HttpClient>,
     ) -> Result<Self, StartError> {
         let vitals = Vitals::new(Arc::clone(clock));
-        let opened = open::through(network, &plan, (clock, &vitals));
-        let connections = opened.map_err(StartError::Fault)?;
         let (service, handle) = service(&plan, store, clock, seed)?;
+        let tasks = TaskTracker::new();
+        let tokens = keeper::tokens(&handle, &tasks);
+        let limiters = Limiters::default();
+        let around = open::Around {
+            clock,
+            vitals: &vitals,
+            tokens: &tokens,
+            limiters: &limiters,
+        };
+        let opened = open::through(network, &plan, &around);
+        let connections = opened.map_err(StartError::Fault)?;
         let writer = Writer::task(service);
-        let opened = (connections, vitals);
+        let opened = (connections, vitals, (tasks, tokens, limiters));
         Ok(Self::begin(plan, opened, (handle, writer), clock))
     }
 
     fn begin(
         plan: Arc<Plan>,
-        (connections, vitals): (BTreeMap<ConnectionName, Arc<Connection>>, Vitals),
+        (connections, vitals, (tasks, tokens, limiters)): Opened,
         (engine, writer): (Handle, Writer),
         clock: &Arc<dyn Clock>,
     ) -> Self {
@@ -179,7 +209,9 @@ impl Runtime {
             bells: Bells::default(),
             reading: CancellationToken::new(),
             sending: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            tasks,
+            tokens,
+            limiters,
             writer: Some(writer),
         };
         runtime.start_all(closing);
@@ -234,6 +266,7 @@ impl Runtime {
             live: Arc::clone(&self.live),
             vitals: self.vitals.clone(),
             clock: Arc::clone(&self.clock),
+            tokens: Arc::clone(&self.tokens),
             stop: self.reading.clone(),
             folder,
         }

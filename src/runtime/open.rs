@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::limits::Limiters;
 use super::noting::Noting;
 use crate::clock::Clock;
 use crate::config::StoreEngine;
-use crate::connector::{Connection, Context, FileLimits, Window};
+use crate::connector::{Connection, Context, FileLimits, Tokens, Window};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, uuid_at};
 use crate::record::Stream;
@@ -17,15 +18,21 @@ use crate::store::dir::Birth;
 use crate::store::{DiskStore, EngineKind, Store, StoreError};
 use crate::telemetry::Vitals;
 use crate::topology::{Plan, PlannedConnection, PlannedStream};
-use crate::transport::http::{
-    Client, HttpClient, HttpOptions, LimitOptions, LimitedClient, Limiter, Rate,
-};
+use crate::transport::http::{Client, HttpClient, HttpOptions, LimitedClient};
+
+/// What all connections of a process share.
+pub(super) struct Around<'a> {
+    pub clock: &'a Arc<dyn Clock>,
+    pub vitals: &'a Vitals,
+    pub tokens: &'a Arc<Tokens>,
+    pub limiters: &'a Limiters,
+}
 
 /// Opens every connection that is not `kept` from before. No I/O: the first request is made by the first
 /// call.
 pub(super) fn connections(
     plan: &Plan,
-    (clock, vitals): (&Arc<dyn Clock>, &Vitals),
+    around: &Around<'_>,
     kept: impl Fn(&ConnectionName) -> Option<Arc<Connection>>,
 ) -> Result<BTreeMap<ConnectionName, Arc<Connection>>, Fault> {
     plan.connections
@@ -34,9 +41,11 @@ pub(super) fn connections(
             if let Some(connection) = kept(name) {
                 return Ok((name.clone(), connection));
             }
-            let http = http(plan, planned, clock).map_err(|fault| fault.at(name))?;
-            let http = Arc::new(Noting::new(http, name.as_str(), vitals));
-            let connection = connection(plan, (name, planned), http, clock)?;
+            let http = http(plan, (name, planned), (around.clock, around.limiters));
+            let http = http.map_err(|fault| fault.at(name))?;
+            let http = Arc::new(Noting::new(http, name.as_str(), around.vitals));
+            let connection =
+                connection(plan, (name, planned), (http, around.tokens), around.clock)?;
             Ok((name.clone(), Arc::new(connection)))
         })
         .collect()
@@ -46,15 +55,17 @@ pub(super) fn connections(
 pub(super) fn through(
     network: &Arc<dyn HttpClient>,
     plan: &Plan,
-    (clock, vitals): (&Arc<dyn Clock>, &Vitals),
+    around: &Around<'_>,
 ) -> Result<BTreeMap<ConnectionName, Arc<Connection>>, Fault> {
     plan.connections
         .iter()
         .map(|(name, planned)| {
-            let limiter = Limiter::new(limits(planned), Arc::clone(clock))?;
-            let http = LimitedClient::new(Arc::clone(network), Arc::new(limiter));
-            let http = Noting::new(Arc::new(http), name.as_str(), vitals);
-            let connection = connection(plan, (name, planned), Arc::new(http), clock)?;
+            let limiter = around.limiters.of(plan, (name, planned), around.clock)?;
+            let http = LimitedClient::new(Arc::clone(network), limiter);
+            let http = Noting::new(Arc::new(http), name.as_str(), around.vitals);
+            let http: Arc<dyn HttpClient> = Arc::new(http);
+            let connection =
+                connection(plan, (name, planned), (http, around.tokens), around.clock)?;
             Ok((name.clone(), Arc::new(connection)))
         })
         .collect()
@@ -64,13 +75,14 @@ pub(super) fn through(
 pub(super) fn connection(
     plan: &Plan,
     (name, planned): (&ConnectionName, &PlannedConnection),
-    http: Arc<dyn HttpClient>,
+    (http, tokens): (Arc<dyn HttpClient>, &Arc<Tokens>),
     clock: &Arc<dyn Clock>,
 ) -> Result<Connection, Fault> {
     let context = Context {
         name: name.to_string(),
         clock: Arc::clone(clock),
         http,
+        tokens: Arc::clone(tokens),
         files: file_limits(plan),
         windows: windows(planned),
     };
@@ -106,8 +118,8 @@ pub(super) fn file_limits(plan: &Plan) -> FileLimits {
 /// The HTTP client of a connection, behind its limiter.
 pub(super) fn http(
     plan: &Plan,
-    planned: &PlannedConnection,
-    clock: &Arc<dyn Clock>,
+    (name, planned): (&ConnectionName, &PlannedConnection),
+    (clock, limiters): (&Arc<dyn Clock>, &Limiters),
 ) -> Result<Arc<dyn HttpClient>, Fault> {
     let settings = &planned.http;
     let max_body = settings
@@ -125,40 +137,8 @@ pub(super) fn http(
         ..HttpOptions::default()
     };
     let client = Arc::new(Client::new(options, Arc::clone(clock))?);
-    let limiter = Arc::new(Limiter::new(limits(planned), Arc::clone(clock))?);
+    let limiter = limiters.of(plan, (name, planned), clock)?;
     Ok(Arc::new(LimitedClient::new(client, limiter)))
-}
-
-/// How many requests may be under way: as the merchant says, else as the connector declares, else a few.
-pub(super) fn concurrency(planned: &PlannedConnection) -> u32 {
-    let told = planned.limits.concurrency.or(planned.spec.concurrency);
-    told.unwrap_or(LimitOptions::default().concurrency).max(1)
-}
-
-/// What the merchant says wins over what the connector declares; without either a careful default.
-fn limits(planned: &PlannedConnection) -> LimitOptions {
-    let mut options = LimitOptions {
-        concurrency: concurrency(planned),
-        ..LimitOptions::default()
-    };
-    for (name, quota) in &planned.spec.quotas {
-        let rate = Rate {
-            per_second: quota.per_second,
-            burst: quota.burst,
-        };
-        options.buckets.insert(name.clone(), Some(rate));
-    }
-    let told = planned.limits.requests_per_second;
-    if told.is_some() || planned.limits.burst.is_some() {
-        let declared = options.buckets.get("default").copied().flatten();
-        let per_second = told.or(declared.map(|rate| rate.per_second)).unwrap_or(5.0);
-        let burst = planned.limits.burst.or(declared.map(|rate| rate.burst));
-        let burst = burst.unwrap_or(10);
-        options
-            .buckets
-            .insert("default".into(), Some(Rate { per_second, burst }));
-    }
-    options
 }
 
 /// Where the store of a plan stands.

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio_util::task::TaskTracker;
 
-use super::{Live, Runtime, open};
+use super::limits::Limiters;
+use super::{Live, Runtime, keeper, open};
 use crate::clock::Clock;
 use crate::connector::{Asked, Body, Connection, Cursor, Onward, Source, Standing};
 use crate::engine::{EngineError, Handle};
@@ -51,7 +53,14 @@ impl Prover {
     /// When one cannot be opened.
     pub fn alone(plan: Arc<Plan>, engine: Handle, clock: &Arc<dyn Clock>) -> Result<Self, Fault> {
         let vitals = Vitals::new(Arc::clone(clock));
-        let connections = open::connections(&plan, (clock, &vitals), |_| None)?;
+        let tokens = keeper::tokens(&engine, &TaskTracker::new());
+        let around = open::Around {
+            clock,
+            vitals: &vitals,
+            tokens: &tokens,
+            limiters: &Limiters::default(),
+        };
+        let connections = open::connections(&plan, &around, |_| None)?;
         Ok(Self {
             engine,
             live: Arc::new(ArcSwap::from_pointee(Live { plan, connections })),

@@ -50,7 +50,13 @@ impl Runtime {
             let known = before.connections.get(name)?;
             is_same(&before.plan, &plan, name).then(|| Arc::clone(known))
         };
-        let connections = open::connections(&plan, (&self.clock, &self.vitals), kept)
+        let around = open::Around {
+            clock: &self.clock,
+            vitals: &self.vitals,
+            tokens: &self.tokens,
+            limiters: &self.limiters,
+        };
+        let connections = open::connections(&plan, &around, kept)
             .map_err(|fault| Refused::Kept(vec![fault.to_string()]))?;
         let rules = Arc::new(rules::of(&plan));
         let wanted = loops::wanted(&plan);

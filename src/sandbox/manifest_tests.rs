@@ -77,6 +77,7 @@ impl Rig {
             name: name.to_owned(),
             clock: Arc::new(self.clock.clone()),
             http: Arc::new(Inside::of(&self.world)),
+            tokens: Arc::default(),
             files: crate::connector::FileLimits::default(),
             windows: BTreeMap::new(),
         };

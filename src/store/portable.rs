@@ -9,7 +9,9 @@
 //! {"end":{"rows":2,"blake3":"<hash of all bytes before this line>"}}
 //! ```
 //!
-//! It holds everything a store holds, and therefore personal data: keep it like the store.
+//! It holds everything a store holds, and therefore personal data: keep it like the store. Refresh tokens in it
+//! are sealed: without the configuration nobody can read them, and whoever imports it elsewhere must not run both,
+//! as a token that was used there is over here.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _, Write};

@@ -36,6 +36,7 @@ pub const TABLES: &[TableInfo] = &[
     META,
     CHECKPOINT,
     HINT,
+    TOKEN,
     ENTITY,
     LINK,
     BY_KEY,
@@ -84,6 +85,12 @@ pub const CHECKPOINT: TableInfo = rows(
 );
 /// Things to be fetched by id: accepted webhooks, retries of what could not be understood.
 pub const HINT: TableInfo = rows(0x03, "hint", "(connection, stream, remote id) -> why");
+/// Tokens of credentials that change with each use.
+pub const TOKEN: TableInfo = rows(
+    0x04,
+    "token",
+    "(credential) -> the newest refresh token, sealed with the first one",
+);
 /// What is known of each thing.
 pub const ENTITY: TableInfo = rows(0x10, "entity", "(entity) -> links, seen, delivered");
 /// Remote id to entity.

@@ -80,6 +80,7 @@ fn open(url: &str, http: Arc<dyn HttpClient>, clock: Arc<dyn Clock>) -> Connecti
         name: "amazon".into(),
         clock,
         http,
+        tokens: Arc::default(),
         files: FileLimits::default(),
         windows: BTreeMap::new(),
     };

@@ -278,6 +278,7 @@ impl Feed {
         let context = Context {
             name: "acme".into(),
             http: Arc::new(Replay::new(Vec::new(), Order::Any, Arc::clone(&clock))),
+            tokens: Arc::default(),
             files: crossdock::connector::FileLimits::default(),
             clock,
             windows: BTreeMap::new(),

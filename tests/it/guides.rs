@@ -151,6 +151,7 @@ async fn answer_to(name: &str, text: &str) -> String {
     let context = Context {
         name: "acme".into(),
         http: Arc::new(Replay::new(Vec::new(), Order::Any, Arc::clone(&clock))),
+        tokens: Arc::default(),
         files: FileLimits::default(),
         clock,
         windows: std::collections::BTreeMap::new(),

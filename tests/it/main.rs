@@ -20,6 +20,7 @@ mod seeds;
 mod sim;
 mod store_crash;
 mod tidy;
+mod tokens;
 mod tutorial;
 mod webhooks;
 mod woocommerce;

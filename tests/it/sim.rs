@@ -5,7 +5,7 @@
 //! same way again, up to the order in which ready tasks of one moment are polled.
 
 #[path = "sim/clock.rs"]
-mod clock;
+pub mod clock;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -268,6 +268,7 @@ fn orders(reply: &Json, ids: &[RemoteId]) -> Arc<dyn Source> {
         name: "shop".to_owned(),
         clock: clock.clone(),
         http: Arc::new(Replay::new(vec![exchange], Order::Any, clock)),
+        tokens: Arc::default(),
         files: FileLimits::default(),
         windows: BTreeMap::new(),
     };
@@ -403,6 +404,7 @@ async fn subscriptions_are_asked_for_as_the_index_allows() {
         name: "shop".to_owned(),
         clock: clock.clone(),
         http: Arc::new(Replay::new(exchanges, Order::Any, clock)),
+        tokens: Arc::default(),
         files: FileLimits::default(),
         windows: BTreeMap::new(),
     };

@@ -248,3 +248,20 @@ fn times_for_people() {
         assert_eq!(human(Duration::from_secs(secs)), expect);
     }
 }
+
+/// A token of which a platform tells when it ends.
+#[test]
+fn tokens_end() {
+    let known = Credential {
+        subject: "north/refresh_token".to_owned(),
+        expires_at: at(86_400),
+    };
+    let found = credential(at(0), &known, Duration::from_secs(86_400)).unwrap();
+    assert_eq!(found.severity, Severity::Urgent);
+    assert!(
+        found.text.starts_with("the token of north ends at"),
+        "{}",
+        found.text
+    );
+    assert!(!found.text.contains("credential_expires"), "{}", found.text);
+}

@@ -8,6 +8,7 @@
 //! tests of the built-in connectors run the same suite.
 
 mod fixture;
+mod keeper;
 mod later;
 mod sink;
 mod source;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use serde_json::Value as Json;
 
 pub use fixture::{Case, ExpectedChange, ExpectedOutcome, Fixtures, Reply, Request, Troubles};
+pub use keeper::MemoryKeeper;
 pub use later::asked_in_every_way;
 pub use sink::same_outcomes;
 pub use source::same as same_changes;
@@ -166,6 +168,7 @@ impl Bench<'_> {
             name: "fixture".to_owned(),
             clock,
             http: Arc::clone(&faulty) as _,
+            tokens: MemoryKeeper::default().tokens(),
             files: super::FileLimits::default(),
             windows: BTreeMap::new(),
         };

@@ -1,7 +1,10 @@
 //! What the engine promises whatever a manifest says.
 
+mod account;
 mod loading;
 mod reading;
+mod signing;
+mod tokens;
 mod webhooks;
 mod writing;
 
@@ -87,6 +90,7 @@ impl Toy {
             name: "toy".into(),
             clock: Arc::new(self.clock.clone()),
             http: Arc::clone(self) as _,
+            tokens: Arc::default(),
             files: crate::connector::FileLimits::default(),
             windows,
         };

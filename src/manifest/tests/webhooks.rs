@@ -71,6 +71,7 @@ fn receiver_of(scheme: &str, settings: &Json) -> Option<Arc<dyn Receiver>> {
         name: "toy".into(),
         clock: Arc::new(toy.clock.clone()),
         http: Arc::clone(&toy) as _,
+        tokens: Arc::default(),
         files: crate::connector::FileLimits::default(),
         windows: BTreeMap::new(),
     };

@@ -89,7 +89,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    fn decode(self, text: &str) -> Option<Vec<u8>> {
+    pub(in crate::manifest) fn decode(self, text: &str) -> Option<Vec<u8>> {
         let text = text.trim();
         match self {
             Self::Base64 => BASE64

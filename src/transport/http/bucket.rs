@@ -25,7 +25,7 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 
 use super::Feedback;
-use super::limit::Rate;
+use super::quota::Rate;
 use crate::clock::Clock;
 
 /// How unevenly requests may arrive that left evenly.
@@ -75,6 +75,8 @@ pub(super) struct Bucket {
     left: (u32, Duration),
     /// Cells of the last request beyond what the margin leaves; spent before the next one.
     owed: u32,
+    /// Cells that requests were counted with and did not cost; the next ones cost less.
+    credit: u32,
     in_flight: u32,
     in_flight_cells: u32,
     frozen_until: Duration,
@@ -106,6 +108,7 @@ impl Bucket {
             cells: None,
             left: (0, Duration::ZERO),
             owed: 0,
+            credit: 0,
             in_flight: 0,
             in_flight_cells: 0,
             frozen_until: Duration::ZERO,
@@ -143,12 +146,16 @@ impl Bucket {
                 return Take::Never { burst: rate.burst };
             }
             let usable = usable_burst(rate);
-            for cells in [self.owed, cost.min(usable)] {
+            // A bucket that is full by now has no room for what was given back.
+            let credit = self.credit.min(usable.saturating_sub(self.estimate(now)));
+            let used = credit.min(cost.min(usable));
+            for cells in [self.owed, cost.min(usable) - used] {
                 if let Err(wait) = self.spend(cells, now) {
                     return wait;
                 }
                 self.owed = 0;
             }
+            self.credit = credit - used;
             self.owed = cost.saturating_sub(usable);
         }
         self.in_flight += 1;
@@ -188,6 +195,7 @@ impl Bucket {
     pub(super) fn observe(&mut self, feedback: Feedback, now: Duration) {
         match feedback {
             Feedback::Throttled { retry_after } => self.refused(retry_after, now),
+            Feedback::Cost { counted, told } => self.correct(counted, told),
             Feedback::Quota { per_second, burst } => self.learn(Rate { per_second, burst }, now),
             Feedback::Remaining { cells } => {
                 // What is in flight may not be counted over there yet. Only ever downwards: an old
@@ -199,6 +207,21 @@ impl Bucket {
                 }
             }
         }
+    }
+
+    /// A request cost more, or less, than was counted.
+    fn correct(&mut self, counted: u32, told: u32) {
+        let Some(rate) = self.rate.filter(|_| told > 0) else {
+            return;
+        };
+        let usable = usable_burst(rate);
+        // Counted as the least of 1, whatever was declared.
+        let counted = counted.max(1);
+        let less = counted.saturating_sub(told);
+        let more = told.saturating_sub(counted);
+        let settled = more.min(self.credit);
+        self.credit = (self.credit - settled).saturating_add(less).min(usable);
+        self.owed = self.owed.saturating_add(more - settled).min(usable);
     }
 
     fn refused(&mut self, retry_after: Option<Duration>, now: Duration) {
@@ -233,6 +256,19 @@ impl Bucket {
         let left = self.estimate(now);
         self.rate = Some(rate);
         self.refill(left, now);
+    }
+
+    /// It is declared otherwise: what was spent stays spent.
+    pub(super) fn declare(&mut self, rate: Option<Rate>, now: Duration) {
+        match (self.rate, rate) {
+            (Some(_), Some(rate)) => self.learn(rate, now),
+            // Nobody counted what was spent until now.
+            (None, Some(_)) => {
+                self.rate = rate;
+                self.refill(0, now);
+            }
+            (_, None) => (self.rate, self.cells) = (None, None),
+        }
     }
 
     fn speed_up(&mut self, now: Duration) {
@@ -274,7 +310,7 @@ impl Bucket {
         };
         let usable = usable_burst(rate);
         let left = left.saturating_sub(self.owed).min(usable);
-        self.owed = 0;
+        (self.owed, self.credit) = (0, 0);
         self.left = (left, now);
         // Rounded up: rounded down it would be a cell too many after some hours.
         #[expect(
@@ -448,5 +484,67 @@ mod tests {
         assert_eq!(bucket.rate.unwrap().burst, 80);
         clock.advance(Duration::from_secs(1));
         assert_eq!(drain(&mut bucket, &clock), 20);
+    }
+
+    /// Points that a reply tells of: less than was counted is given back, more is spent later, and a cost of
+    /// nothing is none (story 51).
+    #[test]
+    fn what_a_request_really_cost_is_taken_in() {
+        let (mut bucket, clock) = bucket(10.0, 100);
+        let cost = |counted, told| Feedback::Cost { counted, told };
+        let now = clock.monotonic();
+        // 99 usable: 9 requests of 10 that cost 4 each leave 63.
+        for _ in 0..9 {
+            assert_eq!(bucket.take(10, now), Take::Taken);
+            bucket.observe(cost(10, 4), now);
+            bucket.done(10);
+        }
+        assert_eq!(drain(&mut bucket, &clock), 63);
+        // Told to be free, again and again: paced all the same.
+        clock.advance(Duration::from_secs(1));
+        let mut taken = 0;
+        while bucket.take(1, clock.monotonic()) == Take::Taken {
+            bucket.observe(cost(0, 0), clock.monotonic());
+            bucket.done(1);
+            taken += 1;
+        }
+        assert_eq!(taken, 10);
+        // 20 more than counted: two seconds more until the next one.
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(bucket.take(10, clock.monotonic()), Take::Taken);
+        bucket.observe(cost(10, 30), clock.monotonic());
+        bucket.done(10);
+        clock.advance(Duration::from_millis(1950));
+        assert_ne!(bucket.take(1, clock.monotonic()), Take::Taken);
+        clock.advance(Duration::from_millis(200));
+        assert_eq!(bucket.take(1, clock.monotonic()), Take::Taken);
+        bucket.done(1);
+        // What was given back is not kept beside a full bucket.
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(bucket.take(50, clock.monotonic()), Take::Taken);
+        bucket.observe(cost(50, 1), clock.monotonic());
+        bucket.done(50);
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(drain(&mut bucket, &clock), 99);
+    }
+
+    #[test]
+    fn a_quota_that_is_declared_otherwise_keeps_what_was_spent() {
+        let (mut bucket, clock) = bucket(10.0, 40);
+        for _ in 0..30 {
+            assert_eq!(bucket.take(1, clock.monotonic()), Take::Taken);
+            bucket.done(1);
+        }
+        let rate = |per_second, burst| Some(Rate { per_second, burst });
+        bucket.declare(rate(20.0, 80), clock.monotonic());
+        assert_eq!(drain(&mut bucket, &clock), 9);
+        bucket.declare(None, clock.monotonic());
+        for _ in 0..1000 {
+            assert_eq!(bucket.take(1, clock.monotonic()), Take::Taken);
+            bucket.done(1);
+        }
+        // Nobody knows what was spent.
+        bucket.declare(rate(1.0, 5), clock.monotonic());
+        assert_eq!(drain(&mut bucket, &clock), 0);
     }
 }

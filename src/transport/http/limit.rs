@@ -7,6 +7,8 @@
 //! - Of the requests that wait, the one of the foremost lane goes first; inside a lane, the one that
 //!   came first. Inside a bucket nobody overtakes by being cheap: a cheap request does not pass an expensive one that
 //!   stands in front of it, or the expensive one would wait for ever.
+//! - Of several connections with one credential ([`Limiter::join`]), inside a lane the one goes first that got
+//!   the least of the bucket: one that floods its lane holds up the others by one request at a time.
 //! - Nobody starves: a request counts as one lane further to the front for every [`LimitOptions::ageing`]
 //!   it has waited. The last of the eight lanes is in the first after seven times that.
 //! - At most [`LimitOptions::concurrency`] requests are in flight. From three on, the last of these places
@@ -21,12 +23,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::bucket::{Bucket, Take};
+pub use super::quota::{LimitOptions, Rate};
+use super::share::{Asking, Order, Payer, Shares};
 use super::{Feedback, Lane};
 use crate::clock::Clock;
 use crate::fault::{Class, Fault};
@@ -34,83 +39,18 @@ use crate::fault::{Class, Fault};
 /// With fewer places in flight than this none is kept free: it would cost the others half or all.
 const KEEPS_A_PLACE: u32 = 3;
 
-/// A quota: so many cells a second, so many at once.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rate {
-    /// Cells a second; 0.0167 is one a minute.
-    pub per_second: f64,
-    /// Cells at once, after a rest.
-    pub burst: u32,
-}
-
-impl Rate {
-    /// Whether it can be counted.
-    ///
-    /// # Errors
-    /// What is wrong with it, for a person: a lower-case clause.
-    pub fn check(&self) -> Result<(), String> {
-        let Self { per_second, burst } = *self;
-        if !(per_second.is_finite() && (1e-6..=1e6).contains(&per_second)) {
-            return Err("`per_second` must be between 0.000001 and 1000000".into());
-        }
-        if !(1..=1_000_000).contains(&burst) {
-            return Err("`burst` must be between 1 and 1000000".into());
-        }
-        if f64::from(burst) / per_second > 366.0 * 86_400.0 {
-            return Err("the burst would take more than a year to come back".into());
-        }
-        Ok(())
-    }
-
-    pub(super) fn is_nearly(&self, other: Self) -> bool {
-        let difference = (self.per_second - other.per_second).abs();
-        self.burst == other.burst && difference <= self.per_second * 0.001
-    }
-}
-
-/// How requests of one credential are limited.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LimitOptions {
-    /// Requests in flight at once; 4.
-    pub concurrency: u32,
-    /// By name; `None` is not paced, only paused when the other side refuses. Without a declaration
-    /// there is `default` with 5 a second and a burst of 10: somebody's shop on a shared host must
-    /// survive a merchant who declares nothing (story 52).
-    pub buckets: BTreeMap<String, Option<Rate>>,
-    /// How long a request waits until it counts as one lane further to the front; 10 s.
-    pub ageing: Duration,
-    /// The longest pause that is waited for; 60 s.
-    pub patience: Duration,
-    /// Requests that may wait; 4096.
-    pub max_waiting: usize,
-}
-
-impl Default for LimitOptions {
-    fn default() -> Self {
-        let rate = Rate {
-            per_second: 5.0,
-            burst: 10,
-        };
-        Self {
-            concurrency: 4,
-            buckets: BTreeMap::from([("default".into(), Some(rate))]),
-            ageing: Duration::from_secs(10),
-            patience: Duration::from_mins(1),
-            max_waiting: 4096,
-        }
-    }
-}
-
 /// Gives out turns: see the [module](self).
 #[derive(Debug)]
 pub struct Limiter {
-    options: LimitOptions,
     clock: Arc<dyn Clock>,
+    payers: AtomicU32,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
+    options: LimitOptions,
+    shares: Shares,
     names: Vec<String>,
     buckets: Vec<Bucket>,
     waiting: BTreeMap<u64, Waiting>,
@@ -124,6 +64,7 @@ struct Waiting {
     bucket: usize,
     cost: u32,
     lane: Lane,
+    payer: Payer,
     since: Duration,
     /// When its bucket has the cells, as far as was known at the last look.
     not_before: Option<Duration>,
@@ -137,25 +78,18 @@ impl Limiter {
     /// # Errors
     /// `Config` when an option cannot be meant.
     pub fn new(options: LimitOptions, clock: Arc<dyn Clock>) -> Result<Self, Fault> {
-        let refuse = |why: String| Err(Fault::config("http_limits", why));
-        if options.concurrency == 0 {
-            return refuse("`concurrency` must be at least 1".into());
-        }
-        if options.buckets.is_empty() {
-            return refuse("at least one bucket is needed; declare `default`".into());
-        }
+        options.check()?;
         let (mut names, mut buckets) = (Vec::new(), Vec::new());
         for (name, rate) in &options.buckets {
-            if let Some(Err(why)) = rate.map(|rate| rate.check()) {
-                return refuse(format!("bucket `{name}`: {why}"));
-            }
             names.push(name.clone());
             buckets.push(Bucket::new(*rate, Arc::clone(&clock)));
         }
         Ok(Self {
-            options,
             clock,
+            payers: AtomicU32::new(0),
             state: Mutex::new(State {
+                options,
+                shares: Shares::default(),
                 names,
                 buckets,
                 waiting: BTreeMap::new(),
@@ -165,13 +99,60 @@ impl Limiter {
         })
     }
 
+    /// One more that shares it: its number for [`Limiter::acquire_as`].
+    pub fn join(&self) -> u32 {
+        self.payers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Has other limits from now on. What was spent stays spent, what waits goes on waiting, and a quota that was
+    /// learned stays as it was learned where what is declared of it did not change.
+    ///
+    /// # Errors
+    /// As [`Limiter::new`]; nothing has changed then.
+    pub fn set(&self, options: LimitOptions) -> Result<(), Fault> {
+        options.check()?;
+        let mut state = self.lock();
+        let now = self.clock.monotonic();
+        for (name, rate) in &options.buckets {
+            let declared = state.options.buckets.get(name).copied();
+            match state.names.iter().position(|known| known == name) {
+                Some(at) if declared != Some(*rate) => state.buckets[at].declare(*rate, now),
+                Some(_) => {}
+                None => {
+                    state.names.push(name.clone());
+                    state
+                        .buckets
+                        .push(Bucket::new(*rate, Arc::clone(&self.clock)));
+                }
+            }
+        }
+        state.options = options;
+        state.give_turns(now);
+        state.ring_first(now);
+        Ok(())
+    }
+
     /// Waits for a turn. A cost of 0 counts as 1 (story 51: a cost of 0 meant no pacing at all).
     ///
     /// # Errors
     /// `Config` for an unknown bucket or a cost above its burst; `Throttle` when the bucket is paused for
     /// longer than the patience, or too many wait already.
     pub async fn acquire(&self, bucket: &str, cost: u32, lane: Lane) -> Result<Permit<'_>, Fault> {
-        let mut place = self.enqueue(bucket, cost.max(1), lane)?;
+        self.acquire_as(0, bucket, cost, lane).await
+    }
+
+    /// The same for one of several that share it.
+    ///
+    /// # Errors
+    /// As [`Limiter::acquire`].
+    pub async fn acquire_as(
+        &self,
+        payer: u32,
+        bucket: &str,
+        cost: u32,
+        lane: Lane,
+    ) -> Result<Permit<'_>, Fault> {
+        let mut place = self.enqueue(payer, bucket, cost.max(1), lane)?;
         loop {
             match self.look(&mut place) {
                 Look::Answered(answer) => return answer.map(|()| place.permit()),
@@ -203,11 +184,17 @@ impl Limiter {
         };
         let now = self.clock.monotonic();
         change(&mut state.buckets[at], now);
-        self.give_turns(&mut state, now);
-        self.ring_first(&state, now);
+        state.give_turns(now);
+        state.ring_first(now);
     }
 
-    fn enqueue(&self, bucket: &str, cost: u32, lane: Lane) -> Result<Place<'_>, Fault> {
+    fn enqueue(
+        &self,
+        payer: Payer,
+        bucket: &str,
+        cost: u32,
+        lane: Lane,
+    ) -> Result<Place<'_>, Fault> {
         let mut state = self.lock();
         let Some(at) = state.names.iter().position(|name| name == bucket) else {
             let known = state.names.join("`, `");
@@ -217,15 +204,17 @@ impl Limiter {
         if let Some(burst) = state.buckets[at].burst().filter(|burst| cost > *burst) {
             return Err(too_dear(bucket, cost, burst));
         }
-        if state.waiting.len() >= self.options.max_waiting {
+        if state.waiting.len() >= state.options.max_waiting {
             let message = format!("{} requests wait already", state.waiting.len());
             return Err(Fault::new(Class::Throttle, "http_queue_full", message));
         }
+        state.begin(at, payer);
         let bell = Arc::new(Notify::new());
         let waiting = Waiting {
             bucket: at,
             cost,
             lane,
+            payer,
             since: self.clock.monotonic(),
             not_before: None,
             answer: None,
@@ -248,8 +237,8 @@ impl Limiter {
     fn look(&self, place: &mut Place<'_>) -> Look {
         let mut state = self.lock();
         let now = self.clock.monotonic();
-        if self.give_turns(&mut state, now) {
-            self.ring_first(&state, now);
+        if state.give_turns(now) {
+            state.ring_first(now);
         }
         let answered = (state.waiting.get(&place.ticket)).is_none_or(|w| w.answer.is_some());
         if answered {
@@ -258,7 +247,7 @@ impl Limiter {
             let lost = || Err(Fault::bug("http_limits", "a waiting request was forgotten"));
             return Look::Answered(answer.unwrap_or_else(lost));
         }
-        match state.first_of(place.bucket, now, &self.options) {
+        match state.first_of(place.bucket, now) {
             Some((_, ticket)) if ticket == place.ticket => {
                 match state.waiting.get(&ticket).and_then(|w| w.not_before) {
                     Some(at) => Look::WaitFor(at.saturating_sub(now)),
@@ -274,39 +263,10 @@ impl Limiter {
         }
     }
 
-    /// Answers everybody whose turn it is; whether anybody was.
-    fn give_turns(&self, state: &mut State, now: Duration) -> bool {
-        let mut anybody = state.turn_away(now, self.options.patience);
-        loop {
-            let mut firsts: Vec<(Order, usize)> = (0..state.buckets.len())
-                .filter_map(|bucket| {
-                    let order = state.first_of(bucket, now, &self.options)?;
-                    Some((order, bucket))
-                })
-                .collect();
-            firsts.sort_unstable();
-            let given =
-                (firsts.iter()).any(|((_, ticket), bucket)| state.try_give(*ticket, *bucket, now));
-            if !given {
-                return anybody;
-            }
-            anybody = true;
-        }
-    }
-
-    /// Lets the first of each bucket look again: it may have a timer to set.
-    fn ring_first(&self, state: &State, now: Duration) {
-        for bucket in 0..state.buckets.len() {
-            if let Some((_, ticket)) = state.first_of(bucket, now, &self.options) {
-                state.ring(ticket);
-            }
-        }
-    }
-
     fn after_leaving(&self, mut state: MutexGuard<'_, State>) {
         let now = self.clock.monotonic();
-        self.give_turns(&mut state, now);
-        self.ring_first(&state, now);
+        state.give_turns(now);
+        state.ring_first(now);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -334,9 +294,6 @@ fn is_urgent(lane: Lane) -> bool {
     matches!(lane, Lane::StockDown | Lane::Cancellations)
 }
 
-/// Lane as aged, then order of coming: smaller goes first.
-type Order = (u32, u64);
-
 fn order(ticket: u64, waiting: &Waiting, now: Duration, ageing: Duration) -> Order {
     let waited = now.saturating_sub(waiting.since).as_nanos();
     let lanes = waited.checked_div(ageing.as_nanos()).unwrap_or(0);
@@ -345,16 +302,59 @@ fn order(ticket: u64, waiting: &Waiting, now: Duration, ageing: Duration) -> Ord
 }
 
 impl State {
+    /// Answers everybody whose turn it is; whether anybody was.
+    fn give_turns(&mut self, now: Duration) -> bool {
+        let mut anybody = self.turn_away(now);
+        loop {
+            let mut firsts: Vec<(Order, usize)> = (0..self.buckets.len())
+                .filter_map(|bucket| {
+                    let order = self.first_of(bucket, now)?;
+                    Some((order, bucket))
+                })
+                .collect();
+            firsts.sort_unstable();
+            let given =
+                (firsts.iter()).any(|((_, ticket), bucket)| self.try_give(*ticket, *bucket, now));
+            if !given {
+                return anybody;
+            }
+            anybody = true;
+        }
+    }
+
+    /// Lets the first of each bucket look again: it may have a timer to set.
+    fn ring_first(&self, now: Duration) {
+        for bucket in 0..self.buckets.len() {
+            if let Some((_, ticket)) = self.first_of(bucket, now) {
+                self.ring(ticket);
+            }
+        }
+    }
+
     /// Who stands first in a bucket, of those for whom a place in flight is free.
-    fn first_of(&self, bucket: usize, now: Duration, options: &LimitOptions) -> Option<Order> {
+    fn first_of(&self, bucket: usize, now: Duration) -> Option<Order> {
+        let options = &self.options;
         let free = options.concurrency.saturating_sub(self.in_flight);
         let only_urgent = free == 1 && options.concurrency >= KEEPS_A_PLACE;
-        self.waiting
+        let asking = self
+            .waiting
             .iter()
             .filter(|(_, waiting)| waiting.bucket == bucket && waiting.answer.is_none())
             .filter(|(_, waiting)| free > 0 && (!only_urgent || is_urgent(waiting.lane)))
-            .map(|(ticket, waiting)| order(*ticket, waiting, now, options.ageing))
-            .min()
+            .map(|(ticket, waiting)| Asking {
+                lane: waiting.lane as u32,
+                order: order(*ticket, waiting, now, options.ageing),
+                payer: waiting.payer,
+            });
+        self.shares.first(bucket, asking)
+    }
+
+    /// Somebody begins to wait.
+    fn begin(&mut self, bucket: usize, payer: Payer) {
+        let waiting = self.waiting.values();
+        let waiting = waiting.filter(|it| it.bucket == bucket && it.answer.is_none());
+        let payers: Vec<Payer> = waiting.map(|it| it.payer).collect();
+        self.shares.begin(bucket, payer, payers.into_iter());
     }
 
     /// A turn is over, or was given to somebody who had gone.
@@ -378,6 +378,7 @@ impl State {
         let answer = match self.buckets[bucket].take(waiting.cost, now) {
             Take::Taken => {
                 self.in_flight += 1;
+                self.shares.give(bucket, waiting.payer, waiting.cost);
                 Ok(())
             }
             Take::NotBefore(at) => {
@@ -397,7 +398,8 @@ impl State {
     }
 
     /// Answers everybody in a bucket whose pause is longer than anybody waits.
-    fn turn_away(&mut self, now: Duration, patience: Duration) -> bool {
+    fn turn_away(&mut self, now: Duration) -> bool {
+        let patience = self.options.patience;
         let mut anybody = false;
         for waiting in self.waiting.values_mut() {
             let pause = self.buckets[waiting.bucket].frozen_for(now);

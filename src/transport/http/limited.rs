@@ -15,12 +15,18 @@ use crate::fault::Fault;
 pub struct LimitedClient {
     inner: Arc<dyn HttpClient>,
     limiter: Arc<Limiter>,
+    payer: u32,
 }
 
 impl LimitedClient {
     /// Connections that share a credential share its limiter, each with a client of its own.
     pub fn new(inner: Arc<dyn HttpClient>, limiter: Arc<Limiter>) -> Self {
-        Self { inner, limiter }
+        let payer = limiter.join();
+        Self {
+            inner,
+            limiter,
+            payer,
+        }
     }
 
     fn learn(&self, bucket: &str, reply: &HttpReply) {
@@ -41,7 +47,7 @@ impl HttpClient for LimitedClient {
         let bucket = request.bucket.clone();
         let permit = self
             .limiter
-            .acquire(&bucket, request.cost, request.lane)
+            .acquire_as(self.payer, &bucket, request.cost, request.lane)
             .await?;
         let result = self.inner.send(request).await;
         if let Ok(reply) = &result {

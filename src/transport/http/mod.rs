@@ -23,7 +23,9 @@ pub mod headers;
 pub mod limit;
 pub mod limited;
 mod matching;
+mod quota;
 pub mod replay;
+mod share;
 
 #[cfg(test)]
 mod tests;
@@ -200,6 +202,13 @@ pub enum Feedback {
         per_second: f64,
         /// Cells at once.
         burst: u32,
+    },
+    /// A request that was counted with one number of cells cost another.
+    Cost {
+        /// What was counted.
+        counted: u32,
+        /// What it cost; 0 is no cost that anybody can know (story 51), and counts as told nothing.
+        told: u32,
     },
     /// So many cells are left of the burst.
     Remaining {

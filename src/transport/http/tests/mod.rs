@@ -5,6 +5,7 @@ mod network;
 mod pacing;
 mod secure;
 mod server;
+mod sharing;
 
 use std::collections::BTreeMap;
 use std::future::Future;

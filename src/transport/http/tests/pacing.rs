@@ -63,7 +63,7 @@ fn the_quota_is_never_exceeded_in_any_window() {
 
 /// A platform with a bucket of its own and an uneven way to it.
 #[derive(Debug)]
-struct Platform {
+pub(super) struct Platform {
     clock: VirtualClock,
     state: Mutex<PlatformState>,
     tells_retry_after: bool,
@@ -77,6 +77,8 @@ struct PlatformState {
     per_second: f64,
     burst: f64,
     cells: f64,
+    /// Cells that there were since the beginning.
+    offered: f64,
     counted_at: Duration,
     accepted: u32,
     last_accepted: Duration,
@@ -84,12 +86,13 @@ struct PlatformState {
 }
 
 impl Platform {
-    fn new(clock: &VirtualClock, per_second: f64, burst: f64) -> Self {
+    pub(super) fn new(clock: &VirtualClock, per_second: f64, burst: f64) -> Self {
         let state = PlatformState {
             random: fastrand::Rng::with_seed(7),
             per_second,
             burst,
             cells: burst,
+            offered: burst,
             counted_at: Duration::ZERO,
             accepted: 0,
             last_accepted: Duration::ZERO,
@@ -110,9 +113,32 @@ impl Platform {
         state.counted_at = self.clock.elapsed();
     }
 
-    fn counts(&self) -> (u32, u32) {
+    /// Has another quota; what is left of the old one stays.
+    pub(super) fn change(&self, per_second: f64, burst: f64) {
+        let mut state = self.state.lock().unwrap();
+        let now = self.clock.elapsed();
+        state.count(now);
+        (state.per_second, state.burst) = (per_second, burst);
+        state.cells = state.cells.min(burst);
+    }
+
+    /// How many cells there were up to the last request that was let in.
+    pub(super) fn offered(&self) -> f64 {
+        self.state.lock().unwrap().offered
+    }
+
+    pub(super) fn counts(&self) -> (u32, u32) {
         let state = self.state.lock().unwrap();
         (state.accepted, state.refused)
+    }
+}
+
+impl PlatformState {
+    fn count(&mut self, now: Duration) {
+        let since = now.saturating_sub(self.counted_at).as_secs_f64();
+        self.cells = (self.cells + since * self.per_second).min(self.burst);
+        self.offered += since * self.per_second;
+        self.counted_at = now;
     }
 }
 
@@ -129,9 +155,7 @@ impl HttpClient for Platform {
         let (status, headers) = {
             let mut state = self.state.lock().unwrap();
             let now = self.clock.elapsed();
-            let since = now.saturating_sub(state.counted_at).as_secs_f64();
-            state.cells = (state.cells + since * state.per_second).min(state.burst);
-            state.counted_at = now;
+            state.count(now);
             let mut headers = vec![
                 ("x-per-second".to_owned(), state.per_second.to_string()),
                 ("x-burst".to_owned(), state.burst.to_string()),
@@ -164,10 +188,36 @@ impl HttpClient for Platform {
 
 /// What a manifest would do with the quota headers of this platform.
 #[derive(Clone, Copy, PartialEq)]
-enum Reads {
+pub(super) enum Reads {
     Nothing,
     Remaining,
     Quota,
+}
+
+/// Takes in what a reply says of the quota.
+pub(super) fn told_by(client: &LimitedClient, reply: &HttpReply, reads: Reads) {
+    let number = |name| reply.header(name).unwrap().parse::<f64>().unwrap();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "small and positive in this test"
+    )]
+    match reads {
+        Reads::Nothing => {}
+        Reads::Remaining => client.observe(
+            "default",
+            Feedback::Remaining {
+                cells: number("x-remaining") as u32,
+            },
+        ),
+        Reads::Quota => client.observe(
+            "default",
+            Feedback::Quota {
+                per_second: number("x-per-second"),
+                burst: number("x-burst") as u32,
+            },
+        ),
+    }
 }
 
 /// Eight tasks send through one limiter until `end`; a refused one sends again.
@@ -185,28 +235,7 @@ async fn eight_tasks(
                 .send(HttpRequest::new("POST", "http://a/"))
                 .await
                 .unwrap();
-            let number = |name| reply.header(name).unwrap().parse::<f64>().unwrap();
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "small and positive in this test"
-            )]
-            match reads {
-                Reads::Nothing => {}
-                Reads::Remaining => client.observe(
-                    "default",
-                    Feedback::Remaining {
-                        cells: number("x-remaining") as u32,
-                    },
-                ),
-                Reads::Quota => client.observe(
-                    "default",
-                    Feedback::Quota {
-                        per_second: number("x-per-second"),
-                        burst: number("x-burst") as u32,
-                    },
-                ),
-            }
+            told_by(&client, &reply, reads);
         }
     }))
     .await;
