@@ -18,6 +18,7 @@ mod lessons;
 mod log;
 mod manual;
 mod prove;
+mod quarantine;
 mod run;
 mod show;
 mod store;
@@ -134,7 +135,7 @@ enum Command {
     Plan(desk::PlanCommand),
     Status(desk::Status),
     Queue(desk::Queue),
-    Quarantine(desk::Quarantine),
+    Quarantine(quarantine::Quarantine),
     Alert(alert::Alert),
     Explain(explain::Explain),
     Prove(prove::Prove),
@@ -186,7 +187,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Command::Plan(command) => desk::plan(command, &cli.global, shell),
         Command::Status(command) => desk::status(command, &cli.global, shell),
         Command::Queue(command) => desk::queue(command, &cli.global, shell),
-        Command::Quarantine(command) => desk::quarantine(command, &cli.global, shell),
+        Command::Quarantine(command) => quarantine::quarantine(command, &cli.global, shell),
         Command::Alert(command) => alert::run(command, &cli.global, shell),
         Command::Explain(command) => explain::run(command, &cli.global, shell),
         Command::Prove(command) => prove::run(command, &cli.global, shell),

@@ -15,6 +15,8 @@ pub struct Pressure {
     pub events: usize,
     /// Rows in quarantine.
     pub quarantined: usize,
+    /// The bytes that they take, about.
+    pub quarantined_bytes: u64,
 }
 
 /// Where a sweep through the journal stands: after this row; before all of them when absent.
@@ -26,6 +28,7 @@ pub(super) fn pressure(stage: &Stage<'_, '_>) -> Pressure {
     Pressure {
         events: stage.index.queue.len(),
         quarantined: stage.index.quarantine_len(),
+        quarantined_bytes: stage.index.quarantine_bytes(),
     }
 }
 

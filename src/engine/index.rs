@@ -11,7 +11,9 @@ use super::attempts::Attempts;
 use super::cell::{self, Cell, Target};
 use super::rules::Rules;
 use super::stage::{mode_of, slot_of};
-use super::tables::{Checkpoint, EVENT, HINT, INTENT, QUARANTINE, RESERVATION, WITHDRAWN};
+use super::tables::{
+    Checkpoint, EVENT, HINT, INTENT, QUARANTINE, Quarantined, RESERVATION, WITHDRAWN,
+};
 use crate::alert::Rhythm;
 use crate::id::{ConnectionName, EntityId, Key};
 use crate::outbox::{
@@ -58,8 +60,8 @@ pub(super) enum Update {
     CellShaken(Target, Key),
     /// The cells were written by this process: what stands there is known.
     Known(Target, Vec<Key>),
-    /// A row of the quarantine stands for this thing and slot, in this group, or is gone.
-    Quarantine(u64, Option<(String, String, String)>),
+    /// A row of the quarantine is there, or is gone.
+    Quarantine(u64, Option<Standing>),
     /// When orders of a connection usually come.
     Rhythm(ConnectionName, Box<Rhythm>),
     /// These keys were named in the present run of a stream, in ascending order.
@@ -287,9 +289,7 @@ impl Index {
             };
             range = QUARANTINE.after(range, last);
             for (number, row) in rows {
-                let slot = slot_of(&row.stage, &row.connection, row.route.as_ref());
-                let group = row.group();
-                self.apply(Update::Quarantine(number, Some((row.thing, slot, group))));
+                self.apply(Update::Quarantine(number, Some(Standing::of(&row))));
             }
         }
     }
@@ -505,10 +505,10 @@ impl Index {
         }
     }
 
-    fn quarantine(&mut self, number: u64, row: Option<(String, String, String)>) {
-        if let Some((thing, slot, group)) = row {
-            self.groups.put(number, &group);
-            let thing = (thing, slot);
+    fn quarantine(&mut self, number: u64, row: Option<Standing>) {
+        if let Some(row) = row {
+            self.groups.put(number, &row.group, row.bytes);
+            let thing = (row.thing, row.slot);
             self.quarantine_by_thing.insert(thing.clone(), number);
             self.quarantine.insert(number, thing);
             return;
@@ -587,9 +587,21 @@ impl Index {
             .map(|(thing, _)| thing.as_str())
     }
 
-    /// Why rows are in quarantine.
-    pub(super) fn quarantine_groups(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.groups.sizes.keys()
+    /// Why rows are in quarantine, how many for each reason, and the first of them.
+    pub(super) fn quarantine_groups(&self) -> impl Iterator<Item = (&Arc<str>, usize, u64)> {
+        let groups = self.groups.rows.iter();
+        groups.filter_map(|(group, rows)| Some((group, rows.len(), *rows.first()?)))
+    }
+
+    /// The rows in quarantine and why they are there, oldest first.
+    pub(super) fn quarantine_rows(&self) -> impl Iterator<Item = (u64, &str)> {
+        let rows = self.groups.of.iter();
+        rows.map(|(number, (group, _))| (*number, &**group))
+    }
+
+    /// How many bytes the rows in quarantine take, about.
+    pub(super) fn quarantine_bytes(&self) -> u64 {
+        self.groups.bytes
     }
 
     /// How many rows are in quarantine.
@@ -603,30 +615,58 @@ impl Index {
     }
 }
 
-/// Why rows are in quarantine, and how many for each reason.
+/// What the index knows of a row of the quarantine.
+#[derive(Debug)]
+pub(super) struct Standing {
+    thing: String,
+    slot: String,
+    group: String,
+    bytes: u64,
+}
+
+impl Standing {
+    /// Of this row.
+    pub(super) fn of(row: &Quarantined) -> Self {
+        Self {
+            thing: row.thing.clone(),
+            slot: slot_of(&row.stage, &row.connection, row.route.as_ref()),
+            group: row.group(),
+            bytes: row.bytes(),
+        }
+    }
+}
+
+/// Why rows are in quarantine, and which for each reason.
 #[derive(Debug, Default)]
 struct Groups {
-    of: BTreeMap<u64, Arc<str>>,
-    sizes: BTreeMap<Arc<str>, usize>,
+    /// Each row's reason and size.
+    of: BTreeMap<u64, (Arc<str>, u64)>,
+    rows: BTreeMap<Arc<str>, BTreeSet<u64>>,
+    bytes: u64,
 }
 
 impl Groups {
-    fn put(&mut self, number: u64, group: &str) {
+    fn put(&mut self, number: u64, group: &str, bytes: u64) {
         self.remove(number);
-        let known = self.sizes.get_key_value(group).map(|(name, _)| name);
+        let known = self.rows.get_key_value(group).map(|(name, _)| name);
         let name = known.map_or_else(|| Arc::from(group), Arc::clone);
-        *self.sizes.entry(Arc::clone(&name)).or_default() += 1;
-        self.of.insert(number, name);
+        self.rows
+            .entry(Arc::clone(&name))
+            .or_default()
+            .insert(number);
+        self.of.insert(number, (name, bytes));
+        self.bytes += bytes;
     }
 
     fn remove(&mut self, number: u64) {
-        let Some(name) = self.of.remove(&number) else {
+        let Some((name, bytes)) = self.of.remove(&number) else {
             return;
         };
-        if let Some(size) = self.sizes.get_mut(&name) {
-            *size -= 1;
-            if *size == 0 {
-                self.sizes.remove(&name);
+        self.bytes -= bytes;
+        if let Some(rows) = self.rows.get_mut(&name) {
+            rows.remove(&number);
+            if rows.is_empty() {
+                self.rows.remove(&name);
             }
         }
     }

@@ -68,7 +68,7 @@ pub use accept::{Accepted, Reached, Unit};
 pub use alerts::{Attention, OpenOrders, StreamAge, Watched};
 pub use care::{Pressure, Sweep};
 pub use claim::{Action, Claimed, Place};
-pub use desk::{DeskRow, DeskSheet};
+pub use desk::{DeskFilter, DeskGroup, DeskRow, DeskSheet};
 pub use hints::{HINTS_FULL, NewHint, Wanted};
 pub use query::{
     DifferenceStatus, Life, PriceReason, QueueStatus, RouteStatus, Status, StockReason,
@@ -408,7 +408,18 @@ requests! {
     fn derive_stock() -> bool = |stage| derived::derive_again(stage, UNIT_LEVELS);
     /// Rows of the quarantine.
     fn quarantine(after: u64, limit: usize) -> Vec<DeskRow> =
-        |stage| desk::list(stage, after, limit);
+        |stage| desk::list(stage, after, limit, &DeskFilter::default());
+    /// Those rows of the quarantine that are meant.
+    fn quarantine_of(filter: DeskFilter, after: u64, limit: usize) -> Vec<DeskRow> =
+        |stage| desk::list(stage, after, limit, &filter);
+    /// Why rows are in quarantine, how many for each reason, and an example.
+    fn quarantine_groups(filter: DeskFilter) -> Vec<DeskGroup> =
+        |stage| desk::groups(stage, &filter);
+    /// The numbers of the rows that are meant, oldest first.
+    fn quarantine_numbers(filter: DeskFilter) -> Vec<u64> =
+        |stage| Ok(desk::numbers(stage, &filter));
+    /// Lets go what stands in quarantine for too long; whether more may be left to do.
+    fn expire_quarantine() -> bool = |stage| desk::expire(stage);
     /// One row of the quarantine, personal data masked.
     fn quarantine_show(number: u64) -> DeskSheet = |stage| desk::show(stage, number);
     /// Tries a row again.

@@ -8,6 +8,7 @@
 )]
 
 mod alerts;
+mod desk;
 mod disk;
 mod drain;
 mod dropped_in;
