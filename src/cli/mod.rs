@@ -21,6 +21,7 @@ mod prove;
 mod quarantine;
 mod run;
 mod show;
+mod state;
 mod store;
 
 use std::ffi::OsString;
@@ -145,6 +146,7 @@ enum Command {
     Release(feed::Release),
     Config(config::Config),
     Store(store::Store),
+    State(state::State),
     Completions(manual::Completions),
     Man(manual::Man),
 }
@@ -197,6 +199,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Command::Release(command) => feed::release(command, &cli.global, shell),
         Command::Config(command) => config::run(command, &cli.global, shell),
         Command::Store(command) => store::run(command, &cli.global, shell),
+        Command::State(command) => state::run(command, &cli.global, shell),
         Command::Completions(command) => manual::completions(command, shell),
         Command::Man(command) => manual::man(command, shell),
     };

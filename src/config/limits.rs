@@ -31,6 +31,9 @@ pub struct Limits {
     /// The most events that wait to be delivered before the sources of events pause.
     #[schemars(range(min = 1))]
     pub outbox_max_events: usize,
+    /// The most bytes of events that wait to be delivered before the sources of events pause.
+    #[schemars(range(min = 1_048_576))]
+    pub outbox_max_bytes: u64,
     /// The most rows in quarantine before nothing more is read.
     #[schemars(range(min = 1))]
     pub quarantine_max_rows: usize,
@@ -110,6 +113,7 @@ impl Default for Limits {
             commit_max_rows: 500,
             intake_max_pages: 32,
             outbox_max_events: 1_000_000,
+            outbox_max_bytes: 4 << 30,
             quarantine_max_rows: 100_000,
             quarantine_max_bytes: 256 << 20,
             quarantine_max_age_secs: 180 * 86_400,

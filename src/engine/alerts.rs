@@ -193,13 +193,13 @@ pub(super) fn attention(stage: &Stage<'_, '_>) -> Result<Attention, EngineError>
     }
     let zone = zone(stage);
     let rhythms = stage.index.rhythms.iter();
-    let groups = stage.index.quarantine_groups();
+    let groups = stage.index.quarantine_groups().all();
     let silences = rhythms.map(|(name, it)| (name.clone(), it.silence(stage.now, &zone)));
     Ok(Attention {
         streams: streams.collect(),
         paused: query::paused(stage)?,
         quarantined: stage.index.quarantine_len(),
-        quarantined_bytes: stage.index.quarantine_bytes(),
+        quarantined_bytes: stage.index.quarantine_groups().bytes(),
         quarantined_since: desk::oldest(stage)?,
         groups: groups.map(|(group, ..)| Arc::clone(group)).collect(),
         oldest,

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::{Bound, ControlFlow};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -10,10 +9,9 @@ use super::EngineError;
 use super::attempts::Attempts;
 use super::cell::{self, Cell, Target};
 use super::rules::Rules;
-use super::stage::{mode_of, slot_of};
-use super::tables::{
-    Checkpoint, EVENT, HINT, INTENT, QUARANTINE, Quarantined, RESERVATION, WITHDRAWN,
-};
+use super::stage::mode_of;
+use super::standing::{Groups, Standing};
+use super::tables::{Checkpoint, EVENT, HINT, INTENT, QUARANTINE, RESERVATION, WITHDRAWN};
 use crate::alert::Rhythm;
 use crate::id::{ConnectionName, EntityId, Key};
 use crate::outbox::{
@@ -587,21 +585,9 @@ impl Index {
             .map(|(thing, _)| thing.as_str())
     }
 
-    /// Why rows are in quarantine, how many for each reason, and the first of them.
-    pub(super) fn quarantine_groups(&self) -> impl Iterator<Item = (&Arc<str>, usize, u64)> {
-        let groups = self.groups.rows.iter();
-        groups.filter_map(|(group, rows)| Some((group, rows.len(), *rows.first()?)))
-    }
-
-    /// The rows in quarantine and why they are there, oldest first.
-    pub(super) fn quarantine_rows(&self) -> impl Iterator<Item = (u64, &str)> {
-        let rows = self.groups.of.iter();
-        rows.map(|(number, (group, _))| (*number, &**group))
-    }
-
-    /// How many bytes the rows in quarantine take, about.
-    pub(super) fn quarantine_bytes(&self) -> u64 {
-        self.groups.bytes
+    /// Why rows are in quarantine, and which.
+    pub(super) fn quarantine_groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// How many rows are in quarantine.
@@ -612,63 +598,6 @@ impl Index {
     /// Whether any order takes this SKU.
     pub(super) fn is_reserved(&self, sku: &Key) -> bool {
         self.reserved.contains(sku)
-    }
-}
-
-/// What the index knows of a row of the quarantine.
-#[derive(Debug)]
-pub(super) struct Standing {
-    thing: String,
-    slot: String,
-    group: String,
-    bytes: u64,
-}
-
-impl Standing {
-    /// Of this row.
-    pub(super) fn of(row: &Quarantined) -> Self {
-        Self {
-            thing: row.thing.clone(),
-            slot: slot_of(&row.stage, &row.connection, row.route.as_ref()),
-            group: row.group(),
-            bytes: row.bytes(),
-        }
-    }
-}
-
-/// Why rows are in quarantine, and which for each reason.
-#[derive(Debug, Default)]
-struct Groups {
-    /// Each row's reason and size.
-    of: BTreeMap<u64, (Arc<str>, u64)>,
-    rows: BTreeMap<Arc<str>, BTreeSet<u64>>,
-    bytes: u64,
-}
-
-impl Groups {
-    fn put(&mut self, number: u64, group: &str, bytes: u64) {
-        self.remove(number);
-        let known = self.rows.get_key_value(group).map(|(name, _)| name);
-        let name = known.map_or_else(|| Arc::from(group), Arc::clone);
-        self.rows
-            .entry(Arc::clone(&name))
-            .or_default()
-            .insert(number);
-        self.of.insert(number, (name, bytes));
-        self.bytes += bytes;
-    }
-
-    fn remove(&mut self, number: u64) {
-        let Some((name, bytes)) = self.of.remove(&number) else {
-            return;
-        };
-        self.bytes -= bytes;
-        if let Some(rows) = self.rows.get_mut(&name) {
-            rows.remove(&number);
-            if rows.is_empty() {
-                self.rows.remove(&name);
-            }
-        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! claim.rs      what may be sent next; the intent is durable before it is handed out
 //! settle.rs     what became of it: link, confirmation, position, or the policy table (policy.rs)
 //! hints.rs      what is to be fetched by id
-//! desk.rs       quarantine: list, show, edit, retry, dismiss
+//! desk.rs       quarantine: retry, edit, dismiss; desk/look.rs: by cause, by row, one row
 //! query.rs      status, explain
 //! account.rs    what became of things that a source shows: our side of a proof
 //! freshness.rs  owners that are silent for too long
@@ -17,6 +17,7 @@
 //! alerts.rs     what somebody must be told of, and was told
 //! care.rs       how much waits; removing what is too old (compact.rs: giving the room back)
 //! sweep.rs      where the slow reading of everything stands
+//! rename.rs     a connection under another name
 //! restored.rs   a store that is not the one that worked here last
 //! payloads.rs   what came, as it came, for mapping it again
 //! ```
@@ -47,6 +48,7 @@ mod policy;
 mod pools;
 mod prices;
 mod query;
+mod rename;
 mod restored;
 mod rules;
 mod service;
@@ -54,6 +56,7 @@ mod settle;
 mod shipments;
 mod snapshots;
 mod stage;
+mod standing;
 mod submitted;
 mod sweep;
 mod tables;
@@ -74,6 +77,7 @@ pub use query::{
     DifferenceStatus, Life, PriceReason, QueueStatus, RouteStatus, Status, StockReason,
     StreamStatus, WaitingStatus,
 };
+pub use rename::rename_connection;
 pub use restored::mark_restored;
 pub use rules::{EngineLimits, Facts, Mapped, Pool, PoolMember, Publish, RecordMapping, Rules};
 pub use service::{Handle, Service};
@@ -177,6 +181,7 @@ impl Engine {
         seed: u64,
     ) -> Result<Self, EngineError> {
         let now = clock.now();
+        rename::finish_rename(store.as_mut())?;
         if restored::forget(store.as_mut())? {
             tracing::warn!("this store was restored: everything is read and told again");
         }

@@ -7,9 +7,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::EngineError;
-use super::index::{Index, Standing, Update};
+use super::index::{Index, Update};
 use super::payloads::Payloads;
+use super::rename;
 use super::rules::{EngineLimits, Rules};
+use super::standing::Standing;
 use super::tables::{
     COUNTS, Counts, ENTITY, EVENT, Entries, Entry, Fact, INTENT, JOURNAL, LINK, LinkTo, META,
     QUARANTINE, Quarantined, RESERVATION, Subject,
@@ -159,7 +161,7 @@ impl<'a, 's> Stage<'a, 's> {
         );
         self.room = Some((
             rows.saturating_sub(self.index.quarantine_len()),
-            bytes.saturating_sub(self.index.quarantine_bytes()),
+            bytes.saturating_sub(self.index.quarantine_groups().bytes()),
         ));
     }
 
@@ -308,7 +310,16 @@ impl<'a, 's> Stage<'a, 's> {
         let Some((connection, id)) = reference.split_once(':') else {
             return Ok(None);
         };
-        self.linked(&connection.into(), stream, &id.into())
+        let (connection, id) = (ConnectionName::new(connection), RemoteId::new(id));
+        if let Some(entity) = self.linked(&connection, stream, &id)? {
+            return Ok(Some(entity));
+        }
+        // Sent under a name that the connection no longer has.
+        let now = rename::name_now(self.txn, &connection)?;
+        if now == connection {
+            return Ok(None);
+        }
+        self.linked(&now, stream, &id)
     }
 
     /// Makes a link.

@@ -218,9 +218,14 @@ impl Watch {
 
 fn look_at_queues(caring: &Caring, pressure: Pressure, closed: &mut Closed) {
     let limits = caring.live.load().plan.limits.clone();
-    let outbox = (pressure.events >= limits.outbox_max_events).then(|| {
-        let events = pressure.events;
-        format!("{events} events wait to be delivered (limits.outbox_max_events): no more are read")
+    let too_many = pressure.events >= limits.outbox_max_events
+        || pressure.event_bytes >= limits.outbox_max_bytes;
+    let outbox = too_many.then(|| {
+        let (events, size) = (pressure.events, megabytes(pressure.event_bytes));
+        format!(
+            "{events} events of {size} wait to be delivered (limits.outbox_max_events, outbox_max_bytes): no \
+             more are read"
+        )
     });
     let is_full = pressure.quarantined >= limits.quarantine_max_rows
         || pressure.quarantined_bytes >= limits.quarantine_max_bytes;

@@ -15,6 +15,7 @@ mod dropped_in;
 mod notify;
 mod online;
 mod port;
+mod pressure;
 mod reload;
 
 use std::fs;

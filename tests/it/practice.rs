@@ -277,7 +277,7 @@ async fn a_daemon_that_is_killed_again_and_again_loses_and_doubles_nothing() {
         });
     }
     let mut daemon = start(&config, folder);
-    let statement = world.settle(&mut crew, Duration::from_secs(120)).await;
+    let statement = world.settle(&mut crew, Duration::from_secs(300)).await;
     let mut report = statement.to_text();
     if !statement.holds() {
         report.push_str(&asked_why(&config, &statement));

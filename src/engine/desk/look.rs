@@ -98,7 +98,7 @@ pub(in crate::engine) fn groups(
     filter: &DeskFilter,
 ) -> Result<Vec<DeskGroup>, EngineError> {
     let mut found = Vec::new();
-    for (group, count, first) in stage.index.quarantine_groups() {
+    for (group, count, first) in stage.index.quarantine_groups().all() {
         if !filter.takes(group) {
             continue;
         }
@@ -123,7 +123,7 @@ pub(in crate::engine) fn groups(
 
 /// The numbers of the rows that are meant, oldest first.
 pub(in crate::engine) fn numbers(stage: &Stage<'_, '_>, filter: &DeskFilter) -> Vec<u64> {
-    let rows = stage.index.quarantine_rows();
+    let rows = stage.index.quarantine_groups().rows();
     let meant = rows.filter(|(_, group)| filter.takes(group));
     meant.map(|(number, _)| number).collect()
 }
@@ -141,7 +141,7 @@ pub(in crate::engine) fn list(
     limit: usize,
     filter: &DeskFilter,
 ) -> Result<Vec<DeskRow>, EngineError> {
-    let rows = stage.index.quarantine_rows();
+    let rows = stage.index.quarantine_groups().rows();
     let meant = rows.filter(|(number, group)| *number > after && filter.takes(group));
     meant
         .take(limit)
@@ -163,7 +163,7 @@ fn record(stage: &Stage<'_, '_>, row: &Quarantined) -> Result<Option<Value>, Eng
     })
 }
 
-fn desk_row(number: u64, row: Quarantined, record: Option<&Value>) -> DeskRow {
+fn desk_row(number: u64, mut row: Quarantined, record: Option<&Value>) -> DeskRow {
     let id = match &row.subject {
         Subject::Change { id, .. } => id.to_string(),
         Subject::Cell { key } => cell::sku_of(key).to_owned(),
@@ -182,6 +182,14 @@ fn desk_row(number: u64, row: Quarantined, record: Option<&Value>) -> DeskRow {
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
         .join(" ");
+    // Whoever looks sees nobody's name, whatever stands in the store.
+    if let Subject::Change {
+        record: Some(record),
+        ..
+    } = &mut row.subject
+    {
+        *record = crate::record::masked(record);
+    }
     DeskRow { number, name, row }
 }
 

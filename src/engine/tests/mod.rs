@@ -9,6 +9,7 @@ mod events;
 mod hints;
 mod items;
 mod prices;
+mod rename;
 mod restored;
 mod rules_change;
 mod stock;

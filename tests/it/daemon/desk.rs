@@ -3,7 +3,6 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crossdock::clock::Clock;
 use crossdock::sandbox::basket::Basket;
 use crossdock::sandbox::catalog::{self, Buyer};
 use serde_json::Value;
@@ -81,7 +80,7 @@ async fn poison_orders_stand_once_and_go_when_their_mapping_is_mended() {
     let mut daemon = place.daemon(&wrong);
     daemon.until("up", |_| true).await;
 
-    let now = place.world.audit.clock().now();
+    let clock = place.world.audit.clock();
     for sku in [&gone, &missing, &long, &good] {
         let basket = Basket {
             buyer: buyer(),
@@ -90,7 +89,10 @@ async fn poison_orders_stand_once_and_go_when_their_mapping_is_mended() {
             shipping: 490,
             note: Some("please ring at Quarrington's".to_owned()),
         };
-        place.world.north.place(&basket, now).unwrap();
+        // It is for sale once its number was told.
+        while place.world.north.place(&basket, clock.now()).is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
     booked(&place, &mut daemon, 1, 3).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
