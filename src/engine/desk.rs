@@ -92,12 +92,15 @@ fn retry_delivery(
         .last_fault
         .as_ref()
         .is_some_and(|fault| fault.effect == Effect::Unknown);
-    if !unknown && !row.edited && !map_anew(stage, row, &mut event)? {
-        return Ok(()); // the mapping holds it now
+    let is_another = row.edited || map_anew(stage, row, &mut event)?;
+    // What its steps captured belongs to the record that it was: it begins anew, and is looked for first.
+    let begins_anew = is_another && !event.captured.is_empty();
+    if begins_anew {
+        event.captured.clear();
     }
     stage.end_quarantine(number);
     let due = stage.now;
-    event.state = if unknown {
+    event.state = if unknown || begins_anew {
         State::Uncertain { due }
     } else {
         State::Pending { due }
@@ -107,23 +110,21 @@ fn retry_delivery(
     stage.put_event(&mut event)
 }
 
-/// Maps an order again from what its source said, where its mapping is another one by now and nothing of
-/// it stands at its sink; whether it can be sent.
+/// Maps an order again from what its source said, where its mapping is another one by now; whether it was.
 fn map_anew(
     stage: &mut Stage<'_, '_>,
     row: &Quarantined,
     event: &mut OutboxRow,
 ) -> Result<bool, EngineError> {
     let version = stage.mapping_version(&event.route);
-    let begun = !event.captured.is_empty() || event.operation == Operation::Cancel;
-    if version == row.mapping || begun {
-        return Ok(true);
+    if version == row.mapping || event.operation == Operation::Cancel {
+        return Ok(false);
     }
     let (Some(source), Some(entity)) = (
         RECORD.get(stage.txn, &event.entity)?,
         ENTITY.get(stage.txn, &event.entity)?,
     ) else {
-        return Ok(true);
+        return Ok(false);
     };
     let read = |mapped: &Value| Record::read(event.stream, mapped).map(|_| ());
     let mapped = stage.map(&event.route, &source.value());

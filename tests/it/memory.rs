@@ -1,6 +1,6 @@
 //! How much memory what waits takes: of a process of its own, with an embedded store.
 //!
-//! Long, so only on demand: `cargo nextest run --run-ignored only memory_is`, 15 minutes with a debug build.
+//! Long, so only on demand: `cargo nextest run --run-ignored only memory_is`, half an hour with a debug build on two busy cores.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -169,10 +169,6 @@ fn peak() -> u64 {
 /// The peak while it filled, and after opening it again.
 fn measured(load: &str) -> (u64, u64) {
     let folder = tempfile::tempdir().unwrap();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a process of its own, from this binary"
-    )]
     let binary = std::env::current_exe().unwrap();
     let output = Command::new(binary)
         .args([

@@ -161,7 +161,7 @@ impl Toll {
                 self.disk_full.push(daemon.try_wait().unwrap());
             }
         }
-        self.lives += clock.monotonic() - begun;
+        self.lives += clock.monotonic().saturating_sub(begun);
         let ended = daemon.try_wait().unwrap();
         let may_end = matches!(end, End::DiskFull(_));
         // Another code than 0: whoever runs it starts it again.

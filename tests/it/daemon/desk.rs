@@ -120,6 +120,16 @@ async fn poison_orders_stand_once_and_go_when_their_mapping_is_mended() {
     assert_eq!(daemon.reload().await["applied"], true);
     let tried = ask(&place, &["quarantine", "retry", "--all"]);
     assert!(tried.contains("3 will be tried"), "{tried}");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let left = ask(&place, &["--json", "quarantine", "list", "--all"]);
+    let left: Value = serde_json::from_str(&left).unwrap();
+    let left: Vec<String> = left
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| ask(&place, &["quarantine", "show", &row["number"].to_string()]))
+        .collect();
+    assert!(left.is_empty(), "{}", left.join("\n"));
     booked(&place, &mut daemon, 4, 0).await;
     let statement = place.world.statement();
     assert!(
@@ -157,8 +167,8 @@ fn nothing_personal_is_told(place: &Place, daemon: &Daemon, port: u16) {
     let secrets = [
         "Quarrington",
         "Straße der",
-        "zoe.",
-        "9876",
+        "zoe.quarrington",
+        "49305559876",
         "Y3Jvc3Nkb2NrOnByYWN0aWNl",
     ];
     for text in told {

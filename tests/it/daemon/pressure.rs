@@ -52,7 +52,7 @@ async fn reading_pauses_while_a_sink_fails_and_a_reload_does_not_hang() {
         let begun = clock.monotonic();
         let reload = daemon.reload().await;
         assert_eq!(reload["applied"], true, "{reload:#}");
-        let took = clock.monotonic() - begun;
+        let took = clock.monotonic().saturating_sub(begun);
         assert!(took < Duration::from_secs(25), "{took:?}");
         stop.cancel();
     };
