@@ -203,22 +203,27 @@ pub fn no_orders(
     })
 }
 
-/// The quarantine beside its bound.
-pub fn quarantine_size(rows: usize, bound: usize, share: f64) -> Option<Finding> {
+/// The quarantine beside one of its bounds, told in `unit`: rows, MB, days of its oldest row.
+pub fn quarantine_size(value: usize, (bound, unit): (usize, &str), share: f64) -> Option<Finding> {
     let mark = share_of(bound, share);
+    let (subject, then) = match unit {
+        "rows" => ("quarantine", "then streams are not read on"),
+        "MB" => ("quarantine/bytes", "then streams are not read on"),
+        _ => ("quarantine/age", "then the oldest is let go"),
+    };
     let text = format!(
-        "more than {mark} rows are in quarantine, of {bound} that it may hold; then streams are not read on: \
-         `crossdock quarantine list` shows them"
+        "the quarantine is beyond {mark} {unit}, of {bound} that it may reach; {then}: `crossdock quarantine \
+         list` shows what to mend, retry or dismiss"
     );
-    let finding = Finding::new(Kind::QuarantineSize, "quarantine", Severity::Warning, text);
-    marked(rows, mark, finding)
+    let finding = Finding::new(Kind::QuarantineSize, subject, Severity::Warning, text);
+    marked(value, mark, finding)
 }
 
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
-    reason = "a share of a count of rows, to be a mark"
+    reason = "a share of a count, to be a mark"
 )]
 fn share_of(bound: usize, share: f64) -> usize {
     (bound as f64 * share) as usize
@@ -238,7 +243,7 @@ pub fn quarantined(group: &str) -> Finding {
     let place = group.split('/').next().unwrap_or(group);
     let text = format!(
         "something of {place} cannot succeed as it is ({group}) and stands in quarantine: `crossdock quarantine \
-         list` says what and why; mend it and `crossdock quarantine retry NUMBER`"
+         list` says what and why; mend it and `crossdock quarantine retry --group {group}`"
     );
     Finding::new(Kind::Quarantine, group, Severity::Warning, text)
 }

@@ -1,4 +1,4 @@
-//! `status`, `queue`, `plan`, `quarantine` and `connection`: looking, and mending by hand.
+//! `status`, `queue`, `plan` and `connection`: looking, and mending by hand.
 
 use std::io;
 use std::time::Duration;
@@ -31,46 +31,6 @@ pub(super) struct PlanCommand {
     /// At most so many
     #[arg(long, default_value_t = 50)]
     limit: usize,
-}
-
-/// What cannot succeed as it is: look, mend, try again, let go
-#[derive(Debug, Args)]
-pub(super) struct Quarantine {
-    #[command(subcommand)]
-    command: QuarantineCommand,
-}
-
-#[derive(Debug, Subcommand)]
-enum QuarantineCommand {
-    /// All of it, oldest first
-    List,
-    /// One, with its record; personal data is masked
-    Show {
-        /// Its number
-        number: u64,
-    },
-    /// Replace the record that would be delivered or mapped
-    Edit {
-        /// Its number
-        number: u64,
-        /// A file with the new record as JSON
-        file: std::path::PathBuf,
-    },
-    /// Try again
-    Retry {
-        /// Their numbers
-        #[arg(required = true)]
-        numbers: Vec<u64>,
-    },
-    /// Let go; what an order reserved stays reserved
-    Dismiss {
-        /// Their numbers
-        #[arg(required = true)]
-        numbers: Vec<u64>,
-        /// Why; kept in the journal
-        #[arg(long)]
-        reason: String,
-    },
 }
 
 /// Something about one connection
@@ -356,112 +316,6 @@ fn events(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
         found,
     )?;
     Ok(Exit::Ok)
-}
-
-pub(super) fn quarantine(
-    command: &Quarantine,
-    global: &Global,
-    shell: &mut Shell<'_>,
-) -> io::Result<Exit> {
-    let request = match &command.command {
-        QuarantineCommand::List => Request::Quarantine {
-            after: 0,
-            limit: 1000,
-        },
-        QuarantineCommand::Show { number } => Request::QuarantineShow { number: *number },
-        QuarantineCommand::Retry { numbers } => Request::QuarantineRetry {
-            numbers: numbers.clone(),
-        },
-        QuarantineCommand::Dismiss { numbers, reason } => Request::QuarantineDismiss {
-            numbers: numbers.clone(),
-            reason: reason.clone(),
-        },
-        QuarantineCommand::Edit { number, file } => match read_record(file) {
-            Ok(record) => Request::QuarantineEdit {
-                number: *number,
-                record,
-            },
-            Err(message) => {
-                writeln!(shell.err, "crossdock: {}: {message}", file.display())?;
-                return Ok(Exit::Failed);
-            }
-        },
-    };
-    ask(&request, global, shell, |value, shell| {
-        if global.json {
-            return json(value, shell);
-        }
-        match &command.command {
-            QuarantineCommand::List => quarantined(value, shell),
-            QuarantineCommand::Show { .. } => sheet(value, shell),
-            QuarantineCommand::Edit { number, .. } => said(shell, &format!("{number} edited")),
-            QuarantineCommand::Retry { .. } => {
-                let count = text(&value["retried"]);
-                said(shell, &format!("{count} will be tried again"))
-            }
-            QuarantineCommand::Dismiss { .. } => {
-                let count = text(&value["dismissed"]);
-                said(shell, &format!("{count} let go"))
-            }
-        }
-    })
-}
-
-fn said(shell: &mut Shell<'_>, what: &str) -> io::Result<Exit> {
-    writeln!(shell.out, "{what}")?;
-    Ok(Exit::Ok)
-}
-
-fn quarantined(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
-    let found = value.as_array().into_iter().flatten().map(|row| {
-        vec![
-            text(&row["number"]),
-            text(&row["connection"]),
-            text(&row["stream"]),
-            text(&row["name"]),
-            text(&row["stage"]),
-            text(&row["fault"]["message"]),
-            text(&row["since"]),
-        ]
-    });
-    let found = found.collect();
-    table(
-        shell,
-        &["number", "on", "stream", "what", "at", "why", "since"],
-        found,
-    )?;
-    Ok(Exit::Ok)
-}
-
-/// One row as people read it: what, where, why, and the record below.
-fn sheet(value: &Value, shell: &mut Shell<'_>) -> io::Result<Exit> {
-    for (name, field) in [
-        ("number", "number"),
-        ("what", "thing"),
-        ("on", "connection"),
-        ("stream", "stream"),
-        ("route", "route"),
-        ("at", "stage"),
-        ("since", "since"),
-        ("tries", "attempts"),
-    ] {
-        let value = text(&value[field]);
-        if !value.is_empty() {
-            writeln!(shell.out, "{name:<8} {value}")?;
-        }
-    }
-    let fault = &value["fault"];
-    let (message, code) = (text(&fault["message"]), text(&fault["code"]));
-    writeln!(shell.out, "why      {message} ({code})")?;
-    if !value["record"].is_null() {
-        writeln!(shell.out, "\n{:#}", value["record"])?;
-    }
-    Ok(Exit::Ok)
-}
-
-fn read_record(file: &std::path::Path) -> Result<Value, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
-    serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
 pub(super) fn connection(

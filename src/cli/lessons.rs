@@ -277,6 +277,15 @@ For a folder that was copied back from a backup, before the next start: what the
 so all numbers, prices and items are read and told again. Orders and their links stay. `store import` does it by itself.",
     ),
     (
+        "state rename",
+        "Examples:
+  systemctl stop crossdock
+  crossdock state rename north webshop        # [connection.north] is [connection.webshop] in the configuration now
+  systemctl start crossdock
+
+Before the daemon first runs with the new name: a name that has state of its own is refused.",
+    ),
+    (
         "store check",
         "Examples:
   crossdock store check",

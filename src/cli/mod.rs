@@ -18,8 +18,10 @@ mod lessons;
 mod log;
 mod manual;
 mod prove;
+mod quarantine;
 mod run;
 mod show;
+mod state;
 mod store;
 
 use std::ffi::OsString;
@@ -134,7 +136,7 @@ enum Command {
     Plan(desk::PlanCommand),
     Status(desk::Status),
     Queue(desk::Queue),
-    Quarantine(desk::Quarantine),
+    Quarantine(quarantine::Quarantine),
     Alert(alert::Alert),
     Explain(explain::Explain),
     Prove(prove::Prove),
@@ -144,6 +146,7 @@ enum Command {
     Release(feed::Release),
     Config(config::Config),
     Store(store::Store),
+    State(state::State),
     Completions(manual::Completions),
     Man(manual::Man),
 }
@@ -186,7 +189,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Command::Plan(command) => desk::plan(command, &cli.global, shell),
         Command::Status(command) => desk::status(command, &cli.global, shell),
         Command::Queue(command) => desk::queue(command, &cli.global, shell),
-        Command::Quarantine(command) => desk::quarantine(command, &cli.global, shell),
+        Command::Quarantine(command) => quarantine::quarantine(command, &cli.global, shell),
         Command::Alert(command) => alert::run(command, &cli.global, shell),
         Command::Explain(command) => explain::run(command, &cli.global, shell),
         Command::Prove(command) => prove::run(command, &cli.global, shell),
@@ -196,6 +199,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> E
         Command::Release(command) => feed::release(command, &cli.global, shell),
         Command::Config(command) => config::run(command, &cli.global, shell),
         Command::Store(command) => store::run(command, &cli.global, shell),
+        Command::State(command) => state::run(command, &cli.global, shell),
         Command::Completions(command) => manual::completions(command, shell),
         Command::Man(command) => manual::man(command, shell),
     };

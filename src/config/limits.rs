@@ -31,9 +31,18 @@ pub struct Limits {
     /// The most events that wait to be delivered before the sources of events pause.
     #[schemars(range(min = 1))]
     pub outbox_max_events: usize,
+    /// The most bytes of events that wait to be delivered before the sources of events pause.
+    #[schemars(range(min = 1_048_576))]
+    pub outbox_max_bytes: u64,
     /// The most rows in quarantine before nothing more is read.
     #[schemars(range(min = 1))]
     pub quarantine_max_rows: usize,
+    /// The most bytes of rows in quarantine before nothing more is read.
+    #[schemars(range(min = 1_048_576))]
+    pub quarantine_max_bytes: u64,
+    /// What nobody decided about for this long is let go with that reason, counted and kept in the journal;
+    /// 0: never.
+    pub quarantine_max_age_secs: u64,
     /// The most deliveries in one call of a sink, even if the connector could take more.
     #[schemars(range(min = 1, max = 10_000))]
     pub batch_max_deliveries: usize,
@@ -104,7 +113,10 @@ impl Default for Limits {
             commit_max_rows: 500,
             intake_max_pages: 32,
             outbox_max_events: 1_000_000,
+            outbox_max_bytes: 4 << 30,
             quarantine_max_rows: 100_000,
+            quarantine_max_bytes: 256 << 20,
+            quarantine_max_age_secs: 180 * 86_400,
             batch_max_deliveries: 250,
             retry_first_secs: 1,
             retry_max_secs: 300,

@@ -357,6 +357,7 @@ fn new_entity(
         stream: unit.stream,
         key: key.unwrap_or_else(|| Key::new(change.id.as_str())),
         origin: unit.connection.clone(),
+        known_as: None,
         links: std::collections::BTreeMap::new(),
         queued_to: std::collections::BTreeSet::new(),
         shipped: std::collections::BTreeMap::new(),

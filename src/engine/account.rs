@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::EngineError;
+use super::orders;
 use super::rules::Mapped;
 use super::stage::{Stage, map_by, mode_of, remote_thing, slot_of};
 use super::tables::{CHECKPOINT, Fact, JOURNAL, META, QUARANTINE};
@@ -63,7 +64,10 @@ fn one(
         None => unseen(stage, route, &thing, record)?,
     };
     Ok(Account {
-        reference: format!("{connection}:{id}"),
+        reference: match &entity {
+            Some(entity) if entity.origin == *connection => orders::reference(entity),
+            _ => format!("{connection}:{id}"),
+        },
         name: text("number").or_else(|| text("id")).unwrap_or_default(),
         total,
         state: reached,

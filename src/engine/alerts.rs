@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EngineError;
 use super::accept::Unit;
+use super::desk;
 use super::index::Update;
 use super::query;
 use super::stage::Stage;
@@ -38,6 +39,10 @@ pub struct Attention {
     pub paused: BTreeMap<String, String>,
     /// Rows in quarantine.
     pub quarantined: usize,
+    /// The bytes that they take, about.
+    pub quarantined_bytes: u64,
+    /// Since when the first of them stands there.
+    pub quarantined_since: Option<Timestamp>,
     /// Why they are there: `north.orders/deliver/too_long`.
     pub groups: Vec<Arc<str>>,
     /// The oldest delivery of each stream that waits for its turn, and when it was accepted.
@@ -188,12 +193,15 @@ pub(super) fn attention(stage: &Stage<'_, '_>) -> Result<Attention, EngineError>
     }
     let zone = zone(stage);
     let rhythms = stage.index.rhythms.iter();
+    let groups = stage.index.quarantine_groups().all();
     let silences = rhythms.map(|(name, it)| (name.clone(), it.silence(stage.now, &zone)));
     Ok(Attention {
         streams: streams.collect(),
         paused: query::paused(stage)?,
         quarantined: stage.index.quarantine_len(),
-        groups: stage.index.quarantine_groups().cloned().collect(),
+        quarantined_bytes: stage.index.quarantine_groups().bytes(),
+        quarantined_since: desk::oldest(stage)?,
+        groups: groups.map(|(group, ..)| Arc::clone(group)).collect(),
         oldest,
         silences: silences.collect(),
     })

@@ -13,8 +13,12 @@ use crate::clock::earlier;
 pub struct Pressure {
     /// Deliveries of events that are not settled.
     pub events: usize,
+    /// The bytes that their records take, about.
+    pub event_bytes: u64,
     /// Rows in quarantine.
     pub quarantined: usize,
+    /// The bytes that they take, about.
+    pub quarantined_bytes: u64,
 }
 
 /// Where a sweep through the journal stands: after this row; before all of them when absent.
@@ -25,7 +29,9 @@ pub struct Sweep(Option<(String, Timestamp, u64)>);
 pub(super) fn pressure(stage: &Stage<'_, '_>) -> Pressure {
     Pressure {
         events: stage.index.queue.len(),
+        event_bytes: stage.index.queue.bytes(),
         quarantined: stage.index.quarantine_len(),
+        quarantined_bytes: stage.index.quarantine_groups().bytes(),
     }
 }
 

@@ -1,7 +1,11 @@
 //! The quarantine as a desk: look, mend, try again, or let go with a reason.
 
-use serde::Serialize;
+mod look;
+
 use serde_json::Value;
+
+pub use look::{DeskFilter, DeskGroup, DeskRow, DeskSheet};
+pub(super) use look::{groups, list, numbers, oldest, show};
 
 use super::EngineError;
 use super::accept::STOPPED;
@@ -9,106 +13,17 @@ use super::cell;
 use super::hints::hint;
 use super::orders;
 use super::prices;
+use super::rules::Mapped;
 use super::stage::Stage;
-use super::tables::{ENTITY, QUARANTINE, Quarantined, Subject};
+use super::tables::{ENTITY, QUARANTINE, Quarantined, RECORD, Subject};
+use crate::clock::earlier;
+use crate::connector::Operation;
 use crate::fault::{Effect, Fault};
-use crate::id::Key;
-use crate::outbox::State;
+use crate::outbox::{OutboxRow, State};
 use crate::record::{Record, Stream, Written};
 
-/// One row of the desk.
-#[derive(Debug, Clone, Serialize)]
-pub struct DeskRow {
-    /// What to call it by.
-    pub number: u64,
-    /// What a person calls the thing: the origin's id of it, with the number or SKU that the
-    /// origin prints on it where that is known.
-    pub name: String,
-    /// What, where and why.
-    #[serde(flatten)]
-    pub row: Quarantined,
-}
-
-/// One row of the desk with what would be delivered.
-#[derive(Debug, Clone, Serialize)]
-pub struct DeskSheet {
-    /// The row.
-    #[serde(flatten)]
-    pub row: DeskRow,
-    /// The record, as it would be delivered or mapped; personal data masked.
-    pub record: Option<Value>,
-}
-
-/// The rows from `after` on, oldest first.
-pub(super) fn list(
-    stage: &Stage<'_, '_>,
-    after: u64,
-    limit: usize,
-) -> Result<Vec<DeskRow>, EngineError> {
-    let range = QUARANTINE.after(QUARANTINE.all(), &after);
-    let rows = QUARANTINE.scan(stage.txn, &range, limit)?;
-    rows.into_iter()
-        .map(|(number, row)| {
-            let record = record(stage, &row)?;
-            Ok(desk_row(number, row, record.as_ref()))
-        })
-        .collect()
-}
-
-/// What would be delivered or mapped.
-fn record(stage: &Stage<'_, '_>, row: &Quarantined) -> Result<Option<Value>, EngineError> {
-    Ok(match &row.subject {
-        Subject::Change { record, .. } => record.clone(),
-        Subject::Delivery { seq, .. } => stage.event(*seq)?.map(|row| row.record.value()),
-        Subject::Cell { key } => wanted(stage, row, key)?,
-        Subject::Stream {} => None,
-    })
-}
-
-fn desk_row(number: u64, row: Quarantined, record: Option<&Value>) -> DeskRow {
-    let id = match &row.subject {
-        Subject::Change { id, .. } => id.to_string(),
-        Subject::Cell { key } => cell::sku_of(key).to_owned(),
-        Subject::Stream {} => "all".to_owned(),
-        Subject::Delivery { .. } => {
-            let id = record.and_then(|record| record.get("id"));
-            id.and_then(Value::as_str).unwrap_or_default().to_owned()
-        }
-    };
-    let printed = ["number", "sku"]
-        .iter()
-        .find_map(|field| record?.get(field)?.as_str())
-        .filter(|printed| *printed != id);
-    let name = [Some(id.as_str()), printed].into_iter().flatten();
-    let name = name
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ");
-    DeskRow { number, name, row }
-}
-
-/// One row with its record.
-pub(super) fn show(stage: &Stage<'_, '_>, number: u64) -> Result<DeskSheet, EngineError> {
-    let row = find(stage, number)?;
-    let record = record(stage, &row)?;
-    let row = desk_row(number, row, record.as_ref());
-    let record = record.map(|record| crate::record::masked(&record));
-    Ok(DeskSheet { row, record })
-}
-
-/// What a cell would be told.
-fn wanted(
-    stage: &Stage<'_, '_>,
-    row: &Quarantined,
-    key: &Key,
-) -> Result<Option<Value>, EngineError> {
-    let cell = cell::get(stage, &(row.connection.clone(), row.stream), key)?;
-    let text = |figure: Option<cell::Figure>| figure.map(cell::Figure::text);
-    let (desired, published) = (text(cell.desired), text(cell.published));
-    Ok(Some(
-        serde_json::json!({ "to_be_told": desired, "told": published }),
-    ))
-}
+/// So many rows are looked at for those whose time is over.
+const EXPIRE_ROWS: usize = 200;
 
 fn find(stage: &Stage<'_, '_>, number: u64) -> Result<Quarantined, EngineError> {
     QUARANTINE.get(stage.txn, &number)?.ok_or_else(|| {
@@ -125,7 +40,7 @@ pub(super) fn retry(stage: &mut Stage<'_, '_>, number: u64) -> Result<(), Engine
     let row = find(stage, number)?;
     stage.note(&row.thing, "retried", format!("quarantine {number}"), None)?;
     match &row.subject {
-        Subject::Delivery { seq, .. } => retry_delivery(stage, number, *seq),
+        Subject::Delivery { seq, .. } => retry_delivery(stage, number, &row, *seq),
         Subject::Cell { key } => {
             stage.end_quarantine(number);
             let target = (row.connection.clone(), row.stream);
@@ -163,17 +78,29 @@ pub(super) fn retry(stage: &mut Stage<'_, '_>, number: u64) -> Result<(), Engine
     }
 }
 
-fn retry_delivery(stage: &mut Stage<'_, '_>, number: u64, seq: u64) -> Result<(), EngineError> {
-    stage.end_quarantine(number);
+fn retry_delivery(
+    stage: &mut Stage<'_, '_>,
+    number: u64,
+    row: &Quarantined,
+    seq: u64,
+) -> Result<(), EngineError> {
     let Some(mut event) = stage.event(seq)? else {
+        stage.end_quarantine(number);
         return Ok(());
     };
     let unknown = event
         .last_fault
         .as_ref()
         .is_some_and(|fault| fault.effect == Effect::Unknown);
+    let is_another = row.edited || map_anew(stage, row, &mut event)?;
+    // What its steps captured belongs to the record that it was: it begins anew, and is looked for first.
+    let begins_anew = is_another && !event.captured.is_empty();
+    if begins_anew {
+        event.captured.clear();
+    }
+    stage.end_quarantine(number);
     let due = stage.now;
-    event.state = if unknown {
+    event.state = if unknown || begins_anew {
         State::Uncertain { due }
     } else {
         State::Pending { due }
@@ -181,6 +108,45 @@ fn retry_delivery(stage: &mut Stage<'_, '_>, number: u64, seq: u64) -> Result<()
     // Its age counts anew: a person has looked.
     event.accepted_at = stage.now;
     stage.put_event(&mut event)
+}
+
+/// Maps an order again from what its source said, where its mapping is another one by now; whether it was.
+fn map_anew(
+    stage: &mut Stage<'_, '_>,
+    row: &Quarantined,
+    event: &mut OutboxRow,
+) -> Result<bool, EngineError> {
+    let version = stage.mapping_version(&event.route);
+    if version == row.mapping || event.operation == Operation::Cancel {
+        return Ok(false);
+    }
+    let (Some(source), Some(entity)) = (
+        RECORD.get(stage.txn, &event.entity)?,
+        ENTITY.get(stage.txn, &event.entity)?,
+    ) else {
+        return Ok(false);
+    };
+    let read = |mapped: &Value| Record::read(event.stream, mapped).map(|_| ());
+    let mapped = stage.map(&event.route, &source.value());
+    let mapped = mapped.and_then(|mapped| match mapped {
+        Mapped::Kept(mapped) => read(&mapped).map(|()| Mapped::Kept(mapped)),
+        filtered @ Mapped::Filtered(_) => Ok(filtered),
+    });
+    match mapped {
+        Ok(Mapped::Kept(mapped)) => {
+            event.record = Written::of(&mapped);
+            let detail = format!("from what {} said, by the present mapping", entity.origin);
+            stage.note(&row.thing, "mapped", detail, None)?;
+            Ok(true)
+        }
+        Ok(Mapped::Filtered(rule)) => Err(Fault::reject(
+            "filtered_now",
+            format!("its mapping keeps it back now (rule {rule}): dismiss it, or mend the rule"),
+        )
+        .into()),
+        // Nobody sends what the mapping that failed has left.
+        Err(fault) => Err(fault.at("after the mapping").into()),
+    }
 }
 
 fn remap(
@@ -225,9 +191,9 @@ fn remap(
     }
     let known = entity.queued_to.contains(&route.to.0);
     let operation = if known {
-        crate::connector::Operation::Update
+        Operation::Update
     } else {
-        crate::connector::Operation::Create
+        Operation::Create
     };
     if orders::enqueue(stage, &entity, &record, route, operation)? {
         entity.queued_to.insert(route.to.0.clone());
@@ -257,13 +223,14 @@ pub(super) fn edit(
             ..
         } => {
             *place = Some(checked(row.stream)?.to_json());
-            QUARANTINE.put(stage.txn, &number, &row)?;
         }
         Subject::Change { record: None, .. } | Subject::Cell { .. } | Subject::Stream {} => {
             let message = "nothing here can be edited: mend it at the source and retry";
             return Err(Fault::reject("not_editable", message).into());
         }
     }
+    row.edited = true;
+    stage.put_quarantine(number, &row)?;
     stage.note(&row.thing, "edited", format!("quarantine {number}"), None)
 }
 
@@ -296,4 +263,28 @@ pub(super) fn dismiss(
         format!("quarantine {number}: {reason}"),
         None,
     )
+}
+
+/// Lets go what nobody decided about for longer than `limits.quarantine_max_age_secs`; whether more may
+/// be left to do. It is counted and noted as any other dismissal.
+pub(super) fn expire(stage: &mut Stage<'_, '_>) -> Result<bool, EngineError> {
+    let Some(age) = stage.limits().quarantine_age else {
+        return Ok(false);
+    };
+    let before = earlier(stage.now, age);
+    // Numbers are given out in order, so the oldest stand first.
+    let rows = QUARANTINE.scan(stage.txn, &QUARANTINE.all(), EXPIRE_ROWS)?;
+    let mut some = false;
+    for (number, row) in rows {
+        if row.since < before && !matches!(row.subject, Subject::Stream {}) {
+            let days = age.as_secs() / 86_400;
+            let reason = format!(
+                "nobody decided for {days} days (limits.quarantine_max_age_secs); it was {}",
+                row.fault.code
+            );
+            dismiss(stage, number, &reason)?;
+            some = true;
+        }
+    }
+    Ok(some)
 }

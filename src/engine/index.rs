@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::{Bound, ControlFlow};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -10,7 +9,8 @@ use super::EngineError;
 use super::attempts::Attempts;
 use super::cell::{self, Cell, Target};
 use super::rules::Rules;
-use super::stage::{mode_of, slot_of};
+use super::stage::mode_of;
+use super::standing::{Groups, Standing};
 use super::tables::{Checkpoint, EVENT, HINT, INTENT, QUARANTINE, RESERVATION, WITHDRAWN};
 use crate::alert::Rhythm;
 use crate::id::{ConnectionName, EntityId, Key};
@@ -58,8 +58,8 @@ pub(super) enum Update {
     CellShaken(Target, Key),
     /// The cells, in ascending order, were written by this process: what stands there is known.
     Known(Target, Vec<Key>),
-    /// A row of the quarantine stands for this thing and slot, in this group, or is gone.
-    Quarantine(u64, Option<(String, String, String)>),
+    /// A row of the quarantine is there, or is gone.
+    Quarantine(u64, Option<Standing>),
     /// When orders of a connection usually come.
     Rhythm(ConnectionName, Box<Rhythm>),
     /// These keys were named in the present run of a stream, in ascending order.
@@ -303,9 +303,7 @@ impl Index {
             };
             range = QUARANTINE.after(range, last);
             for (number, row) in rows {
-                let slot = slot_of(&row.stage, &row.connection, row.route.as_ref());
-                let group = row.group();
-                self.apply(Update::Quarantine(number, Some((row.thing, slot, group))));
+                self.apply(Update::Quarantine(number, Some(Standing::of(&row))));
             }
         }
     }
@@ -529,10 +527,10 @@ impl Index {
         }
     }
 
-    fn quarantine(&mut self, number: u64, row: Option<(String, String, String)>) {
-        if let Some((thing, slot, group)) = row {
-            self.groups.put(number, &group);
-            let thing = (thing, slot);
+    fn quarantine(&mut self, number: u64, row: Option<Standing>) {
+        if let Some(row) = row {
+            self.groups.put(number, &row.group, row.bytes);
+            let thing = (row.thing, row.slot);
             self.quarantine_by_thing.insert(thing.clone(), number);
             self.quarantine.insert(number, thing);
             return;
@@ -611,9 +609,9 @@ impl Index {
             .map(|(thing, _)| thing.as_str())
     }
 
-    /// Why rows are in quarantine.
-    pub(super) fn quarantine_groups(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.groups.sizes.keys()
+    /// Why rows are in quarantine, and which.
+    pub(super) fn quarantine_groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// How many rows are in quarantine.
@@ -624,35 +622,6 @@ impl Index {
     /// Whether any order takes this SKU.
     pub(super) fn is_reserved(&self, sku: &Key) -> bool {
         self.reserved.contains(sku)
-    }
-}
-
-/// Why rows are in quarantine, and how many for each reason.
-#[derive(Debug, Default)]
-struct Groups {
-    of: BTreeMap<u64, Arc<str>>,
-    sizes: BTreeMap<Arc<str>, usize>,
-}
-
-impl Groups {
-    fn put(&mut self, number: u64, group: &str) {
-        self.remove(number);
-        let known = self.sizes.get_key_value(group).map(|(name, _)| name);
-        let name = known.map_or_else(|| Arc::from(group), Arc::clone);
-        *self.sizes.entry(Arc::clone(&name)).or_default() += 1;
-        self.of.insert(number, name);
-    }
-
-    fn remove(&mut self, number: u64) {
-        let Some(name) = self.of.remove(&number) else {
-            return;
-        };
-        if let Some(size) = self.sizes.get_mut(&name) {
-            *size -= 1;
-            if *size == 0 {
-                self.sizes.remove(&name);
-            }
-        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! claim.rs      what may be sent next; the intent is durable before it is handed out
 //! settle.rs     what became of it: link, confirmation, position, or the policy table (policy.rs)
 //! hints.rs      what is to be fetched by id
-//! desk.rs       quarantine: list, show, edit, retry, dismiss
+//! desk.rs       quarantine: retry, edit, dismiss; desk/look.rs: by cause, by row, one row
 //! query.rs      status, explain
 //! account.rs    what became of things that a source shows: our side of a proof
 //! freshness.rs  owners that are silent for too long
@@ -17,6 +17,7 @@
 //! alerts.rs     what somebody must be told of, and was told
 //! care.rs       how much waits; removing what is too old (compact.rs: giving the room back)
 //! sweep.rs      where the slow reading of everything stands
+//! rename.rs     a connection under another name
 //! restored.rs   a store that is not the one that worked here last
 //! tokens.rs     credentials whose tokens change with each use
 //! payloads.rs   what came, as it came, for mapping it again
@@ -48,6 +49,7 @@ mod policy;
 mod pools;
 mod prices;
 mod query;
+mod rename;
 mod restored;
 mod rules;
 mod service;
@@ -55,6 +57,7 @@ mod settle;
 mod shipments;
 mod snapshots;
 mod stage;
+mod standing;
 mod submitted;
 mod sweep;
 mod tables;
@@ -70,12 +73,13 @@ pub use accept::{Accepted, Reached, Unit};
 pub use alerts::{Attention, OpenOrders, StreamAge, Watched};
 pub use care::{Pressure, Sweep};
 pub use claim::{Action, Claimed, Earlier, Place};
-pub use desk::{DeskRow, DeskSheet};
+pub use desk::{DeskFilter, DeskGroup, DeskRow, DeskSheet};
 pub use hints::{HINTS_FULL, NewHint, Wanted};
 pub use query::{
     DifferenceStatus, Life, PriceReason, QueueStatus, RouteStatus, Status, StockReason,
     StreamStatus, WaitingStatus,
 };
+pub use rename::rename_connection;
 pub use restored::mark_restored;
 pub use rules::{EngineLimits, Facts, Mapped, Pool, PoolMember, Publish, RecordMapping, Rules};
 pub use service::{Handle, Service};
@@ -183,6 +187,7 @@ impl Engine {
         seed: u64,
     ) -> Result<Self, EngineError> {
         let now = clock.now();
+        rename::finish_rename(store.as_mut())?;
         if restored::forget(store.as_mut())? {
             tracing::warn!("this store was restored: everything is read and told again");
         }
@@ -439,7 +444,18 @@ requests! {
     fn derive_stock() -> bool = |stage| derived::derive_again(stage, UNIT_LEVELS);
     /// Rows of the quarantine.
     fn quarantine(after: u64, limit: usize) -> Vec<DeskRow> =
-        |stage| desk::list(stage, after, limit);
+        |stage| desk::list(stage, after, limit, &DeskFilter::default());
+    /// Those rows of the quarantine that are meant.
+    fn quarantine_of(filter: DeskFilter, after: u64, limit: usize) -> Vec<DeskRow> =
+        |stage| desk::list(stage, after, limit, &filter);
+    /// Why rows are in quarantine, how many for each reason, and an example.
+    fn quarantine_groups(filter: DeskFilter) -> Vec<DeskGroup> =
+        |stage| desk::groups(stage, &filter);
+    /// The numbers of the rows that are meant, oldest first.
+    fn quarantine_numbers(filter: DeskFilter) -> Vec<u64> =
+        |stage| Ok(desk::numbers(stage, &filter));
+    /// Lets go what stands in quarantine for too long; whether more may be left to do.
+    fn expire_quarantine() -> bool = |stage| desk::expire(stage);
     /// One row of the quarantine, personal data masked.
     fn quarantine_show(number: u64) -> DeskSheet = |stage| desk::show(stage, number);
     /// Tries a row again.

@@ -298,7 +298,8 @@ pub(super) fn reference(entity: &Entity) -> String {
     let id = entity
         .remote_id(&entity.origin)
         .map_or("", RemoteId::as_str);
-    format!("{}:{id}", entity.origin)
+    let origin = entity.known_as.as_ref().unwrap_or(&entity.origin);
+    format!("{origin}:{id}")
 }
 
 pub(super) fn quarantine_mapping(

@@ -323,7 +323,10 @@ pub(super) fn explain(
     Ok(lives)
 }
 
-fn entries(stage: &Stage<'_, '_>, thing: &str) -> Result<Vec<(Timestamp, Entry)>, EngineError> {
+pub(super) fn entries(
+    stage: &Stage<'_, '_>,
+    thing: &str,
+) -> Result<Vec<(Timestamp, Entry)>, EngineError> {
     let range = JOURNAL.under(&(thing.to_owned(),));
     let rows = JOURNAL.scan(stage.txn, &range, MAX_ENTRIES)?;
     Ok(rows

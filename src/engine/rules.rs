@@ -134,6 +134,10 @@ pub struct EngineLimits {
     pub submission_max: Duration,
     /// So many rows of the quarantine are too many: what would need another one is not accepted.
     pub quarantine_rows: usize,
+    /// How many bytes the rows of the quarantine may take before nothing that needs another is taken in.
+    pub quarantine_bytes: u64,
+    /// What stands in quarantine for longer is let go; nothing is where absent.
+    pub quarantine_age: Option<Duration>,
     /// How long the journal is kept.
     pub journal_ttl: Duration,
     /// How many rows a group commit stages before it is committed.
@@ -152,6 +156,8 @@ impl Default for EngineLimits {
             overtake_after: Duration::from_secs(600),
             submission_max: Duration::from_secs(3600),
             quarantine_rows: 100_000,
+            quarantine_bytes: 256 << 20,
+            quarantine_age: None,
             journal_ttl: Duration::from_secs(90 * 24 * 3600),
             commit_rows: 500,
         }

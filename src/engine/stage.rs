@@ -9,7 +9,9 @@ use serde_json::Value;
 use super::EngineError;
 use super::index::{Index, Update};
 use super::payloads::Payloads;
+use super::rename;
 use super::rules::{EngineLimits, Rules};
+use super::standing::Standing;
 use super::tables::{
     COUNTS, Counts, ENTITY, EVENT, Entries, Entry, Fact, INTENT, JOURNAL, LINK, LinkTo, META,
     QUARANTINE, Quarantined, RESERVATION, Subject,
@@ -120,7 +122,7 @@ pub(super) struct Stage<'a, 's> {
     counts: BTreeMap<RouteName, Counts>,
     /// How many rows the quarantine may still get, where this work can wait; no matter how many when
     /// absent.
-    room: Option<usize>,
+    room: Option<(usize, u64)>,
     /// What is to be noted of each thing, with the number of its first entry.
     notes: BTreeMap<String, (u64, Vec<Entry>)>,
 }
@@ -153,28 +155,34 @@ impl<'a, 's> Stage<'a, 's> {
 
     /// What comes in now stays at its source when the quarantine is full and needs another row.
     pub(super) fn bound_quarantine(&mut self) {
-        let most = self.limits().quarantine_rows;
-        self.room = Some(most.saturating_sub(self.index.quarantine_len()));
+        let (rows, bytes) = (
+            self.limits().quarantine_rows,
+            self.limits().quarantine_bytes,
+        );
+        self.room = Some((
+            rows.saturating_sub(self.index.quarantine_len()),
+            bytes.saturating_sub(self.index.quarantine_groups().bytes()),
+        ));
     }
 
-    fn take_room(&mut self) -> Result<(), Fault> {
-        match &mut self.room {
-            Some(0) => {
-                let message = "something here must go into quarantine, which is full \
-                               (limits.quarantine_max_rows): nothing more of this stream is read; \
-                               `crossdock quarantine list` shows what to mend or dismiss";
-                let fault = Fault::retry(QUARANTINE_FULL, message);
-                Err(Fault {
-                    retry_after: Some(FULL_RETRY),
-                    ..fault
-                })
-            }
-            Some(room) => {
-                *room -= 1;
-                Ok(())
-            }
-            None => Ok(()),
+    fn take_room(&mut self, needed: u64) -> Result<(), Fault> {
+        let Some((rows, bytes)) = &mut self.room else {
+            return Ok(());
+        };
+        // A row that is larger than all the room there may be still gets in while there is some.
+        if *rows == 0 || *bytes == 0 {
+            let message = "something here must go into quarantine, which is full \
+                           (limits.quarantine_max_rows, quarantine_max_bytes): nothing more of this stream \
+                           is read; `crossdock quarantine list` shows what to mend or dismiss";
+            let fault = Fault::retry(QUARANTINE_FULL, message);
+            return Err(Fault {
+                retry_after: Some(FULL_RETRY),
+                ..fault
+            });
         }
+        *rows -= 1;
+        *bytes = bytes.saturating_sub(needed);
+        Ok(())
     }
 
     pub(super) fn limits(&self) -> &EngineLimits {
@@ -302,7 +310,16 @@ impl<'a, 's> Stage<'a, 's> {
         let Some((connection, id)) = reference.split_once(':') else {
             return Ok(None);
         };
-        self.linked(&connection.into(), stream, &id.into())
+        let (connection, id) = (ConnectionName::new(connection), RemoteId::new(id));
+        if let Some(entity) = self.linked(&connection, stream, &id)? {
+            return Ok(Some(entity));
+        }
+        // Sent under a name that the connection no longer has.
+        let now = rename::name_now(self.txn, &connection)?;
+        if now == connection {
+            return Ok(None);
+        }
+        self.linked(&now, stream, &id)
     }
 
     /// Makes a link.
@@ -364,25 +381,26 @@ impl<'a, 's> Stage<'a, 's> {
         let mapping = new
             .route
             .as_ref()
-            .and_then(|route| self.rules.mappings.get(route));
+            .and_then(|route| self.mapping_version(route));
         let mut row = Quarantined {
             subject: new.subject,
             connection: new.connection,
             stream: new.stream,
-            mapping: mapping.map(|mapping| mapping.version().to_owned()),
+            mapping,
             thing: new.thing,
             stage: new.stage.to_owned(),
             fault: new.fault,
             since: self.now,
             attempts: new.attempts,
             route: new.route,
+            edited: false,
         };
         let number = if let Some((number, before)) = known {
             row.since = before.since;
             row.attempts = row.attempts.max(before.attempts + 1);
             number
         } else {
-            self.take_room()?;
+            self.take_room(row.bytes())?;
             if let Some(route) = row.route.clone() {
                 self.count(&route, |counts| counts.quarantined += 1)?;
             }
@@ -391,11 +409,27 @@ impl<'a, 's> Stage<'a, 's> {
         let detail = format!("{} (quarantine {number}, at {})", row.fault, row.stage);
         let (thing, connection) = (row.thing.clone(), row.connection.clone());
         self.note(&thing, "quarantined", detail, Some(&connection))?;
-        QUARANTINE.put(self.txn, &number, &row)?;
-        let group = row.group();
-        self.updates
-            .push(Update::Quarantine(number, Some((row.thing, slot, group))));
+        self.put_quarantine(number, &row)?;
         Ok(number)
+    }
+
+    /// Writes a row of the quarantine.
+    pub(super) fn put_quarantine(
+        &mut self,
+        number: u64,
+        row: &Quarantined,
+    ) -> Result<(), EngineError> {
+        QUARANTINE.put(self.txn, &number, row)?;
+        let standing = Standing::of(row);
+        self.updates
+            .push(Update::Quarantine(number, Some(standing)));
+        Ok(())
+    }
+
+    /// The version of a route's mapping, if it has one.
+    pub(super) fn mapping_version(&self, route: &RouteName) -> Option<String> {
+        let mapping = self.rules.mappings.get(route)?;
+        Some(mapping.version().to_owned())
     }
 
     /// What was in quarantine for this thing in this slot went well after all.

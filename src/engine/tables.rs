@@ -304,9 +304,17 @@ pub struct Quarantined {
     pub since: Timestamp,
     /// How often it was tried.
     pub attempts: u32,
+    /// Somebody wrote another record in its place: it goes as it was written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub edited: bool,
 }
 
 impl Quarantined {
+    /// How many bytes it takes in the store, about.
+    pub(super) fn bytes(&self) -> u64 {
+        serde_json::to_vec(self).map_or(0, |bytes| bytes.len() as u64)
+    }
+
     /// What it has in common with others that fail for the same reason: `north.orders/deliver/too_long`.
     pub fn group(&self) -> String {
         let (connection, stream) = (&self.connection, self.stream);

@@ -72,6 +72,10 @@ pub struct Entity {
     pub key: Key,
     /// Where it came from first; that connection owns it.
     pub origin: ConnectionName,
+    /// The name that its origin had when it came, where that was renamed since: references that we sent
+    /// begin with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_as: Option<ConnectionName>,
     /// Where it exists.
     pub links: BTreeMap<ConnectionName, Link>,
     /// To which connections it was queued: each is told of its creation once.
@@ -221,6 +225,7 @@ mod tests {
             stream: Stream::Orders,
             key: "17".into(),
             origin: NORTH.into(),
+            known_as: None,
             links,
             queued_to: BTreeSet::new(),
             shipped: BTreeMap::new(),

@@ -30,6 +30,8 @@ pub struct Entry {
     pub group: Option<Key>,
     /// It is under way, or nobody knows what became of it: no other of its group may begin.
     pub holds_group: bool,
+    /// How many bytes its record takes, about.
+    pub bytes: u64,
     /// Goods of a shipment of which nobody knows yet whether its sink has been told.
     pub on_the_way: Vec<(Key, Decimal)>,
 }
@@ -53,6 +55,7 @@ impl Entry {
             waits_on,
             group: row.group.clone(),
             holds_group: matches!(row.state, State::InFlight { .. } | State::Uncertain { .. }),
+            bytes: row.record.text().len() as u64,
             on_the_way: on_the_way(row),
         }
     }
@@ -95,6 +98,7 @@ pub struct Queue {
     /// Rows that hold their group.
     held: BTreeMap<(ConnectionName, Key), BTreeSet<u64>>,
     sizes: BTreeMap<Target, usize>,
+    bytes: u64,
     /// Rows of each sink with goods on the way.
     on_the_way: BTreeMap<ConnectionName, BTreeSet<u64>>,
 }
@@ -113,6 +117,7 @@ impl Queue {
         }
         let target = (entry.sink.clone(), entry.stream);
         *self.sizes.entry(target).or_default() += 1;
+        self.bytes += entry.bytes;
         if !entry.on_the_way.is_empty() {
             let rows = self.on_the_way.entry(entry.sink.clone()).or_default();
             rows.insert(seq);
@@ -131,6 +136,7 @@ impl Queue {
         let thing = (entry.sink.clone(), entry.line.clone());
         self.unready_head(&thing);
         self.entries.remove(&seq);
+        self.bytes -= entry.bytes;
         remove_from(&mut self.by_thing, &thing, seq);
         remove_from(&mut self.on_the_way, &entry.sink, seq);
         if let Some((on, _)) = &entry.waits_on {
@@ -144,6 +150,11 @@ impl Queue {
             *size -= 1;
         }
         self.ready_head(&thing);
+    }
+
+    /// How many bytes the records of all rows take, about.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The rows that may be sent now, most urgent first, at most `limit`.
@@ -351,6 +362,7 @@ mod tests {
             waits_on: None,
             group: None,
             holds_group: false,
+            bytes: 0,
             on_the_way: Vec::new(),
         }
     }

@@ -27,6 +27,8 @@ use crate::store::dir;
 use crate::telemetry::{self, Condition, Pulse, Room, StreamHealth};
 use crate::topology::PlannedStream;
 
+/// Seconds.
+const DAY: u64 = 86_400;
 /// How often everything is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 /// How often open orders and the size of the store are looked at: that reads many rows, or files.
@@ -148,13 +150,7 @@ impl Desk {
         for (connection, why) in &attention.paused {
             found.push(conditions::paused(connection, why));
         }
-        let most = live.plan.limits.quarantine_max_rows;
-        let share = alert.quarantine_share;
-        found.extend(conditions::quarantine_size(
-            attention.quarantined,
-            most,
-            share,
-        ));
+        found.extend(quarantine(live, attention, now));
         found.extend(
             attention
                 .groups
@@ -169,7 +165,7 @@ impl Desk {
             }
         }
         let most = Duration::from_secs(alert.clock_secs);
-        let warn = Duration::from_secs(alert.credential_days.saturating_mul(86_400));
+        let warn = Duration::from_secs(alert.credential_days.saturating_mul(DAY));
         for (name, planned) in &live.plan.connections {
             let skew = self.caring.vitals.clock_skew(name.as_str());
             found.extend(conditions::clock(name.as_str(), skew, most));
@@ -437,4 +433,26 @@ fn conditions_of(caring: &Caring) -> Vec<Finding> {
         ));
     }
     found
+}
+
+/// The quarantine beside its bounds.
+fn quarantine(live: &Live, attention: &Attention, now: Timestamp) -> Vec<Finding> {
+    let (limits, share) = (&live.plan.limits, live.plan.alert.quarantine_share);
+    let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let oldest = attention.quarantined_since.map(|at| since(at, now));
+    let bounds = [
+        (attention.quarantined, (limits.quarantine_max_rows, "rows")),
+        (
+            count(attention.quarantined_bytes >> 20),
+            (count(limits.quarantine_max_bytes >> 20), "MB"),
+        ),
+        (
+            count(oldest.map_or(0, |age| age.as_secs() / DAY)),
+            (count(limits.quarantine_max_age_secs / DAY), "days"),
+        ),
+    ];
+    let found = bounds
+        .into_iter()
+        .map(|(value, bound)| conditions::quarantine_size(value, bound, share));
+    found.flatten().collect()
 }

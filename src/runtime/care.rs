@@ -77,6 +77,7 @@ struct Journal {
 async fn care(caring: &Caring, journal: &mut Journal) -> Result<(), EngineError> {
     let engine = &caring.engine;
     while engine.expire_payloads().await? {}
+    while engine.expire_quarantine().await? {}
     while engine.derive_prices().await? {}
     while engine.derive_stock().await? {}
     let mut done = None;
@@ -219,15 +220,22 @@ impl Watch {
 
 fn look_at_queues(caring: &Caring, pressure: Pressure, closed: &mut Closed) {
     let limits = caring.live.load().plan.limits.clone();
-    let outbox = (pressure.events >= limits.outbox_max_events).then(|| {
-        let events = pressure.events;
-        format!("{events} events wait to be delivered (limits.outbox_max_events): no more are read")
-    });
-    let quarantine = (pressure.quarantined >= limits.quarantine_max_rows).then(|| {
-        let rows = pressure.quarantined;
+    let too_many = pressure.events >= limits.outbox_max_events
+        || pressure.event_bytes >= limits.outbox_max_bytes;
+    let outbox = too_many.then(|| {
+        let (events, size) = (pressure.events, megabytes(pressure.event_bytes));
         format!(
-            "{rows} rows are in quarantine (limits.quarantine_max_rows): a stream that needs another one \
-             is not read on; `crossdock quarantine list` shows them"
+            "{events} events of {size} wait to be delivered (limits.outbox_max_events, outbox_max_bytes): no \
+             more are read"
+        )
+    });
+    let is_full = pressure.quarantined >= limits.quarantine_max_rows
+        || pressure.quarantined_bytes >= limits.quarantine_max_bytes;
+    let quarantine = is_full.then(|| {
+        let (rows, size) = (pressure.quarantined, megabytes(pressure.quarantined_bytes));
+        format!(
+            "{rows} rows of {size} are in quarantine (limits.quarantine_max_rows, quarantine_max_bytes): a \
+             stream that needs another one is not read on; `crossdock quarantine list` shows them"
         )
     });
     closed.events.clone_from(&outbox);

@@ -91,6 +91,9 @@ fn limits(plan: &Plan) -> EngineLimits {
         overtake_after: secs(plan.limits.overtake_after_secs),
         submission_max: secs(plan.limits.submission_max_secs),
         quarantine_rows: plan.limits.quarantine_max_rows,
+        quarantine_bytes: plan.limits.quarantine_max_bytes,
+        quarantine_age: Some(secs(plan.limits.quarantine_max_age_secs))
+            .filter(|age| !age.is_zero()),
         journal_ttl: secs(plan.store.journal_ttl_secs),
         commit_rows: plan.limits.commit_max_rows,
     }

@@ -263,6 +263,11 @@ impl Injector {
         }
     }
 
+    /// What was forced and has not happened yet does not happen any more.
+    pub fn forget_forced(&self) {
+        lock(&self.state).forced.clear();
+    }
+
     /// What goes wrong with this request, if anything. Not counted until [`Injector::count`].
     /// `now` is the monotonic clock.
     pub(super) fn decide(&self, method: &str, path: &str, now: Duration) -> Option<FaultKind> {

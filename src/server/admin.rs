@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::alert::{Cause, Kind};
-use crate::engine::{EngineError, Handle};
+use crate::engine::{DeskFilter, EngineError, Handle};
 use crate::id::ConnectionName;
 use crate::record::Stream;
 use crate::runtime::Prover;
@@ -22,6 +23,10 @@ use crate::telemetry::Vitals;
 
 /// How long a client may take to send its line.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// With so many rows of the quarantine something is done at a time.
+const AT_ONCE: usize = 100;
+/// Of so many rows it is told why they failed.
+const TOLD: usize = 20;
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +47,15 @@ pub enum Request {
         after: u64,
         /// At most so many.
         limit: usize,
+        /// Only these.
+        #[serde(default)]
+        of: DeskFilter,
+    },
+    /// Why rows are in quarantine, and how many for each reason.
+    QuarantineGroups {
+        /// Only these.
+        #[serde(default)]
+        of: DeskFilter,
     },
     /// One row of the quarantine.
     QuarantineShow {
@@ -52,6 +66,9 @@ pub enum Request {
     QuarantineRetry {
         /// Which.
         numbers: Vec<u64>,
+        /// All of these too.
+        #[serde(default)]
+        of: Option<DeskFilter>,
     },
     /// Replaces what would be delivered.
     QuarantineEdit {
@@ -64,6 +81,9 @@ pub enum Request {
     QuarantineDismiss {
         /// Which.
         numbers: Vec<u64>,
+        /// All of these too.
+        #[serde(default)]
+        of: Option<DeskFilter>,
         /// Why.
         reason: String,
     },
@@ -133,30 +153,37 @@ pub async fn answer(
         Request::Queue { after, limit } => json(serde_json::to_value(
             engine.queue(after, limit).await.map_err(text)?,
         )),
-        Request::Quarantine { after, limit } => json(serde_json::to_value(
-            engine.quarantine(after, limit).await.map_err(text)?,
+        Request::Quarantine { after, limit, of } => {
+            let rows = engine.quarantine_of(of, after, limit).await;
+            json(serde_json::to_value(rows.map_err(text)?))
+        }
+        Request::QuarantineGroups { of } => json(serde_json::to_value(
+            engine.quarantine_groups(of).await.map_err(text)?,
         )),
         Request::QuarantineShow { number } => json(serde_json::to_value(
             engine.quarantine_show(number).await.map_err(text)?,
         )),
-        Request::QuarantineRetry { numbers } => {
-            let count = numbers.len();
-            for number in numbers {
-                engine.quarantine_retry(number).await.map_err(text)?;
-            }
-            Ok(json!({ "retried": count }))
+        Request::QuarantineRetry { numbers, of } => {
+            let numbers = meant(engine, numbers, of).await.map_err(text)?;
+            each(&numbers, "retried", |number| {
+                engine.quarantine_retry(number)
+            })
+            .await
         }
         Request::QuarantineEdit { number, record } => {
             engine.quarantine_edit(number, record).await.map_err(text)?;
             Ok(json!({ "edited": number }))
         }
-        Request::QuarantineDismiss { numbers, reason } => {
-            let count = numbers.len();
-            for number in numbers {
-                let dismissed = engine.quarantine_dismiss(number, reason.clone());
-                dismissed.await.map_err(text)?;
-            }
-            Ok(json!({ "dismissed": count }))
+        Request::QuarantineDismiss {
+            numbers,
+            of,
+            reason,
+        } => {
+            let numbers = meant(engine, numbers, of).await.map_err(text)?;
+            each(&numbers, "dismissed", |number| {
+                engine.quarantine_dismiss(number, reason.clone())
+            })
+            .await
         }
         Request::Explain { stream, name } => json(serde_json::to_value(
             engine.explain(stream, name).await.map_err(text)?,
@@ -180,6 +207,48 @@ pub async fn answer(
         Request::Resume { connection } => {
             let resumed = engine.resume(connection).await.map_err(text)?;
             Ok(json!({ "resumed": resumed }))
+        }
+    }
+}
+
+/// The rows that are meant, as they are now: what comes meanwhile is not among them.
+async fn meant(
+    engine: &Handle,
+    mut numbers: Vec<u64>,
+    of: Option<DeskFilter>,
+) -> Result<Vec<u64>, EngineError> {
+    if let Some(of) = of {
+        numbers.extend(engine.quarantine_numbers(of).await?);
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    Ok(numbers)
+}
+
+/// Does something with each row, many at a time; how many went well and why others did not.
+async fn each<F>(numbers: &[u64], done: &str, work: impl Fn(u64) -> F) -> Result<Value, String>
+where
+    F: Future<Output = Result<(), EngineError>>,
+{
+    let (mut count, mut failed) = (0_usize, Vec::new());
+    for some in numbers.chunks(AT_ONCE) {
+        let results = join_all(some.iter().map(|number| work(*number))).await;
+        for (number, result) in some.iter().zip(results) {
+            match result {
+                Ok(()) => count += 1,
+                Err(error) => failed.push((*number, error.to_string())),
+            }
+        }
+    }
+    match failed.first() {
+        Some((_, why)) if count == 0 => Err(why.clone()),
+        _ => {
+            let more = failed.len().saturating_sub(TOLD);
+            let failed = failed.iter().take(TOLD);
+            let failed: Vec<Value> = failed
+                .map(|(number, why)| json!({ "number": number, "why": why }))
+                .collect();
+            Ok(json!({ done: count, "failed": failed, "failed_more": more }))
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Plan;
 use crate::config::Config;
+use crate::id::ConnectionName;
 
 /// What a reload does with one section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -34,6 +35,9 @@ pub struct SectionChange {
     /// The section that it changed with, if it did not change itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
+    /// A connection that is gone and of the same connector: perhaps this is it under another name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perhaps: Option<String>,
 }
 
 impl fmt::Display for SectionChange {
@@ -46,10 +50,19 @@ impl fmt::Display for SectionChange {
             Verdict::RestartNeeded => "different, which only a restart can apply",
         };
         write!(f, "[{}] {what}", self.section)?;
-        match &self.because {
-            Some(cause) => write!(f, ", with [{cause}]"),
-            None => Ok(()),
+        if let Some(cause) = &self.because {
+            write!(f, ", with [{cause}]")?;
         }
+        let Some(old) = &self.perhaps else {
+            return Ok(());
+        };
+        let new = self.section.trim_start_matches("connection.");
+        write!(
+            f,
+            "; if this is [connection.{old}] under another name, it begins from nothing and sends anew: put the \
+             old name back, stop the daemon, and `crossdock state rename {old} {new}` before it runs with the \
+             new one"
+        )
     }
 }
 
@@ -60,11 +73,24 @@ pub fn diff(old: &Plan, new: &Plan) -> Vec<SectionChange> {
     changes
         .into_iter()
         .map(|(section, (verdict, because))| SectionChange {
+            perhaps: perhaps(old, new, &section, verdict),
             section,
             verdict,
             because,
         })
         .collect()
+}
+
+/// The connection that is gone for this new one of the same connector; none where there are several.
+fn perhaps(old: &Plan, new: &Plan, section: &str, verdict: Verdict) -> Option<String> {
+    let name = ConnectionName::new(section.strip_prefix("connection.")?);
+    let (old, new) = (&old.config.connection, &new.config.connection);
+    let added = new.get(&name).filter(|_| verdict == Verdict::Added)?;
+    let mut gone = old.iter().filter(|(before, settings)| {
+        settings.connector == added.connector && !new.contains_key(*before)
+    });
+    let (first, _) = gone.next()?;
+    gone.next().is_none().then(|| first.to_string())
 }
 
 type Changes = BTreeMap<String, (Verdict, Option<String>)>;

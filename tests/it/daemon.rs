@@ -8,12 +8,14 @@
 )]
 
 mod alerts;
+mod desk;
 mod disk;
 mod drain;
 mod dropped_in;
 mod notify;
 mod online;
 mod port;
+mod pressure;
 mod reload;
 
 use std::fs;

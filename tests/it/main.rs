@@ -14,6 +14,7 @@ mod conformance;
 mod daemon;
 mod feeds;
 mod guides;
+mod memory;
 mod practice;
 mod prove;
 mod seeds;

@@ -69,7 +69,7 @@ def run(program, folder, arguments):
         wanted = compare.should_make(SHOPS)
         yield f"the ERP has {told(made)}: nothing twice" + differs(made, wanted), made == wanted
         yield proven(daemon, orders)
-        held = daemon.ask("quarantine", "list") + daemon.ask("queue")
+        held = daemon.ask("quarantine", "list", "--all") + daemon.ask("queue")
         yield f"nothing waits or is held ({len(held)})", not held
         yield "the daemon never ended by itself", killer.found_dead == 0 and daemon.runs()
         yield f"SIGTERM ends it within {STOP_SECS} s with exit code 0", daemon.stop() == 0

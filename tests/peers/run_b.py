@@ -340,8 +340,8 @@ def files(world):
         "a list that lost 90 % of its rows is held and answered",
         held and held[0]["result"] == "held",
     )
-    until(lambda: len(world.daemon.ask("quarantine", "list")) > 1)
-    desk = sorted(one["fault"]["code"] for one in world.daemon.ask("quarantine", "list"))
+    until(lambda: len(world.daemon.ask("quarantine", "list", "--all")) > 1)
+    desk = sorted(one["fault"]["code"] for one in world.daemon.ask("quarantine", "list", "--all"))
     counted = (
         metric("crossdock_quarantined"),
         metric('crossdock_reads_failed_total{connection="hurtownia",stream="stock"}'),
@@ -370,7 +370,7 @@ def files(world):
         "nothing of it was missing, and the quarantine is empty",
         (
             (facts["result"], facts["rows"]) == ("accepted", str(len(SECOND)))
-            and not world.daemon.ask("quarantine", "list")
+            and not world.daemon.ask("quarantine", "list", "--all")
         ),
     )
 
@@ -485,7 +485,7 @@ def at_the_end(world):
     )
     yield f"each of the {len(books.expected())} numbers is what it should be", not books.wrong()
     yield "nothing is oversold", not books.oversold()
-    yield "nothing is in quarantine", not world.daemon.ask("quarantine", "list")
+    yield "nothing is in quarantine", not world.daemon.ask("quarantine", "list", "--all")
     yield "SIGTERM ends the daemon with exit code 0", world.daemon.stop() == 0
     print(f"        both shops were looked at {world.watch.looks} times", flush=True)
 

@@ -106,7 +106,7 @@ class Shops:
 
     def held(self, code):
         """The rows of the quarantine with this code."""
-        return [row for row in self.daemon.ask("quarantine", "list") if row["fault"]["code"] == code]
+        return [row for row in self.daemon.ask("quarantine", "list", "--all") if row["fault"]["code"] == code]
 
     def wait_for(self, holds, seconds=HIT_SECS):
         """Whether something became true in time; the daemon may be starting just now."""
@@ -274,7 +274,7 @@ def waits(shops):
     absent = all("LATE-1" not in shop.sold() for shop in shops.each.values())
     if not (held and waiting and absent):
         print(f"        held {held}, waiting {waiting}, absent {absent}", flush=True)
-        for row in shops.daemon.ask("quarantine", "list") + shops.daemon.ask("status")["waiting"]:
+        for row in shops.daemon.ask("quarantine", "list", "--all") + shops.daemon.ask("status")["waiting"]:
             print(f"        {row}", flush=True)
     yield "an item without a price is not given away, and its stock waits for it", (
         held and waiting and absent
@@ -304,7 +304,7 @@ def nothing_twice(shops, begun):
         yield f"{text}: nothing twice" + ("" if now == wanted else f" (wanted: {wanted})"), (
             now == wanted
         )
-    held = shops.daemon.ask("quarantine", "list")
+    held = shops.daemon.ask("quarantine", "list", "--all")
     for row in held:
         print(f"        {row['thing']}: {row['fault']['message']}", flush=True)
     yield f"nothing is held ({len(held)})", not held

@@ -184,11 +184,11 @@ class World:
         return not wrong and counts
 
     def quarantined(self):
-        return sorted(one["fault"]["code"] for one in self.daemon.ask("quarantine", "list"))
+        return sorted(one["fault"]["code"] for one in self.daemon.ask("quarantine", "list", "--all"))
 
     def retry(self):
         """Somebody tries again what is held."""
-        for row in self.daemon.ask("quarantine", "list"):
+        for row in self.daemon.ask("quarantine", "list", "--all"):
             self.daemon.do("quarantine", "retry", str(row["number"]))
         return True
 

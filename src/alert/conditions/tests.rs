@@ -155,10 +155,28 @@ fn marks_are_left_clearly() {
     let secs = |secs| Some(SignedDuration::from_secs(secs));
     let minute = Duration::from_secs(60);
     let cases = [
-        (quarantine_size(50, 100, 0.5), "quarantine_size:quarantine?"),
-        (quarantine_size(51, 100, 0.5), "quarantine_size:quarantine"),
-        (quarantine_size(45, 100, 0.5), ""),
-        (quarantine_size(1, 1, 0.5), "quarantine_size:quarantine"),
+        (
+            quarantine_size(50, (100, "rows"), 0.5),
+            "quarantine_size:quarantine?",
+        ),
+        (
+            quarantine_size(51, (100, "rows"), 0.5),
+            "quarantine_size:quarantine",
+        ),
+        (quarantine_size(45, (100, "rows"), 0.5), ""),
+        (
+            quarantine_size(1, (1, "rows"), 0.5),
+            "quarantine_size:quarantine",
+        ),
+        (
+            quarantine_size(51, (100, "MB"), 0.5),
+            "quarantine_size:quarantine/bytes",
+        ),
+        (
+            quarantine_size(91, (180, "days"), 0.5),
+            "quarantine_size:quarantine/age",
+        ),
+        (quarantine_size(0, (0, "days"), 0.5), ""),
         (
             pending(at(3601), "erp.orders", at(0), hour),
             "pending:erp.orders",
