@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::connector::StockBasis;
-use crate::record::{Presence, Sku};
+use crate::record::{Presence, Record, Sku, Stream};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -216,4 +216,20 @@ fn a_shrunken_feed_is_held() {
     assert_eq!(judge(100, 10, 0), Err("too_few_rows"));
     assert_eq!(judge(100, 90, 40), Err("too_many_zeros"));
     assert_eq!(judge(3, 0, 3), Ok(()), "too few to judge");
+}
+
+/// What is there and not for sale, because it is damaged or looked at, is not offered.
+#[test]
+fn what_is_not_for_sale_is_not_offered() {
+    let level = |json| match Record::from_json(Stream::Stock, json).unwrap() {
+        Record::Stock(level) => level,
+        other => panic!("{other:?}"),
+    };
+    let told = serde_json::json!({"sku": "A", "on_hand": "10", "unavailable": {"damaged": "2", "quality": "1"}});
+    let position = Position::of(&level(told), at(0)).unwrap();
+    assert_eq!(position.on_hand, Quantity::pieces(10));
+    assert_eq!(position.unavailable, Quantity::pieces(3));
+    let mut tally = Tally::default();
+    tally.member(&position, false);
+    assert_eq!(tally.there, n(7));
 }

@@ -138,3 +138,25 @@ pub fn lane(stream: Stream, operation: Operation) -> Lane {
         _ => Lane::Documents,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Story 30: what is urgent does not stand behind what is not.
+    #[test]
+    fn each_kind_of_event_has_its_lane() {
+        let lanes = [
+            (Stream::Orders, Operation::Cancel, Lane::Cancellations),
+            (Stream::Orders, Operation::Create, Lane::Orders),
+            (Stream::Shipments, Operation::Create, Lane::Shipments),
+            (Stream::Stock, Operation::Update, Lane::StockUp),
+            (Stream::Prices, Operation::Update, Lane::Prices),
+            (Stream::Items, Operation::Create, Lane::Items),
+            (Stream::Returns, Operation::Create, Lane::Documents),
+        ];
+        for (stream, operation, expected) in lanes {
+            assert_eq!(lane(stream, operation), expected, "{stream} {operation:?}");
+        }
+    }
+}
