@@ -11,6 +11,7 @@ use super::show::{json, rows, table};
 use super::{Exit, Global, Shell};
 use crate::alert::Cause;
 use crate::clock::Clock;
+use crate::config::Credentials;
 use crate::runtime::{SystemClock, test_channels};
 use crate::server::admin::Request;
 
@@ -88,7 +89,7 @@ fn acknowledge(cause: &Cause, global: &Global, shell: &mut Shell<'_>) -> io::Res
 
 /// From the configuration as it stands; the daemon is not asked and need not run.
 fn test(global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
-    let plan = match global.plan(shell)? {
+    let plan = match global.plan_with(shell, Credentials::Needed)? {
         Ok(plan) => plan,
         Err(exit) => return Ok(exit),
     };

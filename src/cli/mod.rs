@@ -237,8 +237,12 @@ fn no_color(around: &dyn Surroundings) -> bool {
 }
 
 /// Reads the configuration at `path` and plans it.
-fn read_plan(path: &Path, shell: &Shell<'_>) -> Result<Plan, Diagnostics> {
-    let loaded = crate::config::read(path, shell.around, Credentials::Needed)?;
+fn read_plan(
+    path: &Path,
+    shell: &Shell<'_>,
+    credentials: Credentials,
+) -> Result<Plan, Diagnostics> {
+    let loaded = crate::config::read(path, shell.around, credentials)?;
     topology::plan(&loaded, shell.registry)
 }
 
@@ -257,9 +261,19 @@ impl Global {
         }
     }
 
-    /// The plan; what is wrong with it is told, and how to end then.
+    /// The plan, for whoever asks the daemon or looks into its store: what only the unit's own credentials hold is
+    /// not needed for that. What is wrong with it is told, and how to end then.
     fn plan(&self, shell: &mut Shell<'_>) -> io::Result<Result<Plan, Exit>> {
-        match read_plan(&self.path(shell.around), shell) {
+        self.plan_with(shell, Credentials::Assumed)
+    }
+
+    /// The same, for whoever needs them or does not.
+    fn plan_with(
+        &self,
+        shell: &mut Shell<'_>,
+        credentials: Credentials,
+    ) -> io::Result<Result<Plan, Exit>> {
+        match read_plan(&self.path(shell.around), shell, credentials) {
             Ok(plan) => Ok(Ok(plan)),
             Err(findings) => {
                 self.tell(&findings, shell)?;

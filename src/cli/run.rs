@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Exit, Global, Shell, log};
 use crate::clock::Clock;
+use crate::config::Credentials;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::engine::Handle;
 use crate::runtime::{Live, Refused, Runtime, SystemClock, notify, open_store, store_path};
@@ -35,7 +36,7 @@ pub(super) struct Run {
 
 pub(super) fn run(command: &Run, global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
     let path = global.path(shell.around);
-    let plan = match super::read_plan(&path, shell) {
+    let plan = match super::read_plan(&path, shell, Credentials::Needed) {
         Ok(plan) => plan,
         Err(findings) => {
             global.tell(&findings, shell)?;
@@ -274,7 +275,7 @@ impl Daemon<'_, '_> {
     /// file never ends it: everything goes on as before, and why is told everywhere.
     async fn reload(&self, runtime: &mut Runtime) -> bool {
         self.manager.reloading();
-        let done = match super::read_plan(&self.path, self.shell) {
+        let done = match super::read_plan(&self.path, self.shell, Credentials::Needed) {
             Ok(plan) => {
                 warn(&plan);
                 let level = plan.log.level;

@@ -88,6 +88,27 @@ fn check_says_what_it_found() {
     }
 }
 
+/// Credentials are the unit's alone; whoever asks the daemon, or looks into its store, has none at hand.
+#[test]
+fn asking_needs_no_credentials() {
+    let world = World::of(GOOD);
+    let commands = [
+        &["status"][..],
+        &["queue"],
+        &["explain", "order", "1"],
+        &["quarantine", "list"],
+        &["store", "check"],
+        &["state", "rename", "old", "north"],
+    ];
+    for command in commands {
+        let (exit, out, err) = run(&world, &[command, &["--config", "c.toml"]].concat());
+        assert_ne!(exit, Exit::Config, "{command:?} {out}{err}");
+        assert!(!err.contains("X0204"), "{command:?} {err}");
+    }
+    let (exit, _, err) = run(&world, &["alert", "test", "--config", "c.toml"]);
+    assert!(exit == Exit::Config && err.contains("X0204"), "{err}");
+}
+
 #[test]
 fn findings_as_json_are_json() {
     let (_, out, _) = run(
