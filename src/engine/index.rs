@@ -13,6 +13,7 @@ use super::stage::mode_of;
 use super::standing::{Groups, Standing};
 use super::tables::{Checkpoint, EVENT, HINT, INTENT, QUARANTINE, RESERVATION, WITHDRAWN};
 use crate::alert::Rhythm;
+use crate::clock::later;
 use crate::id::{ConnectionName, EntityId, Key};
 use crate::outbox::{
     Difference, Differences, Entry as QueueEntry, KeySet, OutboxRow, Queue, State, When,
@@ -135,14 +136,18 @@ impl Index {
         self.doubtful.clear();
     }
 
-    /// Whether nothing is being sent.
-    pub(super) fn is_idle(&self) -> bool {
-        self.sending.is_empty() && self.in_flight.0.values().all(HashSet::is_empty)
+    /// Whether nothing is being sent, and nothing that an earlier process sent can still arrive.
+    pub(super) fn is_idle(&self, rules: &Rules, now: Timestamp) -> bool {
+        let doubted = self.doubtful.iter().filter(|(_, keys)| !keys.is_empty());
+        let mut late = doubted.map(|((sink, _), _)| rules.facts(sink).late);
+        self.sending.is_empty()
+            && self.in_flight.0.values().all(HashSet::is_empty)
+            && late.all(|late| later(self.opened_at, late) <= now)
     }
 
     /// Whether an earlier life of the daemon may have known what happened then.
     pub(super) fn is_older_than_us(&self, happened: Timestamp) -> bool {
-        happened <= crate::clock::later(self.opened_at, CLOCK_MARGIN)
+        happened <= later(self.opened_at, CLOCK_MARGIN)
     }
 
     /// Reads what an index needs from the store.

@@ -219,7 +219,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be written.
     pub fn end(&mut self) -> Result<(), EngineError> {
-        if !self.index.is_idle() {
+        if !self.index.is_idle(&self.rules, self.clock.now()) {
             return Ok(());
         }
         self.alone(|stage| {

@@ -173,6 +173,16 @@ fn an_orderly_end_leaves_no_doubt() {
     assert_eq!(told(&mut bench, "A"), "4/4");
     bench.tick(3 * LATE);
     assert!(bench.claim("south", Stream::Stock).is_empty());
+    // Nor is it one while something of an earlier process may still arrive: somebody only looked in between.
+    bench.accept("erp", Stream::Stock, vec![level("B", 4)]);
+    assert_eq!(bench.claim("south", Stream::Stock).len(), 1);
+    let mut bench = bench.crash_with(with_late());
+    bench.engine.end().unwrap();
+    let mut bench = bench.crash_with(with_late());
+    assert_eq!(told(&mut bench, "B"), "4/4");
+    bench.tick(LATE);
+    assert_eq!(bench.deliver("south", Stream::Stock).len(), 1);
+    bench.deliver("north", Stream::Stock);
     // With something under way it is no orderly end, and the next one must say so anew.
     bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
     bench.claim("south", Stream::Stock);
