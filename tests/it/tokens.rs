@@ -194,6 +194,11 @@ items = "shop"
 
 #[test]
 fn a_refused_refresh_token_pauses_is_told_once_and_a_new_one_goes_on() {
+    in_virtual_time(days);
+}
+
+/// Runs a story on a clock of its own.
+fn in_virtual_time<F: Future<Output = ()>>(story: impl FnOnce(Arc<dyn Clock>) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -202,7 +207,7 @@ fn a_refused_refresh_token_pauses_is_told_once_and_a_new_one_goes_on() {
     runtime.block_on(async {
         tokio::select! {
             () = driver.drive() => unreachable!("time never ends"),
-            () = days(Arc::new(clock)) => {}
+            () = story(Arc::new(clock)) => {}
         }
     });
 }
@@ -309,17 +314,7 @@ async fn alerts(daemon: &Runtime) -> Vec<String> {
 /// Story 49: two connections with one credential and one host have one quota over there, and one limiter here.
 #[test]
 fn two_connections_with_one_credential_share_one_quota() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let clock = SimClock::at("2026-11-22T06:00:00Z".parse().unwrap());
-    let driver = clock.clone();
-    runtime.block_on(async {
-        tokio::select! {
-            () = driver.drive() => unreachable!("time never ends"),
-            () = one_quota(Arc::new(clock)) => {}
-        }
-    });
+    in_virtual_time(one_quota);
 }
 
 async fn one_quota(clock: Arc<dyn Clock>) {

@@ -2,20 +2,7 @@
 
 use crate::connector::Connector;
 
-use super::{HEAD, load};
-
-const STREAM: &str = r#"
-[stream.stock]
-evidence = "sandbox"
-[stream.stock.read]
-poll_secs = 60
-page_size = 2
-records = "reply.json.rows"
-id = "{string(item.id)}"
-cursor.watermark = { field = "item.at", settle_lag_secs = 10, overlap_secs = 60 }
-request = { path = "/stock", body = "{page}" }
-map = { sku = "{item.sku}", on_hand = "{item.left}" }
-"#;
+use super::{BY_MOMENT, HEAD, load};
 
 /// Story 49: what counts is the host and what proves who we are, however it does.
 #[test]
@@ -29,7 +16,7 @@ fn a_quota_is_counted_by_host_and_credential() {
         "[auth.session]\nlogin = { path = \"/login\", body = { password = \"{secret.password}\" } }\ncapture = { token = \"{reply.json.token}\" }\nheaders = { a = \"{session.token}\" }\n",
     ];
     for way in ways {
-        let connector = load("toy.toml", &format!("{HEAD}{way}{STREAM}"));
+        let connector = load("toy.toml", &format!("{HEAD}{way}{BY_MOMENT}"));
         let connector = connector.unwrap_or_else(|findings| panic!("{way}: {findings}"));
         let account = |url: &str, password: &str| {
             let settings = format!("url = \"{url}\"\npassword = \"{password}\"");
@@ -42,7 +29,7 @@ fn a_quota_is_counted_by_host_and_credential() {
         assert_ne!(one, account("https://b.test", "x"), "{way}");
         assert_ne!(one, account("https://a.test", "y"), "{way}");
     }
-    let connector = load("toy.toml", &format!("{HEAD}{STREAM}")).unwrap();
+    let connector = load("toy.toml", &format!("{HEAD}{BY_MOMENT}")).unwrap();
     let settings = toml::from_str("url = \"https://a.test\"").unwrap();
     assert_eq!(connector.configure(&settings).unwrap().account(), None);
 }

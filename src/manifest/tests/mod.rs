@@ -22,6 +22,20 @@ use crate::fault::Fault;
 use crate::record::Stream;
 use crate::transport::http::{Feedback, HeaderValue, HttpClient, HttpReply, HttpRequest};
 
+/// By moment, two rows a page.
+const BY_MOMENT: &str = r#"
+[stream.stock]
+evidence = "sandbox"
+[stream.stock.read]
+poll_secs = 60
+page_size = 2
+records = "reply.json.rows"
+id = "{string(item.id)}"
+cursor.watermark = { field = "item.at", settle_lag_secs = 10, overlap_secs = 60 }
+request = { path = "/stock", body = "{page}" }
+map = { sku = "{item.sku}", on_hand = "{item.left}" }
+"#;
+
 /// What every manifest of these tests begins with.
 const HEAD: &str = r#"
 version = 1

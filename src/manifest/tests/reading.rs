@@ -6,25 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::{HEAD, Toy, load, row};
+use super::{BY_MOMENT, HEAD, Toy, load, row};
 use crate::clock::Clock;
 use crate::connector::{Body, Connector, Cursor, Onward, Page, Source, Window};
 use crate::fault::{Class, Fault};
 use crate::record::Stream;
-
-/// By moment, two rows a page.
-const BY_MOMENT: &str = r#"
-[stream.stock]
-evidence = "sandbox"
-[stream.stock.read]
-poll_secs = 60
-page_size = 2
-records = "reply.json.rows"
-id = "{string(item.id)}"
-cursor.watermark = { field = "item.at", settle_lag_secs = 10, overlap_secs = 60 }
-request = { path = "/stock", body = "{page}" }
-map = { sku = "{item.sku}", on_hand = "{item.left}" }
-"#;
 
 /// A table of rows that is sorted by moment and id and asked from a moment on, inclusive.
 #[derive(Clone, Default)]

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
-use super::load;
+use super::{BY_MOMENT, load};
 use crate::clock::{Clock, ManualClock};
 use crate::connector::contract::MemoryKeeper;
 use crate::connector::{Connection, Connector, Context, Kept, TokenKeeper, Tokens};
@@ -135,7 +135,7 @@ impl Vendor {
         first: &str,
         tokens: &Arc<Tokens>,
     ) -> Connection {
-        let connector = load("toy.toml", &format!("{HEAD}{flow}{STREAM}"))
+        let connector = load("toy.toml", &format!("{HEAD}{flow}{BY_MOMENT}"))
             .unwrap_or_else(|findings| panic!("{findings}"));
         let settings = format!(
             "client_id = \"app\"\nclient_secret = \"sec ret\"\nrefresh_token = \"{first}\""
@@ -183,19 +183,6 @@ impl Vendor {
         Ok((200, reply))
     }
 }
-
-const STREAM: &str = r#"
-[stream.stock]
-evidence = "sandbox"
-[stream.stock.read]
-poll_secs = 60
-page_size = 2
-records = "reply.json.rows"
-id = "{string(item.id)}"
-cursor.watermark = { field = "item.at", settle_lag_secs = 10, overlap_secs = 60 }
-request = { path = "/stock", body = "{page}" }
-map = { sku = "{item.sku}", on_hand = "{item.left}" }
-"#;
 
 #[async_trait]
 impl HttpClient for Vendor {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{HEAD, Old, REFRESH, STREAM, Vendor, load, probe};
+use super::{BY_MOMENT, HEAD, Old, REFRESH, Vendor, load, probe};
 use crate::connector::Connector;
 use crate::connector::contract::MemoryKeeper;
 use crate::fault::Class;
@@ -169,7 +169,7 @@ async fn no_secret_is_in_anything_that_is_told_or_kept() {
 #[test]
 fn a_manifest_or_a_connection_that_lacks_something_says_so() {
     let refused = |flow: &str| {
-        let text = format!("{HEAD}{flow}{STREAM}");
+        let text = format!("{HEAD}{flow}{BY_MOMENT}");
         load("toy.toml", &text).unwrap_err().to_string()
     };
     let cases = [
@@ -201,7 +201,7 @@ fn a_manifest_or_a_connection_that_lacks_something_says_so() {
         assert!(told.contains(expect), "{flow}: {told}");
     }
 
-    let connector = load("toy.toml", &format!("{HEAD}{REFRESH}{STREAM}")).unwrap();
+    let connector = load("toy.toml", &format!("{HEAD}{REFRESH}{BY_MOMENT}")).unwrap();
     let settings =
         "client_id = \"app\"\nrefresh_token = \" \"\ntoken_url = \"http://toy.test/token\"";
     let findings = connector
