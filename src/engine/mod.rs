@@ -4,7 +4,7 @@
 //! accept.rs     what came in: ledger, routes, mapping, reservations, queue, checkpoint
 //!   orders.rs shipments.rs items.rs snapshots.rs prices.rs      what it means for each kind of thing
 //! claim.rs      what may be sent next; the intent is durable before it is handed out
-//! settle.rs     what became of it: link, confirmation, position, or the policy table (policy.rs)
+//! settle.rs     what became of it: link, confirmation, or the policy table (policy.rs); of numbers: settle/cells.rs
 //! hints.rs      what is to be fetched by id
 //! desk.rs       quarantine: retry, edit, dismiss; desk/look.rs: by cause, by row, one row
 //! query.rs      status, explain

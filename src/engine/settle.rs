@@ -29,6 +29,7 @@ use cells::settle_cells;
 
 /// The code of a delivery that was not found and may still be carried out.
 pub const MAY_STILL_ARRIVE: &str = "may_still_arrive";
+
 /// Settles a batch of one target.
 pub(super) fn settle(
     stage: &mut Stage<'_, '_>,
