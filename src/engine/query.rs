@@ -290,7 +290,8 @@ pub(super) fn events(
     Ok(rows.into_iter().map(|(_, row)| masked(row)).collect())
 }
 
-/// The life of the things that `name` names: our id, a number, or `connection:remote id`.
+/// The life of the things that `name` names: our id, a number, or `connection:remote id`. That of an
+/// order's shipments is told behind it.
 pub(super) fn explain(
     stage: &Stage<'_, '_>,
     stream: Stream,
@@ -311,16 +312,28 @@ pub(super) fn explain(
     ids.dedup();
     let mut lives = Vec::new();
     for id in ids {
-        if let Some(entity) = ENTITY.get(stage.txn, &id)? {
-            let record = RECORD.get(stage.txn, &id)?;
-            lives.push(Life {
-                entity,
-                record: record.map(|record| crate::record::masked(&record.value())),
-                entries: entries(stage, id.as_str())?,
-            });
+        let Some(life) = life(stage, &id)? else {
+            continue;
+        };
+        let shipments: Vec<EntityId> = life.entity.shipped.keys().cloned().collect();
+        lives.push(life);
+        for id in shipments {
+            lives.extend(self::life(stage, &id)?);
         }
     }
     Ok(lives)
+}
+
+fn life(stage: &Stage<'_, '_>, id: &EntityId) -> Result<Option<Life>, EngineError> {
+    let Some(entity) = ENTITY.get(stage.txn, id)? else {
+        return Ok(None);
+    };
+    let record = RECORD.get(stage.txn, id)?;
+    Ok(Some(Life {
+        entity,
+        record: record.map(|record| crate::record::masked(&record.value())),
+        entries: entries(stage, id.as_str())?,
+    }))
 }
 
 pub(super) fn entries(

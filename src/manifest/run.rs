@@ -1,5 +1,7 @@
 //! Running steps: in order, each captured result durable before the next, resumable after a crash.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value as Json};
 
 use super::fault::{Intent, discreet};
@@ -47,6 +49,33 @@ pub(super) struct Run<'a> {
 /// Results of steps, by name.
 pub(super) type Results = Map<String, Json>;
 
+/// Which element of which list steps are run for: what stands before their names.
+#[derive(Default)]
+struct Within {
+    /// To whoever reads of a fault: by the place in the list, `sent.0.`.
+    told: String,
+    /// In what is remembered: by what the element is, `sent.3f0c9d1a5b7e2468-0.`. A list that is made
+    /// from what the other side lacks yet is shorter after a crash, and another element stands first.
+    known: String,
+}
+
+impl Within {
+    /// Within each element of the list that `step` goes through. Elements that look the same are counted.
+    fn each<'i>(&self, step: &str, items: &'i [Json]) -> Vec<(Self, &'i Json)> {
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let elements = items.iter().enumerate().map(|(n, item)| {
+            let digest = blake3::hash(item.to_string().as_bytes()).to_hex();
+            let digest = digest[..16].to_owned();
+            let twin = seen.entry(digest.clone()).or_default();
+            let known = format!("{}{step}.{digest}-{twin}.", self.known);
+            *twin += 1;
+            let told = format!("{}{step}.{n}.", self.told);
+            (Self { told, known }, item)
+        });
+        elements.collect()
+    }
+}
+
 /// A name and its value.
 type Named<'n> = (&'n str, &'n Json);
 
@@ -66,7 +95,7 @@ impl<'a> Run<'a> {
         steps: &[CompiledStep],
         names: &[Named<'_>],
     ) -> Result<Results, Fault> {
-        self.some_steps(steps, names, Results::new(), "")
+        self.some_steps(steps, names, Results::new(), &Within::default())
             .await
             .map(|(results, _)| results)
     }
@@ -78,7 +107,7 @@ impl<'a> Run<'a> {
         names: &[Named<'_>],
     ) -> Result<Results, Fault> {
         let (outside, names) = split_steps(names);
-        self.some_steps(steps, &names, outside, "")
+        self.some_steps(steps, &names, outside, &Within::default())
             .await
             .map(|(results, _)| results)
     }
@@ -90,21 +119,21 @@ impl<'a> Run<'a> {
         steps: &[CompiledStep],
         names: &[Named<'_>],
         outside: Results,
-        prefix: &str,
+        within: &Within,
     ) -> Result<(Results, bool), Fault> {
         let mut results = Json::Object(outside);
         for step in steps {
             let here = [names, &[("steps", &results)]].concat();
             let (value, reached) = self
-                .step(step, &here, prefix)
+                .step(step, &here, within)
                 .await
-                .map_err(|fault| fault.at(format!("step {prefix}{}", step.name)))?;
+                .map_err(|fault| fault.at(format!("step {}{}", within.told, step.name)))?;
             set(&mut results, &step.name, value);
             let wanted = match &self.purpose {
                 Purpose::Find { step, .. } => *step,
                 _ => "",
             };
-            if reached || (prefix.is_empty() && wanted == step.name) {
+            if reached || (within.known.is_empty() && wanted == step.name) {
                 return Ok((take(results), true));
             }
         }
@@ -115,7 +144,7 @@ impl<'a> Run<'a> {
         &mut self,
         step: &CompiledStep,
         names: &[Named<'_>],
-        prefix: &str,
+        within: &Within,
     ) -> Result<(Json, bool), Fault> {
         if let Some(condition) = &step.condition {
             let strictly = |frame: &Frame<'_>| {
@@ -132,7 +161,7 @@ impl<'a> Run<'a> {
                 return Ok((Json::Null, false));
             }
         }
-        let full_name = format!("{prefix}{}", step.name);
+        let full_name = format!("{}{}", within.known, step.name);
         let mut reply = Json::Null;
         let (value, reached) = match &step.action {
             Action::Nothing => (Json::Null, false),
@@ -168,7 +197,8 @@ impl<'a> Run<'a> {
                     let parts = items.chunks((*by).max(1));
                     items = parts.map(|part| Json::Array(part.to_vec())).collect();
                 }
-                self.foreach(&items, name, steps, names, &full_name).await?
+                let each = within.each(&step.name, &items);
+                self.foreach(each, name, steps, names).await?
             }
         };
         if !reached && !step.checks.is_empty() {
@@ -184,23 +214,21 @@ impl<'a> Run<'a> {
 
     async fn foreach(
         &mut self,
-        items: &[Json],
+        each: Vec<(Within, &Json)>,
         name: &str,
         steps: &[CompiledStep],
         names: &[Named<'_>],
-        full_name: &str,
     ) -> Result<(Json, bool), Fault> {
         let (outside, names) = split_steps(names);
-        let mut all = Vec::with_capacity(items.len());
-        for (n, item) in items.iter().enumerate() {
+        let mut all = Vec::with_capacity(each.len());
+        for (within, item) in each {
             let inner: Vec<Named<'_>> = names
                 .iter()
                 .copied()
                 .filter(|(known, _)| *known != name)
                 .chain([(name, item)])
                 .collect();
-            let prefix = format!("{full_name}.{n}.");
-            let steps = Box::pin(self.some_steps(steps, &inner, outside.clone(), &prefix));
+            let steps = Box::pin(self.some_steps(steps, &inner, outside.clone(), &within));
             let (mut results, reached) = steps.await?;
             results.retain(|name, _| !outside.contains_key(name));
             all.push(Json::Object(results));

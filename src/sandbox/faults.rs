@@ -219,9 +219,17 @@ struct State {
 
 #[derive(Debug)]
 struct Forced {
+    /// How many more that match go well first.
+    after: usize,
     kind: FaultKind,
     method: String,
     path: String,
+}
+
+impl Forced {
+    fn matches(&self, method: &str, path: &str) -> bool {
+        (self.method.is_empty() || self.method == method) && path.starts_with(&self.path)
+    }
 }
 
 impl Injector {
@@ -253,14 +261,19 @@ impl Injector {
     /// The next `times` requests with this method whose path begins so suffer `kind`, whatever the
     /// plan says; an empty text matches everything.
     pub fn force(&self, kind: FaultKind, method: &str, path: &str, times: usize) {
-        let mut state = lock(&self.state);
         for _ in 0..times {
-            state.forced.push_back(Forced {
-                kind,
-                method: method.to_owned(),
-                path: path.to_owned(),
-            });
+            self.force_after(0, kind, method, path);
         }
+    }
+
+    /// Like [`Injector::force`], once, when so many of these requests went well.
+    pub fn force_after(&self, after: usize, kind: FaultKind, method: &str, path: &str) {
+        lock(&self.state).forced.push_back(Forced {
+            after,
+            kind,
+            method: method.to_owned(),
+            path: path.to_owned(),
+        });
     }
 
     /// What was forced and has not happened yet does not happen any more.
@@ -273,11 +286,16 @@ impl Injector {
     pub(super) fn decide(&self, method: &str, path: &str, now: Duration) -> Option<FaultKind> {
         let mut state = lock(&self.state);
         state.requests += 1;
-        let matching = state.forced.iter().position(|forced| {
-            (forced.method.is_empty() || forced.method == method) && path.starts_with(&forced.path)
-        });
-        if let Some(place) = matching {
-            return state.forced.remove(place).map(|forced| forced.kind);
+        let first = state
+            .forced
+            .iter()
+            .position(|forced| forced.matches(method, path));
+        if let Some(place) = first {
+            if state.forced[place].after == 0 {
+                return state.forced.remove(place).map(|forced| forced.kind);
+            }
+            state.forced[place].after -= 1;
+            return None;
         }
         if !state.on {
             return None;

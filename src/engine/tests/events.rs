@@ -342,6 +342,10 @@ fn two_parcels_reach_the_store_of_their_order_once_each() {
         bench.counts("to_north").filtered["order_of_another_channel"],
         2
     );
+    let lives = bench.engine.explain(Stream::Orders, "N1".into()).unwrap();
+    let delivered = |life: &Life| life.entries.iter().any(|(_, it)| it.what == "delivered");
+    assert_eq!(lives.len(), 3, "the order's shipments are told of with it");
+    assert!(lives.iter().all(delivered), "{lives:#?}");
 }
 
 #[test]

@@ -197,6 +197,78 @@ async fn a_write_that_is_cut_off_anywhere_is_done_once() {
     }
 }
 
+/// A shop that is asked which parcels it lacks, and told them one by one.
+const LACKING: &str = r#"
+[stream.stock]
+evidence = "sandbox"
+[stream.stock.write.create]
+confirm = { remote_id = "1" }
+[[stream.stock.write.create.step]]
+name = "missing"
+read = { path = "/missing" }
+capture = "{reply.json}"
+[[stream.stock.write.create.step]]
+name = "sent"
+foreach = { in = "steps.missing", as = "parcel", step = [
+  { name = "parcel", repeatable = true, request = { path = "/parcels", body = "{parcel}" } },
+] }
+"#;
+
+/// Two parcels, of which the first was told before the daemon was killed: what is remembered of it belongs
+/// to the parcel and not to its place, for the list of what is missing has become shorter meanwhile.
+#[tokio::test]
+async fn what_was_done_for_one_of_a_list_is_not_done_for_another() {
+    for cut_at in 1..=3 {
+        let (mut told, mut posts) = (Vec::new(), 0);
+        let toy = Toy::new(move |path, body| {
+            if path == "/missing" {
+                let mut missing = vec![json!("p1"), json!("p2"), json!("p3")];
+                missing.retain(|parcel| !told.contains(parcel));
+                return Ok((200, missing.into()));
+            }
+            posts += 1;
+            if posts == cut_at {
+                return Err(Fault::retry("killed", "before it was sent"));
+            }
+            told.push(body.clone());
+            Ok((200, json!({})))
+        });
+        let connection = toy.open(LACKING);
+        let (mut delivery, log) = (delivery(), StepLog::default());
+        let first = deliver(&connection, &delivery, &log).await;
+        assert!(matches!(first, Outcome::Failed(_)), "{first:?}");
+        let steps = log.steps().into_iter();
+        delivery.captured = steps.map(|(_, step, value)| (step, value)).collect();
+        let second = deliver(&connection, &delivery, &StepLog::default()).await;
+        assert!(matches!(second, Outcome::Delivered(_)), "{second:?}");
+        let posts = toy.paths();
+        let posts = posts.iter().filter(|path| *path == "/parcels").count();
+        assert_eq!(
+            posts, 4,
+            "cut at {cut_at}: three parcels, one of them twice"
+        );
+    }
+}
+
+/// Two that look the same are two.
+#[tokio::test]
+async fn each_of_a_list_is_done_though_another_looks_the_same() {
+    let shop = Shop::default();
+    let server = shop.clone();
+    let toy = Toy::new(move |path, body| Ok((200, server.answer(path, body))));
+    let twins = LACKING.replace("\"steps.missing\"", "\"['p1', 'p1']\"");
+    let connection = toy.open(&twins);
+    let (mut delivery, log) = (delivery(), StepLog::default());
+    deliver(&connection, &delivery, &log).await;
+    let steps = log.steps().into_iter();
+    delivery.captured = steps.map(|(_, step, value)| (step, value)).collect();
+    assert_eq!(delivery.captured.len(), 2, "{:?}", delivery.captured);
+    deliver(&connection, &delivery, &StepLog::default()).await;
+    let posts = toy.paths();
+    let posts = posts.iter().filter(|path| *path == "/parcels").count();
+    assert_eq!(posts, 2, "what was done is not done again");
+}
+
 /// A step is durable before the next one is sent; if it cannot be, nothing more is sent.
 #[tokio::test]
 async fn nothing_is_sent_that_nobody_would_remember() {

@@ -99,10 +99,12 @@ async fn an_order_of_the_marketplace_is_booked_to_the_cent_once_it_is_paid() {
     assert_eq!(faults.counts()[&FaultKind::TokenExpiry], 1);
 }
 
-/// Story 22: each carton is told once, whatever happens to a reply, also after the order is complete.
+/// Story 22: each carton is told once, whatever happens to a reply, also after the order is complete, and
+/// also when it happens to the second carton, while the first is known on both sides.
 #[tokio::test]
 async fn cartons_are_told_once_whatever_happens_to_a_reply() {
-    for kind in FaultKind::ALL.into_iter().take(FaultKind::COMMON) {
+    let kinds = FaultKind::ALL.into_iter().take(FaultKind::COMMON);
+    for (kind, after) in kinds.flat_map(|kind| [(kind, 0), (kind, 1)]) {
         let rig = Rig::new();
         let id = rig.order().await;
         rig.elapse(10);
@@ -120,10 +122,10 @@ async fn cartons_are_told_once_whatever_happens_to_a_reply() {
         let record = Record::from_json(Stream::Shipments, record).unwrap();
         let market = rig.market();
         let faults = &rig.world.station("market").unwrap().faults;
-        faults.force(kind, "POST", "/orders/v0", 1);
+        faults.force_after(after, kind, "POST", "/orders/v0");
         let parcel = delivery(record, "erp:7", Operation::Create);
         let carried = carry(&*market.sinks[&Stream::Shipments], parcel).await;
-        carried.unwrap_or_else(|fault| panic!("{kind:?}: {fault}"));
+        carried.unwrap_or_else(|fault| panic!("{kind:?} after {after}: {fault}"));
         let order = rig.world.market.order(&id).unwrap();
         assert_eq!(order.status, MarketStatus::Shipped, "{kind:?}");
         let told: Vec<&str> = order
