@@ -183,7 +183,9 @@ fn untouched_create(
             continue;
         };
         let unsent = matches!(row.state, State::Pending { .. } | State::Waiting { .. });
-        if row.operation == Operation::Create && unsent && row.attempts == 0 {
+        // Being throttled is no attempt, and may have stopped it between two of its steps.
+        let untouched = unsent && row.attempts == 0 && row.captured.is_empty();
+        if row.operation == Operation::Create && untouched {
             return Ok(Some(row));
         }
     }

@@ -226,6 +226,38 @@ fn a_cancellation_before_sending_sends_nothing() {
     );
 }
 
+/// Story 14: a draft was made, the next step was throttled, which is no attempt, and then the buyer called the
+/// order off: the draft is not left there.
+#[test]
+fn a_cancellation_after_the_first_of_several_steps_is_told() {
+    let mut bench = Bench::new();
+    bench.tick(3600);
+    let lines = [("A", 1)];
+    bench.accept("north", Stream::Orders, vec![young("1", &lines, "none")]);
+    let claimed = bench.claim("erp", Stream::Orders);
+    let Place::Event(seq) = claimed[0].place else {
+        unreachable!()
+    };
+    bench
+        .engine
+        .progress(seq, "draft".into(), json!("D1"))
+        .unwrap();
+    let throttled = Fault::new(Class::Throttle, "throttled", "slow down");
+    let outcome = (claimed[0].clone(), Outcome::Failed(throttled));
+    bench.settle("erp", Stream::Orders, vec![outcome]);
+    let called_off = vec![young("1", &lines, "cancelled")];
+    bench.accept("north", Stream::Orders, called_off);
+    bench.tick(60);
+    let create = bench.deliver("erp", Stream::Orders);
+    assert_eq!(create[0].delivery.captured["draft"], json!("D1"));
+    let cancel = bench.deliver("erp", Stream::Orders);
+    assert_eq!(cancel[0].delivery.operation, Operation::Cancel);
+    assert!(
+        bench.counts("north_orders").filtered.is_empty(),
+        "it is called off there"
+    );
+}
+
 /// Story 60: the life before a lost store had begun to write an order, and its buyer called it off before
 /// this one saw it, or before it was sent again. It is looked for and called off, never created.
 #[test]
