@@ -57,11 +57,11 @@ impl Default for StoreSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StoreEngine {
-    /// An embedded database in a folder, sled.
+    /// An embedded database in one file, redb.
     #[default]
-    Sled,
-    /// Another one, redb: one file, which takes less room.
     Redb,
+    /// Another one, sled: a folder, which takes more room.
+    Sled,
     /// Memory. Everything is forgotten at exit: for trying things out.
     Memory,
 }

@@ -4,6 +4,7 @@
 //! to the outside. The daemon cannot write here and is never asked, so the log can testify against it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -199,6 +200,19 @@ pub struct AuditLog {
 struct Inner {
     entries: Vec<Entry>,
     requests: BTreeMap<String, u64>,
+    tripwire: Option<Tripwire>,
+}
+
+/// What is to happen the moment something is written, and what has to be written for it.
+struct Tripwire {
+    wanted: fn(&Fact) -> bool,
+    then: Box<dyn FnOnce() + Send>,
+}
+
+impl fmt::Debug for Tripwire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tripwire")
+    }
 }
 
 impl AuditLog {
@@ -224,12 +238,22 @@ impl AuditLog {
     pub fn record_at(&self, at: Timestamp, system: &str, fact: Fact) {
         let mut inner = lock(&self.inner);
         let seq = inner.entries.len() as u64;
+        let tripped = inner.tripwire.take_if(|it| (it.wanted)(&fact));
         inner.entries.push(Entry {
             seq,
             at,
             system: system.to_owned(),
             fact,
         });
+        if let Some(tripwire) = tripped {
+            (tripwire.then)();
+        }
+    }
+
+    /// Has `then` called once, when the next fact that is `wanted` is written: whoever asked for it has not
+    /// been answered. Nothing takes the place of what was to be called before.
+    pub fn trip(&self, wanted: fn(&Fact) -> bool, then: Option<Box<dyn FnOnce() + Send>>) {
+        lock(&self.inner).tripwire = then.map(|then| Tripwire { wanted, then });
     }
 
     /// Counts a request that `system` received.

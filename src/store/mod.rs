@@ -281,9 +281,9 @@ pub trait Store: Send + Sync + Debug {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EngineKind {
     /// sled 0.34.
-    #[default]
     Sled,
     /// redb 4.
+    #[default]
     Redb,
 }
 

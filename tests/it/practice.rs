@@ -14,11 +14,13 @@ use crossdock::config::{self, Credentials};
 use crossdock::connector::Connector;
 use crossdock::connectors::built_in;
 use crossdock::runtime::{Runtime, SystemClock, open_store, store_path};
-use crossdock::sandbox::audit::{Entry, Fact};
+use crossdock::sandbox::audit::Fact;
 use crossdock::sandbox::{
     Crew, FaultKind, FaultPlan, Pace, SYSTEMS, Statement, World, WorldOptions,
 };
 use crossdock::topology;
+use futures_util::FutureExt as _;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// A world whose daemon promises no more than a machine under load, or one that is killed, can keep.
@@ -148,11 +150,13 @@ impl Toll {
         let clock = world.audit.clock();
         let mut daemon = start(config, folder);
         let begun = clock.monotonic();
+        let mut is_killed = false;
         match end {
             End::After(life) => clock.sleep(life).await,
             End::AtEffect(limit) => {
                 clock.sleep(Duration::from_millis(200)).await;
-                self.at_effect += u32::from(effect(world, limit).await);
+                is_killed = killed_at_effect(&daemon, world, limit).await;
+                self.at_effect += u32::from(is_killed);
             }
             End::DiskFull(life) => {
                 clock.sleep(life).await;
@@ -166,7 +170,7 @@ impl Toll {
         let may_end = matches!(end, End::DiskFull(_));
         // Another code than 0: whoever runs it starts it again.
         assert!(
-            ended.is_none_or(|status| may_end && !status.success()),
+            is_killed || ended.is_none_or(|status| may_end && !status.success()),
             "it ended by itself: {ended:?}\n{}",
             last_lines(folder)
         );
@@ -188,31 +192,35 @@ fn fill_disk(daemon: &Child) {
     prlimit(Some(pid), Resource::Fsize, nothing).unwrap();
 }
 
-/// Waits until a system took in a write of the daemon; whether one did.
-async fn effect(world: &World, limit: Duration) -> bool {
-    let clock = world.audit.clock();
-    let until = clock.monotonic() + limit;
-    let mut seen = world.audit.entries().len() as u64;
-    while clock.monotonic() < until {
-        let news = world.audit.entries_from(seen);
-        seen += news.len() as u64;
-        let is_effect = |entry: &Entry| {
-            matches!(
-                entry.fact,
-                Fact::Drafted { .. }
-                    | Fact::Booked { .. }
-                    | Fact::Unbooked { .. }
-                    | Fact::TrackingTold { .. }
-                    | Fact::StockTold { .. }
-                    | Fact::ItemTold { .. }
-            )
-        };
-        if news.iter().any(is_effect) {
-            return true;
-        }
-        clock.sleep(Duration::from_millis(1)).await;
-    }
-    false
+/// Kills the daemon the moment a system takes in a write of it, before it is answered; whether one did.
+async fn killed_at_effect(daemon: &Child, world: &World, limit: Duration) -> bool {
+    use rustix::process::{Pid, Signal, kill_process};
+    let pid = Pid::from_child(daemon);
+    let killed = Arc::new(Notify::new());
+    let told = Arc::clone(&killed);
+    let kill = move || {
+        kill_process(pid, Signal::KILL).unwrap();
+        told.notify_one();
+    };
+    let is_effect = |fact: &Fact| {
+        matches!(
+            fact,
+            Fact::Drafted { .. }
+                | Fact::Booked { .. }
+                | Fact::Unbooked { .. }
+                | Fact::TrackingTold { .. }
+                | Fact::StockTold { .. }
+                | Fact::ItemTold { .. }
+        )
+    };
+    world.audit.trip(is_effect, Some(Box::new(kill)));
+    let in_time = tokio::select! {
+        () = killed.notified() => true,
+        () = world.audit.clock().sleep(limit) => false,
+    };
+    // Nobody is killed any more from here on; who was in this moment was.
+    world.audit.trip(is_effect, None);
+    in_time || killed.notified().now_or_never().is_some()
 }
 
 /// 5 % of the requests fail, 1 % are done and get no reply, tokens are taken back, and live for 10 s.

@@ -187,6 +187,9 @@ impl Case {
             lives: Vec::new(),
             without: Vec::new(),
         };
+        if super::plan::never_sweeps(case.variant) {
+            case.without.push(Trouble::LateCommit); // only a sweep finds that
+        }
         case.draw_deeds(&mut dice);
         case.draw_lives(&mut dice);
         if dice.u32(..2) == 0 {

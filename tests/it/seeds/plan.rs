@@ -14,11 +14,16 @@ use super::wire::LATE_SECS;
 use super::world::SYSTEMS;
 
 /// How many variants there are.
-pub const VARIANTS: usize = 3;
+pub const VARIANTS: usize = 4;
 
 /// Whether a marketplace is among the shops.
 pub fn has_market(variant: usize) -> bool {
     variant == 1
+}
+
+/// Whether nothing reads whole lists again: what was overlooked once is then never found.
+pub fn never_sweeps(variant: usize) -> bool {
+    variant == 3
 }
 
 /// What is kept back from a shop.
@@ -68,7 +73,7 @@ fn toml_of(variant: usize) -> String {
             "[connection.{name}]\nconnector = \"sim_{name}\"\nhttp.late_secs = {LATE_SECS}\n"
         )
         .unwrap();
-        if system < shops {
+        if system < shops && !never_sweeps(variant) {
             writeln!(text, "stream.orders.sweep_secs = 60").unwrap();
         }
     }

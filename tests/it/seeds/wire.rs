@@ -131,7 +131,7 @@ fn way(world: &mut World, system: usize, changes: bool) -> Way {
     }
     let mut there = Duration::from_millis(world.dice.u64(2..60));
     let back = Duration::from_millis(world.dice.u64(2..60));
-    if world.unlucky(Trouble::Slow, 20) {
+    if world.unlucky(Trouble::Slow, if changes { 80 } else { 20 }) {
         there += Duration::from_millis(world.dice.u64(1000..9000));
     }
     let fate = fate(world, system, changes);

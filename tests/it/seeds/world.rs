@@ -39,6 +39,8 @@ pub enum Event {
     Apply(usize),
     /// What nobody waits for any more is carried out.
     Late(u64),
+    /// The buyer regrets an order of a shop.
+    CallOff(usize, usize),
 }
 
 /// What may still be carried out, by its number.
@@ -242,6 +244,7 @@ impl World {
             Event::Ship(order, whole) => self.ship(order, whole),
             Event::Apply(feed) => self.apply_feed(feed),
             Event::Late(n) => self.carry_out(n),
+            Event::CallOff(shop, n) => self.call_off(shop, n),
         }
     }
 
@@ -333,9 +336,12 @@ impl World {
     }
 
     fn cancel(&mut self, which: u64) {
-        let Some((shop, n)) = self.any_order(which) else {
-            return;
-        };
+        if let Some((shop, n)) = self.any_order(which) {
+            self.call_off(shop, n);
+        }
+    }
+
+    fn call_off(&mut self, shop: usize, n: usize) {
         let order = &self.shops[shop].orders[n];
         if order.cancelled || !order.fulfilled.is_empty() {
             return;
@@ -402,6 +408,12 @@ impl World {
             }
         }
         let visible = self.now + late;
+        // While it is on its way to the ERP, say.
+        let (is_regretted, soon) = (self.dice.u32(..6) == 0, self.dice.u64(..5000));
+        if is_regretted && self.case.has(Trouble::Cancel) {
+            let soon = visible + Duration::from_millis(soon);
+            self.schedule(soon, Event::CallOff(shop, self.shops[shop].orders.len()));
+        }
         self.shops[shop].place(id, lines, (self.now, at), visible, sequence);
     }
 
