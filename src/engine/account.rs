@@ -80,7 +80,7 @@ fn one(
 }
 
 /// The last entries of a journal, oldest first.
-fn story(stage: &Stage<'_, '_>, thing: &str) -> Result<Vec<(String, String)>, EngineError> {
+pub(super) fn story(stage: &Stage<'_, '_>, thing: &str) -> Result<Vec<(String, String)>, EngineError> {
     let rows = JOURNAL.scan(stage.txn, &JOURNAL.under(&(thing.to_owned(),)), MAX_ENTRIES)?;
     let entries = rows.into_iter().flat_map(|(_, row)| row.0);
     let mut story: Vec<(String, String)> =

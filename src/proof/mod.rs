@@ -5,11 +5,15 @@
 //! sink says what [`Standing`]s it has under our reference. [`judge`] compares the three. Pure: who asks
 //! whom, and when, is `runtime/prove.rs`.
 
+mod numbers;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+
+pub use numbers::{Look, Number, NumbersProof, Place, Sells, Shown, Told, is_same, judge_number};
 
 use crate::connector::Standing;
 use crate::fault::Fault;
@@ -140,6 +144,9 @@ pub struct Proof {
     pub made_at: Timestamp,
     /// Each route of orders.
     pub routes: Vec<RouteProof>,
+    /// Each publish rule and each route of prices, as the channels show them when the proof is made.
+    #[serde(default)]
+    pub numbers: Vec<NumbersProof>,
     /// Routes of which nothing is said here.
     pub left_out: Vec<String>,
 }
@@ -148,6 +155,7 @@ impl Proof {
     /// Both sides were asked, and every difference has a reason.
     pub fn holds(&self) -> bool {
         self.routes.iter().all(RouteProof::holds)
+            && self.numbers.iter().all(NumbersProof::holds)
     }
 }
 
@@ -213,12 +221,15 @@ impl RouteProof {
             why,
             story: account.story.clone(),
         };
-        let at = self
-            .differences
-            .partition_point(|it| explained && !it.explained);
-        self.differences.insert(at, difference);
-        self.differences.truncate(MOST_TOLD);
+        keep(&mut self.differences, difference);
     }
+}
+
+/// Keeps a difference among the first; those without a reason stand before the others.
+fn keep(differences: &mut Vec<Difference>, one: Difference) {
+    let at = differences.partition_point(|it| one.explained && !it.explained);
+    differences.insert(at, one);
+    differences.truncate(MOST_TOLD);
 }
 
 /// What a source shows of one thing.

@@ -1,10 +1,14 @@
-//! `prove`: asks both sides of each route of orders for a period, and compares. Reads only.
+//! `prove`: asks both sides of each route of orders for a period, each channel for its numbers and prices now
+//! (`prove/numbers.rs`), and compares. Reads only.
 //!
 //! Through the connections of the daemon, so that its limits hold for this too, behind everything else where
 //! a sink is asked. Sources are read from the beginning of the period on, which moves no checkpoint.
 
+mod numbers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -13,9 +17,9 @@ use tokio_util::task::TaskTracker;
 use super::limits::Limiters;
 use super::{Live, Runtime, keeper, open};
 use crate::clock::Clock;
-use crate::connector::{Asked, Body, Connection, Cursor, Onward, Source, Standing};
+use crate::connector::{Asked, Body, Change, Connection, Cursor, Onward, Source, Standing};
 use crate::engine::{EngineError, Handle};
-use crate::fault::Fault;
+use crate::fault::{Class, Fault};
 use crate::id::{ConnectionName, RemoteId, RouteName};
 use crate::proof::{Proof, RouteProof, Seen};
 use crate::record::{CancellationState, Record, Stream};
@@ -26,6 +30,14 @@ use crate::topology::{Plan, PlannedRoute};
 const UNIT: usize = 200;
 /// The most pages of one source: an end to whatever does not end (story 64).
 const MAX_PAGES: usize = 20_000;
+/// How often a system is asked again that does not answer just now, and how long it is waited before.
+const AGAIN: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(20),
+];
+/// No system is waited for longer, whatever it asks for.
+const LONGEST_WAIT: Duration = Duration::from_mins(2);
 
 /// Asks both sides.
 #[derive(Debug, Clone)]
@@ -33,6 +45,8 @@ pub struct Prover {
     engine: Handle,
     live: Arc<ArcSwap<Live>>,
     clock: Arc<dyn Clock>,
+    /// A daemon reads on meanwhile.
+    reads_on: bool,
 }
 
 impl Runtime {
@@ -42,6 +56,7 @@ impl Runtime {
             engine: self.engine.clone(),
             live: Arc::clone(&self.live),
             clock: Arc::clone(&self.clock),
+            reads_on: true,
         }
     }
 }
@@ -65,10 +80,11 @@ impl Prover {
             engine,
             live: Arc::new(ArcSwap::from_pointee(Live { plan, connections })),
             clock: Arc::clone(clock),
+            reads_on: false,
         })
     }
 
-    /// Proves everything that was placed at or after `from` and before `to`.
+    /// Proves everything that was placed at or after `from` and before `to`, and what the channels show now.
     ///
     /// # Errors
     /// When the engine has stopped. A side that does not answer is told in the proof.
@@ -79,18 +95,41 @@ impl Prover {
             to,
             made_at: self.clock.now(),
             routes: Vec::new(),
+            numbers: Vec::new(),
             left_out: Vec::new(),
         };
         for route in &live.plan.routes {
-            if (route.from.1, route.to.1) != (Stream::Orders, Stream::Orders) {
-                proof.left_out.push(route.name.to_string());
-                continue;
+            match (route.from.1, route.to.1) {
+                (Stream::Orders, Stream::Orders) => {
+                    let told = self.route(&live, route, (from, to)).await?;
+                    proof.routes.push(told);
+                }
+                (_, Stream::Prices) => {}
+                _ => proof.left_out.push(route.name.to_string()),
             }
-            proof
-                .routes
-                .push(self.route(&live, route, (from, to)).await?);
+        }
+        for (rule, target) in numbers::told_by(&live.plan) {
+            let told = self.numbers(&live, rule, target).await?;
+            proof.numbers.push(told);
         }
         Ok(proof)
+    }
+
+    /// Asks, and asks again what could not be answered just now.
+    async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        for wait in AGAIN {
+            match ask().await {
+                Err(fault) if matches!(fault.class, Class::Retry | Class::Throttle) => {
+                    let asked = fault.retry_after.unwrap_or(wait);
+                    self.clock.sleep(asked.clamp(wait, LONGEST_WAIT)).await;
+                }
+                answer => return answer,
+            }
+        }
+        ask().await
     }
 
     async fn route(
@@ -146,7 +185,8 @@ impl Prover {
                     name: account.name.clone(),
                 })
                 .collect();
-            match sink.read_back(route.from.0.as_str(), &asked).await {
+            let origin = route.from.0.as_str();
+            match self.patiently(|| sink.read_back(origin, &asked)).await {
                 Ok(found) => {
                     let by_reference = standings.get_or_insert_default();
                     for standing in found {
@@ -203,24 +243,46 @@ async fn placed(
         let message = "reading takes away what is read";
         return Err(Fault::reject("read_once", message));
     }
-    let mut after = is_moment.then(|| Cursor::watermark(from));
+    let after = is_moment.then(|| Cursor::watermark(from));
     let (mut found, mut rejected) = (BTreeMap::new(), BTreeMap::new());
+    pages(source, after, Pace::Ordinary, |change| match change.body {
+        Body::Present(record) if is_placed_in(&record, from, to) => {
+            found.insert(change.id, record);
+        }
+        Body::Rejected(fault) => {
+            rejected.insert(change.id, fault);
+        }
+        _ => {}
+    })
+    .await?;
+    Ok((found, rejected))
+}
+
+/// How a source is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// From a cursor on.
+    Ordinary,
+    /// All there is, behind everything else.
+    Slow,
+}
+
+/// Reads a source page by page to its end.
+async fn pages(
+    source: &dyn Source,
+    mut after: Option<Cursor>,
+    pace: Pace,
+    mut take: impl FnMut(Change),
+) -> Result<(), Fault> {
     let mut been: BTreeSet<String> = BTreeSet::new();
     for _ in 0..MAX_PAGES {
-        let page = source.pull(after.as_ref()).await?;
-        for change in page.changes {
-            match change.body {
-                Body::Present(record) if is_placed_in(&record, from, to) => {
-                    found.insert(change.id, record);
-                }
-                Body::Rejected(fault) => {
-                    rejected.insert(change.id, fault);
-                }
-                _ => {}
-            }
-        }
+        let page = match pace {
+            Pace::Ordinary => source.pull(after.as_ref()).await?,
+            Pace::Slow => source.sweep(after.as_ref()).await?,
+        };
+        page.changes.into_iter().for_each(&mut take);
         if !page.more {
-            return Ok((found, rejected));
+            return Ok(());
         }
         let next = serde_json::to_string(&page.cursor).unwrap_or_default();
         if !been.insert(next) {
