@@ -8,7 +8,7 @@
 //! hints.rs      what is to be fetched by id
 //! desk.rs       quarantine: retry, edit, dismiss; desk/look.rs: by cause, by row, one row
 //! query.rs      status, explain
-//! account.rs    what became of things that a source shows: our side of a proof (told.rs: of numbers)
+//! account.rs    what became of things that a source shows: our side of a proof (parcels.rs: of shipments, told.rs: of numbers)
 //! freshness.rs  owners that are silent for too long
 //! derived.rs    pools and publish rules that changed: their numbers are computed anew
 //! pools.rs      from snapshots and reservations to what a channel should be told of stock
@@ -44,6 +44,7 @@ mod hints;
 mod index;
 mod items;
 mod orders;
+mod parcels;
 mod payloads;
 mod policy;
 mod pools;
@@ -61,8 +62,8 @@ mod standing;
 mod submitted;
 mod sweep;
 mod tables;
-mod told;
 mod tokens;
+mod told;
 
 use std::fmt;
 use std::sync::Arc;
@@ -95,8 +96,8 @@ use crate::connector::{Cursor, Kept, Outcome};
 use crate::fault::{Class, Fault};
 use crate::id::{ConnectionName, Key, RemoteId, RouteName};
 use crate::outbox::OutboxRow;
-use crate::proof::{Account, Told};
-use crate::record::{Record, Stream};
+use crate::proof::{Account, Parcels, Told};
+use crate::record::{Record, Shipment, Stream};
 use crate::store::{Store, StoreError, Txn};
 use index::Index;
 use stage::{Numbers, Stage};
@@ -430,6 +431,10 @@ requests! {
     /// An account of each of these things, as its source shows it now, on one route; in the same order.
     fn account(route: RouteName, things: Vec<(RemoteId, Record)>) -> Vec<Account> =
         |stage| account::account(stage, &route, &things);
+    /// The same of shipments, each with when it was changed over there.
+    fn parcels(route: RouteName, things: Vec<(RemoteId, Shipment, Option<Timestamp>)>)
+        -> Vec<Parcels> =
+        |stage| parcels::parcels(stage, &route, &things);
     /// The next keys of a state stream that a channel is to be told, and behind which one to go on.
     fn told(target: (ConnectionName, Stream), after: Option<Key>, limit: usize)
         -> (Vec<Told>, Option<Key>) =

@@ -164,7 +164,10 @@ fn held(
         return Ok(Some(held.clone()));
     }
     if let Some((on, since)) = stage.index.cells.waits_for(target, key) {
-        return Ok(Some(("waiting", format!("waits for {on} since {since:.0}"))));
+        return Ok(Some((
+            "waiting",
+            format!("waits for {on} since {since:.0}"),
+        )));
     }
     let attempt = ATTEMPT.get(stage.txn, &(target.0.clone(), target.1, key.clone()))?;
     if let Some(held) = attempt.and_then(|attempt| by_attempt(stage, &attempt)) {

@@ -6,6 +6,7 @@
 //! whom, and when, is `runtime/prove.rs`.
 
 mod numbers;
+mod parcels;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 pub use numbers::{Look, Number, NumbersProof, Place, Sells, Shown, Told, is_same, judge_number};
+pub use parcels::{Elsewhere, Parcels, Shows, judge_parcels};
 
 use crate::connector::Standing;
 use crate::fault::Fault;
@@ -122,6 +124,13 @@ pub struct RouteProof {
     pub sink: Option<Side>,
     /// How many are the same on both sides.
     pub same: usize,
+    /// So many of them only as we recorded it: the sink cannot be asked, or has nothing to show of them.
+    /// Shipments only; of orders `sink` is absent then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub as_recorded: usize,
+    /// How many more the source shows that are of another route's channel.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub elsewhere: usize,
     /// How many are not, by what it is.
     pub explained: BTreeMap<String, usize>,
     /// The same, without a reason.
@@ -131,6 +140,11 @@ pub struct RouteProof {
     /// Why a side could not be asked; then nothing is proven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What came of everything in a period.
@@ -144,6 +158,9 @@ pub struct Proof {
     pub made_at: Timestamp,
     /// Each route of orders.
     pub routes: Vec<RouteProof>,
+    /// Each route of shipments: those that left in the period.
+    #[serde(default)]
+    pub shipments: Vec<RouteProof>,
     /// Each publish rule and each route of prices, as the channels show them when the proof is made.
     #[serde(default)]
     pub numbers: Vec<NumbersProof>,
@@ -154,8 +171,7 @@ pub struct Proof {
 impl Proof {
     /// Both sides were asked, and every difference has a reason.
     pub fn holds(&self) -> bool {
-        self.routes.iter().all(RouteProof::holds)
-            && self.numbers.iter().all(NumbersProof::holds)
+        self.routes.iter().all(RouteProof::holds) && self.numbers.iter().all(NumbersProof::holds)
     }
 }
 

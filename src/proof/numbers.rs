@@ -269,3 +269,6 @@ impl NumbersProof {
         self.same += count;
     }
 }
+
+#[cfg(test)]
+mod tests;

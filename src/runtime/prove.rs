@@ -1,10 +1,11 @@
-//! `prove`: asks both sides of each route of orders for a period, each channel for its numbers and prices now
-//! (`prove/numbers.rs`), and compares. Reads only.
+//! `prove`: asks both sides of each route of orders and of shipments (`prove/shipments.rs`) for a period, each
+//! channel for its numbers and prices now (`prove/numbers.rs`), and compares. Reads only.
 //!
 //! Through the connections of the daemon, so that its limits hold for this too, behind everything else where
 //! a sink is asked. Sources are read from the beginning of the period on, which moves no checkpoint.
 
 mod numbers;
+mod shipments;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,11 +32,7 @@ const UNIT: usize = 200;
 /// The most pages of one source: an end to whatever does not end (story 64).
 const MAX_PAGES: usize = 20_000;
 /// How often a system is asked again that does not answer just now, and how long it is waited before.
-const AGAIN: [Duration; 3] = [
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-    Duration::from_secs(20),
-];
+const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
 /// No system is waited for longer, whatever it asks for.
 const LONGEST_WAIT: Duration = Duration::from_mins(2);
 
@@ -95,6 +92,7 @@ impl Prover {
             to,
             made_at: self.clock.now(),
             routes: Vec::new(),
+            shipments: Vec::new(),
             numbers: Vec::new(),
             left_out: Vec::new(),
         };
@@ -104,10 +102,11 @@ impl Prover {
                     let told = self.route(&live, route, (from, to)).await?;
                     proof.routes.push(told);
                 }
-                (_, Stream::Prices) => {}
+                (Stream::Shipments, Stream::Shipments) | (_, Stream::Prices) => {}
                 _ => proof.left_out.push(route.name.to_string()),
             }
         }
+        proof.shipments = self.shipments(&live, (from, to)).await?;
         for (rule, target) in numbers::told_by(&live.plan) {
             let told = self.numbers(&live, rule, target).await?;
             proof.numbers.push(told);
@@ -228,24 +227,9 @@ async fn placed(
     name: &ConnectionName,
     (from, to): (Timestamp, Timestamp),
 ) -> Result<(BTreeMap<RemoteId, Record>, BTreeMap<RemoteId, Fault>), Fault> {
-    let missing = || Fault::bug("no_source", "the connection cannot read orders");
-    let connection: &Connection = live.connections.get(name).ok_or_else(missing)?;
-    let source: &dyn Source = connection
-        .sources
-        .get(&Stream::Orders)
-        .ok_or_else(missing)?
-        .as_ref();
-    let spec = live.plan.connections.get(name).map(|it| &it.spec);
-    let onward = spec.and_then(|spec| spec.streams.get(&Stream::Orders));
-    // What was placed in the period was changed in it or later.
-    let is_moment = matches!(onward.map(|it| &it.onward), Some(Onward::Moment { .. }));
-    if !is_moment && source.peek().await?.is_none() {
-        let message = "reading takes away what is read";
-        return Err(Fault::reject("read_once", message));
-    }
-    let after = is_moment.then(|| Cursor::watermark(from));
+    let (source, after) = source_from(live, name, Stream::Orders, from).await?;
     let (mut found, mut rejected) = (BTreeMap::new(), BTreeMap::new());
-    pages(source, after, Pace::Ordinary, |change| match change.body {
+    pages(source, after, Hurry::Ordinary, |change| match change.body {
         Body::Present(record) if is_placed_in(&record, from, to) => {
             found.insert(change.id, record);
         }
@@ -258,9 +242,30 @@ async fn placed(
     Ok((found, rejected))
 }
 
+/// A source, and the cursor that shows everything that happened at or after `from`.
+async fn source_from<'l>(
+    live: &'l Live,
+    name: &ConnectionName,
+    stream: Stream,
+    from: Timestamp,
+) -> Result<(&'l dyn Source, Option<Cursor>), Fault> {
+    let missing = || Fault::bug("no_source", format!("the connection cannot read {stream}"));
+    let connection: &Connection = live.connections.get(name).ok_or_else(missing)?;
+    let source = connection.sources.get(&stream).ok_or_else(missing)?;
+    let spec = live.plan.connections.get(name).map(|it| &it.spec);
+    let onward = spec.and_then(|spec| spec.streams.get(&stream));
+    // What happened in the period was changed in it or later.
+    let is_moment = matches!(onward.map(|it| &it.onward), Some(Onward::Moment { .. }));
+    if !is_moment && source.peek().await?.is_none() {
+        let message = "reading takes away what is read";
+        return Err(Fault::reject("read_once", message));
+    }
+    Ok((source.as_ref(), is_moment.then(|| Cursor::watermark(from))))
+}
+
 /// How a source is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
+enum Hurry {
     /// From a cursor on.
     Ordinary,
     /// All there is, behind everything else.
@@ -271,14 +276,14 @@ enum Pace {
 async fn pages(
     source: &dyn Source,
     mut after: Option<Cursor>,
-    pace: Pace,
+    hurry: Hurry,
     mut take: impl FnMut(Change),
 ) -> Result<(), Fault> {
     let mut been: BTreeSet<String> = BTreeSet::new();
     for _ in 0..MAX_PAGES {
-        let page = match pace {
-            Pace::Ordinary => source.pull(after.as_ref()).await?,
-            Pace::Slow => source.sweep(after.as_ref()).await?,
+        let page = match hurry {
+            Hurry::Ordinary => source.pull(after.as_ref()).await?,
+            Hurry::Slow => source.sweep(after.as_ref()).await?,
         };
         page.changes.into_iter().for_each(&mut take);
         if !page.more {

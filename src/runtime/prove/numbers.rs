@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Pace, Prover, UNIT, pages};
+use super::{Hurry, Prover, UNIT, pages};
 use crate::clock::later;
 use crate::connector::{Asked, Body, Change, Connection, Sink, Source, Standing, StockBasis};
 use crate::engine::EngineError;
@@ -17,7 +17,7 @@ use crate::runtime::Live;
 use crate::topology::Plan;
 
 /// How long a channel has until it shows what it said it took, before it is looked at again.
-const SHOWS_AFTER: Duration = Duration::from_secs(2);
+pub(super) const SHOWS_AFTER: Duration = Duration::from_secs(2);
 /// The longest wait for a channel's orders to be read, before its numbers are looked at again.
 const ORDERS_READ_AFTER: Duration = Duration::from_mins(2);
 
@@ -76,13 +76,11 @@ impl Prover {
             to: format!("{}.{}", target.0, target.1),
             ..NumbersProof::default()
         };
-        let mut way = match way(live.connections.get(&target.0).map(AsRef::as_ref), target.1) {
-            Some(way) => way,
-            None => {
-                let why = "its connector can only write this stream";
-                self.not_readable(&target, why, &mut told).await?;
-                return Ok(told);
-            }
+        let connection = live.connections.get(&target.0).map(AsRef::as_ref);
+        let Some(mut way) = way(connection, target.1) else {
+            let why = "its connector can only write this stream";
+            self.not_readable(&target, why, &mut told).await?;
+            return Ok(told);
         };
         if let Way::Read(source, whole) = &mut way {
             match read_whole(*source, target.1).await {
@@ -317,12 +315,13 @@ async fn read_whole(
     }
     let mut whole = Whole::default();
     let mut is_parted = false;
-    pages(source, None, Pace::Slow, |change| {
-        is_parted |= whole.take(stream, change);
+    pages(source, None, Hurry::Slow, |change| {
+        is_parted |= whole.take(stream, &change);
     })
     .await?;
     if is_parted {
-        let why = "it shows its stock at several locations, and which of them is written is not known";
+        let why =
+            "it shows its stock at several locations, and which of them is written is not known";
         return Ok(Err(why));
     }
     Ok(Ok(whole))
@@ -330,7 +329,7 @@ async fn read_whole(
 
 impl Whole {
     /// Takes in what a channel shows of one thing; whether it is shown at a second location too.
-    fn take(&mut self, stream: Stream, change: Change) -> bool {
+    fn take(&mut self, stream: Stream, change: &Change) -> bool {
         let Body::Present(record) = &change.body else {
             return false;
         };
@@ -370,7 +369,7 @@ async fn again(
     let ids = told.iter().filter_map(|one| whole.ids.get(&one.place));
     let ids: Vec<RemoteId> = ids.cloned().collect();
     let mut now = Whole::default();
-    for change in source.fetch(&ids).await? {
+    for change in &source.fetch(&ids).await? {
         now.take(stream, change);
     }
     Ok(of_whole(&now, told))
