@@ -101,7 +101,7 @@ pub struct Confirmation {
 }
 
 /// A thing whose standing is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// Our reference, as its create carried it: `north:17`; of numbers and prices the SKU; of shipments the
     /// reference of their order.
