@@ -431,3 +431,6 @@ fn number_in(record: &Record) -> Option<(Place, Number)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
