@@ -146,6 +146,9 @@ impl Trial for ProcessConnector {
             let result = match &case.request {
                 Request::Deliver { .. } => bench.sink(&mut report).await,
                 Request::Pull { .. } | Request::Fetch { .. } => bench.source(&mut report).await,
+                Request::ReadBack { .. } => {
+                    Err("a child process is not asked for a proof".to_owned())
+                }
             };
             if let Err(why) = result {
                 report.add("opens", case.name.clone(), Err(why));
@@ -277,7 +280,7 @@ impl Bench<'_> {
                     }
                 }
             }
-            Request::Deliver { .. } => {}
+            Request::Deliver { .. } | Request::ReadBack { .. } => {}
         }
         Ok((changes, pages))
     }

@@ -1,4 +1,5 @@
-//! `prove`: both sides of every route of orders, asked now and compared.
+//! `prove`: both sides of every route of orders and shipments, and what channels show of stock and prices, asked
+//! now and compared.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,17 +11,18 @@ use super::ask::ask;
 use super::show::{self, table};
 use super::{Exit, Global, Shell};
 use crate::clock::Clock;
-use crate::proof::{Proof, RouteProof, Side};
+use crate::proof::{Difference, NumbersProof, Proof, RouteProof, Side};
 use crate::runtime::SystemClock;
 use crate::server::admin::Request;
 
-/// Ask both sides what came of everything in a period, and tell each difference with its reason
+/// Ask both sides what came of everything in a period and what channels show of stock and prices now, and tell each
+/// difference with its reason
 #[derive(Debug, Args)]
 pub(super) struct Prove {
-    /// Placed at or after: 2026-11-21, or 2026-11-21T08:00:00Z [default: a day before `--to`]
+    /// Placed, or left, at or after: 2026-11-21, or 2026-11-21T08:00:00Z [default: a day before `--to`]
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     from: Option<Timestamp>,
-    /// Placed before [default: now]
+    /// Placed, or left, before [default: now]
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     to: Option<Timestamp>,
     /// What was found each day, as it was kept
@@ -91,29 +93,49 @@ fn kept(command: &Prove, global: &Global, shell: &mut Shell<'_>) -> io::Result<E
         if global.json {
             show::json(value, shell)?;
         } else {
-            let sum = |proof: &Proof, of: fn(&RouteProof) -> usize| -> String {
-                proof.routes.iter().map(of).sum::<usize>().to_string()
-            };
-            let rows = proofs.iter().map(|(day, proof)| {
-                vec![
-                    day.clone(),
-                    sum(proof, |route| route.source.count),
-                    sum(proof, |route| route.same),
-                    sum(proof, |route| route.explained.values().sum()),
-                    sum(proof, |route| route.unexplained.values().sum()),
-                    if proof.holds() {
-                        "holds"
-                    } else {
-                        "DOES NOT HOLD"
-                    }
-                    .to_owned(),
-                ]
-            });
-            let head = ["day", "orders", "same", "explained", "unexplained", ""];
+            let rows = proofs.iter().map(|(day, proof)| kept_row(day, proof));
+            let head = [
+                "day",
+                "orders",
+                "shipments",
+                "numbers",
+                "same",
+                "explained",
+                "unexplained",
+                "not readable",
+                "",
+            ];
             table(shell, &head, rows.collect())?;
         }
         Ok(told(proofs.values().all(Proof::holds)))
     })
+}
+
+fn kept_row(day: &str, proof: &Proof) -> Vec<String> {
+    let sum =
+        |of: fn(&RouteProof) -> usize, routes: &[RouteProof]| routes.iter().map(of).sum::<usize>();
+    let routes = |of: fn(&RouteProof) -> usize| sum(of, &proof.routes) + sum(of, &proof.shipments);
+    let numbers = |of: fn(&NumbersProof) -> usize| proof.numbers.iter().map(of).sum::<usize>();
+    let explained =
+        routes(|it| it.explained.values().sum()) + numbers(|it| it.explained.values().sum());
+    let unexplained =
+        routes(|it| it.unexplained.values().sum()) + numbers(|it| it.unexplained.values().sum());
+    let holds = if proof.holds() {
+        "holds"
+    } else {
+        "DOES NOT HOLD"
+    };
+    vec![
+        day.to_owned(),
+        sum(|it| it.source.count, &proof.routes).to_string(),
+        sum(|it| it.source.count, &proof.shipments).to_string(),
+        numbers(|it| it.compared).to_string(),
+        (routes(|it| it.same) + numbers(|it| it.same)).to_string(),
+        explained.to_string(),
+        unexplained.to_string(),
+        numbers(|it| it.not_readable).to_string(),
+        holds.to_owned(),
+    ]
 }
 
 fn told(holds: bool) -> Exit {
@@ -121,19 +143,37 @@ fn told(holds: bool) -> Exit {
 }
 
 fn text(proof: &Proof, shell: &mut Shell<'_>) -> io::Result<()> {
-    writeln!(
-        shell.out,
-        "Orders placed from {} to {}\n",
-        proof.from, proof.to
-    )?;
-    let rows = proof.routes.iter().map(|route| {
+    let (from, to) = (proof.from, proof.to);
+    writeln!(shell.out, "Orders placed from {from} to {to}\n")?;
+    routes(&proof.routes, "cannot be asked", shell)?;
+    if !proof.shipments.is_empty() {
+        writeln!(shell.out, "\nShipments that left from {from} to {to}\n")?;
+        routes(&proof.shipments, "cannot be asked: as recorded", shell)?;
+    }
+    if !proof.numbers.is_empty() {
+        numbers(proof, shell)?;
+    }
+    if !proof.left_out.is_empty() {
+        let routes = proof.left_out.join(", ");
+        writeln!(shell.out, "Not looked at: {routes}")?;
+    }
+    let told = if proof.holds() {
+        "Everything that was asked for is on both sides, or there is a reason why not."
+    } else {
+        "There are differences without a reason, or a system could not be asked: see above."
+    };
+    writeln!(shell.out, "{told}")
+}
+
+fn routes(all: &[RouteProof], silent: &str, shell: &mut Shell<'_>) -> io::Result<()> {
+    let rows = all.iter().map(|route| {
         let sink = route.sink.as_ref();
         vec![
             route.route.clone(),
             route.from.clone(),
             side(&route.source),
             route.to.clone(),
-            sink.map_or_else(|| "cannot be asked".to_owned(), side),
+            sink.map_or_else(|| silent.to_owned(), side),
             route.same.to_string(),
             route.explained.values().sum::<usize>().to_string(),
             route.unexplained.values().sum::<usize>().to_string(),
@@ -150,47 +190,92 @@ fn text(proof: &Proof, shell: &mut Shell<'_>) -> io::Result<()> {
         "unexplained",
     ];
     table(shell, &head, rows.collect())?;
-    for route in &proof.routes {
-        differences(route, shell)?;
+    for route in all {
+        let name = &route.route;
+        if let Some(trouble) = &route.trouble {
+            writeln!(shell.out, "{name}: nothing is proven: {trouble}")?;
+        }
+        if route.as_recorded > 0 {
+            let count = route.as_recorded;
+            writeln!(
+                shell.out,
+                "{name}: {count} of the same only as recorded: the channel shows nothing to compare with"
+            )?;
+        }
+        let sum = route.explained.values().chain(route.unexplained.values());
+        differences(name, &route.differences, sum.sum(), shell)?;
     }
-    if !proof.left_out.is_empty() {
-        let routes = proof.left_out.join(", ");
-        writeln!(shell.out, "Not orders, and not looked at: {routes}")?;
-    }
-    let told = if proof.holds() {
-        "Every order is on both sides, or there is a reason why not."
-    } else {
-        "There are differences without a reason: see above."
-    };
-    writeln!(shell.out, "{told}")
+    Ok(())
 }
 
-fn differences(route: &RouteProof, shell: &mut Shell<'_>) -> io::Result<()> {
-    if let Some(trouble) = &route.trouble {
-        writeln!(shell.out, "{}: nothing is proven: {trouble}", route.route)?;
+fn numbers(proof: &Proof, shell: &mut Shell<'_>) -> io::Result<()> {
+    writeln!(
+        shell.out,
+        "\nNumbers and prices, as the channels show them at {:.0}\n",
+        proof.made_at
+    )?;
+    let rows = proof.numbers.iter().map(|one| {
+        vec![
+            one.rule.clone(),
+            one.to.clone(),
+            one.compared.to_string(),
+            one.same.to_string(),
+            one.explained.values().sum::<usize>().to_string(),
+            one.unexplained.values().sum::<usize>().to_string(),
+            one.not_readable.to_string(),
+        ]
+    });
+    let head = [
+        "rule",
+        "to",
+        "compared",
+        "same",
+        "explained",
+        "unexplained",
+        "not readable",
+    ];
+    table(shell, &head, rows.collect())?;
+    for one in &proof.numbers {
+        let rule = &one.rule;
+        if let Some(trouble) = &one.trouble {
+            writeln!(shell.out, "{rule}: nothing is proven: {trouble}")?;
+        }
+        if let Some(why) = &one.why_not {
+            let (to, count) = (&one.to, one.not_readable);
+            writeln!(
+                shell.out,
+                "{rule}: {to} is not readable, nothing is proven of its {count}: {why}"
+            )?;
+        }
+        let all = one.explained.values().chain(one.unexplained.values());
+        differences(rule, &one.differences, all.sum(), shell)?;
     }
-    for one in &route.differences {
+    Ok(())
+}
+
+fn differences(of: &str, told: &[Difference], all: usize, shell: &mut Shell<'_>) -> io::Result<()> {
+    for one in told {
         let mark = if one.explained {
             "explained"
         } else {
             "UNEXPLAINED"
         };
-        let (name, what, why) = (&one.name, &one.what, &one.why);
-        writeln!(
-            shell.out,
-            "{}: {name} ({}): {mark}, {what}: {why}",
-            route.route, one.id
-        )?;
+        let (what, why) = (&one.what, &one.why);
+        let name = if one.name == one.id {
+            one.name.clone()
+        } else {
+            format!("{} ({})", one.name, one.id)
+        };
+        writeln!(shell.out, "{of}: {name}: {mark}, {what}: {why}")?;
         if !one.explained {
             for line in &one.story {
                 writeln!(shell.out, "    {line}")?;
             }
         }
     }
-    let all = route.explained.values().chain(route.unexplained.values());
-    let more = all.sum::<usize>().saturating_sub(route.differences.len());
+    let more = all.saturating_sub(told.len());
     if more > 0 {
-        writeln!(shell.out, "{}: and {more} more", route.route)?;
+        writeln!(shell.out, "{of}: and {more} more")?;
     }
     Ok(())
 }

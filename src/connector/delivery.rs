@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::fault::Fault;
 use crate::id::{DeliveryId, Key, RemoteId};
-use crate::record::{Fingerprint, Money, Record, Stream};
+use crate::record::{Fingerprint, Money, Quantity, Record, Stream};
 
 /// What is to be done with the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -101,15 +101,18 @@ pub struct Confirmation {
 }
 
 /// A thing whose standing is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// Our reference, as its create carried it: `north:17`.
+    /// Our reference, as its create carried it: `north:17`; of numbers and prices the SKU; of shipments the
+    /// reference of their order.
     pub reference: String,
-    /// What people call it: its number, else its id at the source.
+    /// What people call it: its number, else its id at the source; of numbers and prices the SKU; of shipments
+    /// the id of their order over there.
     pub name: String,
 }
 
-/// What stands at a sink under one of our references.
+/// What stands at a sink under one of our references. Of numbers and prices the reference is the SKU, of
+/// shipments that of their order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// Which.
@@ -126,6 +129,21 @@ pub struct Standing {
     pub called_off: bool,
     /// All of it is there: no write of several steps that stopped half-way.
     pub done: bool,
+    /// Of stock: the number that is written over there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantity: Option<Quantity>,
+    /// Of prices: in which list `total` stands; `default` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
+    /// Of prices: from how many on; one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_qty: Option<Quantity>,
+    /// Of prices: what it is compared with, where that is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compare_at: Option<Money>,
+    /// Of shipments: the tracking numbers that the order has over there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tracking: Vec<String>,
 }
 
 /// What an asynchronous submission is asked after with.

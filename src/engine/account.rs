@@ -1,5 +1,6 @@
 //! What became of things that a source shows, route by route: our own side of a proof.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::EngineError;
@@ -27,14 +28,22 @@ pub(super) fn account(
     route: &RouteName,
     things: &[(RemoteId, Record)],
 ) -> Result<Vec<Account>, EngineError> {
-    let found = stage.rules.router.all().find(|it| it.name == *route);
-    let Some(route) = found else {
-        let message = format!("there is no route {route}");
-        return Err(Fault::reject("unknown_route", message).into());
-    };
+    let route = route_named(stage, route)?;
     let all = things.iter();
     all.map(|(id, record)| one(stage, route, id, record))
         .collect()
+}
+
+pub(super) fn route_named<'r>(
+    stage: &Stage<'r, '_>,
+    name: &RouteName,
+) -> Result<&'r Route, EngineError> {
+    let rules = stage.rules;
+    let found = rules.router.all().find(|it| it.name == *name);
+    found.ok_or_else(|| {
+        let message = format!("there is no route {name}");
+        Fault::reject("unknown_route", message).into()
+    })
 }
 
 fn one(
@@ -61,7 +70,7 @@ fn one(
     let story = story(stage, &thing)?;
     let reached = match &entity {
         Some(entity) => known(stage, route, entity, (&mapped, &story))?,
-        None => unseen(stage, route, &thing, record)?,
+        None => unseen(stage, route, &thing, changed_at(record))?,
     };
     Ok(Account {
         reference: match &entity {
@@ -80,7 +89,10 @@ fn one(
 }
 
 /// The last entries of a journal, oldest first.
-fn story(stage: &Stage<'_, '_>, thing: &str) -> Result<Vec<(String, String)>, EngineError> {
+pub(super) fn story(
+    stage: &Stage<'_, '_>,
+    thing: &str,
+) -> Result<Vec<(String, String)>, EngineError> {
     let rows = JOURNAL.scan(stage.txn, &JOURNAL.under(&(thing.to_owned(),)), MAX_ENTRIES)?;
     let entries = rows.into_iter().flat_map(|(_, row)| row.0);
     let mut story: Vec<(String, String)> =
@@ -120,15 +132,8 @@ fn known(
     {
         return held(stage, number);
     }
-    let prefix = format!("route {}: ", route.name);
-    for (what, detail) in story.iter().rev() {
-        match what.as_str() {
-            "filtered" if detail.starts_with(&prefix) => {
-                return Ok(State::Filtered(detail[prefix.len()..].to_owned()));
-            }
-            "dismissed" => return Ok(State::Dismissed(format!("was dismissed: {detail}"))),
-            _ => {}
-        }
+    if let Some(state) = let_go(route, story) {
+        return Ok(state);
     }
     Ok(match mapped {
         Ok(Mapped::Filtered(rule)) => State::Filtered(rule.clone()),
@@ -136,18 +141,45 @@ fn known(
     })
 }
 
-fn held(stage: &Stage<'_, '_>, number: u64) -> Result<State, EngineError> {
+/// What a journal says of a thing that was kept back or let go.
+pub(super) fn let_go(route: &Route, story: &[(String, String)]) -> Option<State> {
+    let prefix = format!("route {}: ", route.name);
+    story
+        .iter()
+        .rev()
+        .find_map(|(what, detail)| match what.as_str() {
+            "filtered" => {
+                let rule = detail.strip_prefix(&prefix)?;
+                Some(State::Filtered(rule.to_owned()))
+            }
+            "dismissed" => Some(State::Dismissed(format!("was dismissed: {detail}"))),
+            _ => None,
+        })
+}
+
+pub(super) fn held(stage: &Stage<'_, '_>, number: u64) -> Result<State, EngineError> {
     let row = QUARANTINE.get(stage.txn, &number)?;
     let why = row.map_or_else(String::new, |row| format!(": {}", row.fault));
     Ok(State::Quarantined(format!("quarantine {number}{why}")))
 }
 
+/// When an order was changed last over there.
+fn changed_at(record: &Record) -> Option<Timestamp> {
+    match record {
+        Record::Order(order) => {
+            let changed = order.updated_at.value().copied();
+            Some(changed.unwrap_or(order.placed_at))
+        }
+        _ => None,
+    }
+}
+
 /// Something of which we have no entity: not read so far, not understood, or lost.
-fn unseen(
+pub(super) fn unseen(
     stage: &Stage<'_, '_>,
     route: &Route,
     thing: &str,
-    record: &Record,
+    changed: Option<Timestamp>,
 ) -> Result<State, EngineError> {
     let slot = slot_of("read", &route.from.0, None);
     if let Some(number) = stage.index.quarantined(thing, &slot) {
@@ -157,10 +189,9 @@ fn unseen(
     let Some(read) = read else {
         return Ok(State::Unread);
     };
-    let Record::Order(order) = record else {
-        return Ok(State::Unseen);
+    let Some(changed) = changed else {
+        return Ok(State::Unread); // nobody knows whether the reading came by
     };
-    let changed = order.updated_at.value().copied().unwrap_or(order.placed_at);
     let is_read = match &read.cursor {
         Cursor::Watermark { at, .. } => changed <= *at,
         // Where the cursor is no moment, all that there was when the last whole run began.

@@ -8,7 +8,7 @@
 //! hints.rs      what is to be fetched by id
 //! desk.rs       quarantine: retry, edit, dismiss; desk/look.rs: by cause, by row, one row
 //! query.rs      status, explain
-//! account.rs    what became of things that a source shows: our side of a proof
+//! account.rs    what became of things that a source shows: our side of a proof (parcels.rs: of shipments, told.rs: of numbers)
 //! freshness.rs  owners that are silent for too long
 //! derived.rs    pools and publish rules that changed: their numbers are computed anew
 //! pools.rs      from snapshots and reservations to what a channel should be told of stock
@@ -44,6 +44,7 @@ mod hints;
 mod index;
 mod items;
 mod orders;
+mod parcels;
 mod payloads;
 mod policy;
 mod pools;
@@ -62,6 +63,7 @@ mod submitted;
 mod sweep;
 mod tables;
 mod tokens;
+mod told;
 
 use std::fmt;
 use std::sync::Arc;
@@ -94,8 +96,8 @@ use crate::connector::{Cursor, Kept, Outcome};
 use crate::fault::{Class, Fault};
 use crate::id::{ConnectionName, Key, RemoteId, RouteName};
 use crate::outbox::OutboxRow;
-use crate::proof::Account;
-use crate::record::{Record, Stream};
+use crate::proof::{Account, Parcels, Told};
+use crate::record::{Record, Shipment, Stream};
 use crate::store::{Store, StoreError, Txn};
 use index::Index;
 use stage::{Numbers, Stage};
@@ -431,6 +433,20 @@ requests! {
     /// An account of each of these things, as its source shows it now, on one route; in the same order.
     fn account(route: RouteName, things: Vec<(RemoteId, Record)>) -> Vec<Account> =
         |stage| account::account(stage, &route, &things);
+    /// The same of shipments, each with when it was changed over there.
+    fn parcels(route: RouteName, things: Vec<(RemoteId, Shipment, Option<Timestamp>)>)
+        -> Vec<Parcels> =
+        |stage| parcels::parcels(stage, &route, &things);
+    /// The next keys of a state stream that a channel is to be told, and behind which one to go on.
+    fn told(target: (ConnectionName, Stream), after: Option<Key>, limit: usize)
+        -> (Vec<Told>, Option<Key>) =
+        |stage| told::told(stage, &target, after.as_ref(), limit);
+    /// The same of these keys, with their stories; without those that are to be told no more.
+    fn told_of(target: (ConnectionName, Stream), keys: Vec<Key>) -> Vec<Told> =
+        |stage| told::told_of(stage, &target, &keys);
+    /// When a stream was last read to its end, by our clock.
+    fn drained_at(connection: ConnectionName, stream: Stream) -> Option<Timestamp> =
+        |stage| told::drained_at(stage, &(connection.clone(), stream));
     /// The proofs of days that were kept, by day, oldest first.
     fn proofs() -> Vec<(String, Value)> = |stage| account::proofs(stage);
     /// Keeps the proof of a day, and so many days in all.

@@ -12,6 +12,7 @@ use super::tables::{CHECKPOINT, ENTITY};
 use crate::connector::Operation;
 use crate::fault::Fault;
 use crate::fulfilment::match_lines;
+use crate::id::ConnectionName;
 use crate::ledger::Entity;
 use crate::outbox::State;
 use crate::record::{Line, Order, Quantity, Record, Shipment, ShipmentLine, Stream};
@@ -29,7 +30,7 @@ pub(super) fn accept(
     for route in routes {
         stage.count(&route.name, |counts| counts.routed += 1)?;
     }
-    let Some(mut order) = find_order(stage, unit, shipment)? else {
+    let Some(mut order) = find_order(stage, &unit.connection, shipment)? else {
         return unknown_order(stage, unit, entity, shipment, routes);
     };
     let Some(content) = orders::content(stage, &order.id)? else {
@@ -65,13 +66,13 @@ pub(super) fn accept(
 }
 
 /// By the link to the order, else by our reference on it (after a lost store, say).
-fn find_order(
+pub(super) fn find_order(
     stage: &Stage<'_, '_>,
-    unit: &Unit,
+    connection: &ConnectionName,
     shipment: &Shipment,
 ) -> Result<Option<Entity>, EngineError> {
     let id = shipment.order.as_str().into();
-    if let Some(order) = stage.linked(&unit.connection, Stream::Orders, &id)? {
+    if let Some(order) = stage.linked(connection, Stream::Orders, &id)? {
         return Ok(Some(order));
     }
     match shipment.order_reference.value() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use super::fault::Intent;
@@ -19,7 +20,7 @@ use crate::connector::{Asked, Standing};
 use crate::expr::{Program, Type};
 use crate::fault::Fault;
 use crate::id::RemoteId;
-use crate::record::Money;
+use crate::record::{Money, Quantity};
 use crate::transport::http::Lane;
 
 /// `read_back`
@@ -37,7 +38,9 @@ pub struct ReadBack {
     /// The rows of its reply.
     pub records: Expr,
     /// Of `item`: `{ reference | name, remote_id, number, total = { amount, currency }, called_off, done }`. One of
-    /// `reference` and `name` says whose it is; `called_off` is false and `done` is true when absent.
+    /// `reference` and `name` says whose it is; `called_off` is false and `done` is true when absent. Of stock
+    /// also `quantity`; of prices `total` is the price, with `list`, `min_qty` and `compare_at` where there are
+    /// such; of shipments, which are asked for by their order, `tracking`, a list of numbers.
     pub map: Tree,
 }
 
@@ -160,21 +163,33 @@ fn standing(
     let Some(remote_id) = text("remote_id") else {
         return Err(Trouble::told("a row without `remote_id`").within("read_back.map"));
     };
-    let total = match row.get("total") {
-        None | Some(Json::Null) => None,
-        Some(total) => {
-            let total: Result<Money, _> = serde_json::from_value(total.clone());
-            let no_money = |_| Trouble::told("this is no amount").within("read_back.map.total");
-            Some(total.map_err(no_money)?)
-        }
-    };
     let flag = |name: &str, absent: bool| row.get(name).and_then(Json::as_bool).unwrap_or(absent);
     Ok(Some(Standing {
         reference: reference.to_owned(),
         remote_id: RemoteId::from(remote_id),
         number: text("number"),
-        total,
+        total: value::<Money>(row, "total", "this is no amount")?,
         called_off: flag("called_off", false),
         done: flag("done", true),
+        quantity: value::<Quantity>(row, "quantity", "this is no number of pieces")?,
+        list: text("list"),
+        min_qty: value::<Quantity>(row, "min_qty", "this is no number of pieces")?,
+        compare_at: value::<Money>(row, "compare_at", "this is no amount")?,
+        tracking: value(row, "tracking", "this is no list of texts")?.unwrap_or_default(),
     }))
+}
+
+/// A field of a row; none where nothing is told.
+fn value<T: DeserializeOwned>(
+    row: &Json,
+    name: &str,
+    otherwise: &str,
+) -> Result<Option<T>, Trouble> {
+    match row.get(name) {
+        None | Some(Json::Null) => Ok(None),
+        Some(value) => match serde_json::from_value(value.clone()) {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => Err(Trouble::told(otherwise).within(&format!("read_back.map.{name}"))),
+        },
+    }
 }

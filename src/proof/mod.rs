@@ -5,11 +5,17 @@
 //! sink says what [`Standing`]s it has under our reference. [`judge`] compares the three. Pure: who asks
 //! whom, and when, is `runtime/prove.rs`.
 
+mod numbers;
+mod parcels;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+
+pub use numbers::{Look, Number, NumbersProof, Place, Sells, Shown, Told, is_same, judge_number};
+pub use parcels::{Elsewhere, Parcels, Shows, judge_parcels};
 
 use crate::connector::Standing;
 use crate::fault::Fault;
@@ -118,6 +124,13 @@ pub struct RouteProof {
     pub sink: Option<Side>,
     /// How many are the same on both sides.
     pub same: usize,
+    /// So many of them only as we recorded it: the sink cannot be asked, or has nothing to show of them.
+    /// Shipments only; of orders `sink` is absent then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub as_recorded: usize,
+    /// How many more the source shows that are of another route's channel.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub elsewhere: usize,
     /// How many are not, by what it is.
     pub explained: BTreeMap<String, usize>,
     /// The same, without a reason.
@@ -127,6 +140,11 @@ pub struct RouteProof {
     /// Why a side could not be asked; then nothing is proven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What came of everything in a period.
@@ -140,6 +158,12 @@ pub struct Proof {
     pub made_at: Timestamp,
     /// Each route of orders.
     pub routes: Vec<RouteProof>,
+    /// Each route of shipments: those that left in the period.
+    #[serde(default)]
+    pub shipments: Vec<RouteProof>,
+    /// Each publish rule and each route of prices, as the channels show them when the proof is made.
+    #[serde(default)]
+    pub numbers: Vec<NumbersProof>,
     /// Routes of which nothing is said here.
     pub left_out: Vec<String>,
 }
@@ -147,7 +171,7 @@ pub struct Proof {
 impl Proof {
     /// Both sides were asked, and every difference has a reason.
     pub fn holds(&self) -> bool {
-        self.routes.iter().all(RouteProof::holds)
+        self.routes.iter().all(RouteProof::holds) && self.numbers.iter().all(NumbersProof::holds)
     }
 }
 
@@ -213,12 +237,15 @@ impl RouteProof {
             why,
             story: account.story.clone(),
         };
-        let at = self
-            .differences
-            .partition_point(|it| explained && !it.explained);
-        self.differences.insert(at, difference);
-        self.differences.truncate(MOST_TOLD);
+        keep(&mut self.differences, difference);
     }
+}
+
+/// Keeps a difference among the first; those without a reason stand before the others.
+fn keep(differences: &mut Vec<Difference>, one: Difference) {
+    let at = differences.partition_point(|it| one.explained && !it.explained);
+    differences.insert(at, one);
+    differences.truncate(MOST_TOLD);
 }
 
 /// What a source shows of one thing.

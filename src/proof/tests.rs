@@ -32,6 +32,11 @@ fn standing(id: &str) -> Standing {
         total: Some(euros("11.90")),
         called_off: false,
         done: true,
+        quantity: None,
+        list: None,
+        min_qty: None,
+        compare_at: None,
+        tracking: Vec::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use super::care::Caring;
 use super::prove::Prover;
 use crate::alert::{Kind, Severity};
 use crate::engine::EngineError;
-use crate::proof::{Proof, RouteProof};
+use crate::proof::{NumbersProof, Proof, RouteProof};
 use crate::telemetry;
 
 /// How often it is looked whether one is due.
@@ -56,25 +56,37 @@ async fn look(caring: &Caring, prover: &Prover) -> Result<(), EngineError> {
         return Ok(());
     };
     let proof = prover.prove(from, to).await?;
-    let count = |of: fn(&RouteProof) -> usize| proof.routes.iter().map(of).sum();
     report(caring, &day.to_string(), &proof);
-    telemetry::proved(
-        &day.to_string(),
-        count(|route| route.source.count),
-        count(|route| route.explained.values().sum()),
-        count(|route| route.unexplained.values().sum()),
-        count(|route| usize::from(route.trouble.is_some())),
-    );
+    tell(&day.to_string(), &proof);
     let value = serde_json::to_value(&proof).unwrap_or_default();
     let keep = settings.keep_days;
     caring.engine.keep_proof(day.to_string(), value, keep).await
 }
 
+fn tell(day: &str, proof: &Proof) {
+    let routes = || proof.routes.iter().chain(&proof.shipments);
+    let count = |of: fn(&RouteProof) -> usize| routes().map(of).sum::<usize>();
+    let numbers = |of: fn(&NumbersProof) -> usize| proof.numbers.iter().map(of).sum::<usize>();
+    let told = telemetry::Proved {
+        orders: proof.routes.iter().map(|it| it.source.count).sum(),
+        shipments: proof.shipments.iter().map(|it| it.source.count).sum(),
+        numbers: numbers(|it| it.compared),
+        explained: count(|it| it.explained.values().sum())
+            + numbers(|it| it.explained.values().sum()),
+        unexplained: count(|it| it.unexplained.values().sum())
+            + numbers(|it| it.unexplained.values().sum()),
+        troubles: count(|it| usize::from(it.trouble.is_some()))
+            + numbers(|it| usize::from(it.trouble.is_some())),
+    };
+    telemetry::proved(day, &told);
+}
+
 /// Has somebody told where the newest proof does not hold.
 fn report(caring: &Caring, day: &str, proof: &Proof) {
     let text = format!(
-        "the orders of {day} differ between the systems for no known reason, or a system could not be \
-         asked: `crossdock prove --day {day}` tells which and why"
+        "orders or shipments of {day}, or the numbers and prices that channels showed after it, differ between \
+         the systems for no known reason, or a system could not be asked: `crossdock prove --day {day}` tells which \
+         and why"
     );
     let what = (!proof.holds()).then_some((Severity::Warning, text));
     caring.vitals.report(Kind::Unproven, "orders", what);

@@ -1,10 +1,15 @@
-//! `prove`: asks both sides of each route of orders for a period, and compares. Reads only.
+//! `prove`: asks both sides of each route of orders and of shipments (`prove/shipments.rs`) for a period, each
+//! channel for its numbers and prices now (`prove/numbers.rs`), and compares. Reads only.
 //!
 //! Through the connections of the daemon, so that its limits hold for this too, behind everything else where
 //! a sink is asked. Sources are read from the beginning of the period on, which moves no checkpoint.
 
+mod numbers;
+mod shipments;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -13,9 +18,9 @@ use tokio_util::task::TaskTracker;
 use super::limits::Limiters;
 use super::{Live, Runtime, keeper, open};
 use crate::clock::Clock;
-use crate::connector::{Asked, Body, Connection, Cursor, Onward, Source, Standing};
+use crate::connector::{Asked, Body, Change, Connection, Cursor, Onward, Source, Standing};
 use crate::engine::{EngineError, Handle};
-use crate::fault::Fault;
+use crate::fault::{Class, Fault};
 use crate::id::{ConnectionName, RemoteId, RouteName};
 use crate::proof::{Proof, RouteProof, Seen};
 use crate::record::{CancellationState, Record, Stream};
@@ -26,6 +31,10 @@ use crate::topology::{Plan, PlannedRoute};
 const UNIT: usize = 200;
 /// The most pages of one source: an end to whatever does not end (story 64).
 const MAX_PAGES: usize = 20_000;
+/// How often a system is asked again that does not answer just now, and how long it is waited before.
+const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
+/// No system is waited for longer, whatever it asks for.
+const LONGEST_WAIT: Duration = Duration::from_mins(2);
 
 /// Asks both sides.
 #[derive(Debug, Clone)]
@@ -33,6 +42,8 @@ pub struct Prover {
     engine: Handle,
     live: Arc<ArcSwap<Live>>,
     clock: Arc<dyn Clock>,
+    /// A daemon reads on meanwhile.
+    reads_on: bool,
 }
 
 impl Runtime {
@@ -42,6 +53,7 @@ impl Runtime {
             engine: self.engine.clone(),
             live: Arc::clone(&self.live),
             clock: Arc::clone(&self.clock),
+            reads_on: true,
         }
     }
 }
@@ -65,10 +77,11 @@ impl Prover {
             engine,
             live: Arc::new(ArcSwap::from_pointee(Live { plan, connections })),
             clock: Arc::clone(clock),
+            reads_on: false,
         })
     }
 
-    /// Proves everything that was placed at or after `from` and before `to`.
+    /// Proves everything that was placed at or after `from` and before `to`, and what the channels show now.
     ///
     /// # Errors
     /// When the engine has stopped. A side that does not answer is told in the proof.
@@ -79,18 +92,43 @@ impl Prover {
             to,
             made_at: self.clock.now(),
             routes: Vec::new(),
+            shipments: Vec::new(),
+            numbers: Vec::new(),
             left_out: Vec::new(),
         };
         for route in &live.plan.routes {
-            if (route.from.1, route.to.1) != (Stream::Orders, Stream::Orders) {
-                proof.left_out.push(route.name.to_string());
-                continue;
+            match (route.from.1, route.to.1) {
+                (Stream::Orders, Stream::Orders) => {
+                    let told = self.route(&live, route, (from, to)).await?;
+                    proof.routes.push(told);
+                }
+                (Stream::Shipments, Stream::Shipments) | (_, Stream::Prices) => {}
+                _ => proof.left_out.push(route.name.to_string()),
             }
-            proof
-                .routes
-                .push(self.route(&live, route, (from, to)).await?);
+        }
+        proof.shipments = self.shipments(&live, (from, to)).await?;
+        for (rule, target) in numbers::told_by(&live.plan) {
+            let told = self.numbers(&live, rule, target).await?;
+            proof.numbers.push(told);
         }
         Ok(proof)
+    }
+
+    /// Asks, and asks again what could not be answered just now.
+    async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        for wait in AGAIN {
+            match ask().await {
+                Err(fault) if matches!(fault.class, Class::Retry | Class::Throttle) => {
+                    let asked = fault.retry_after.unwrap_or(wait);
+                    self.clock.sleep(asked.clamp(wait, LONGEST_WAIT)).await;
+                }
+                answer => return answer,
+            }
+        }
+        ask().await
     }
 
     async fn route(
@@ -146,7 +184,8 @@ impl Prover {
                     name: account.name.clone(),
                 })
                 .collect();
-            match sink.read_back(route.from.0.as_str(), &asked).await {
+            let origin = route.from.0.as_str();
+            match self.patiently(|| sink.read_back(origin, &asked)).await {
                 Ok(found) => {
                     let by_reference = standings.get_or_insert_default();
                     for standing in found {
@@ -188,39 +227,67 @@ async fn placed(
     name: &ConnectionName,
     (from, to): (Timestamp, Timestamp),
 ) -> Result<(BTreeMap<RemoteId, Record>, BTreeMap<RemoteId, Fault>), Fault> {
-    let missing = || Fault::bug("no_source", "the connection cannot read orders");
+    let (source, after) = source_from(live, name, Stream::Orders, from).await?;
+    let (mut found, mut rejected) = (BTreeMap::new(), BTreeMap::new());
+    pages(source, after, Hurry::Ordinary, |change| match change.body {
+        Body::Present(record) if is_placed_in(&record, from, to) => {
+            found.insert(change.id, record);
+        }
+        Body::Rejected(fault) => {
+            rejected.insert(change.id, fault);
+        }
+        _ => {}
+    })
+    .await?;
+    Ok((found, rejected))
+}
+
+/// A source, and the cursor that shows everything that happened at or after `from`.
+async fn source_from<'l>(
+    live: &'l Live,
+    name: &ConnectionName,
+    stream: Stream,
+    from: Timestamp,
+) -> Result<(&'l dyn Source, Option<Cursor>), Fault> {
+    let missing = || Fault::bug("no_source", format!("the connection cannot read {stream}"));
     let connection: &Connection = live.connections.get(name).ok_or_else(missing)?;
-    let source: &dyn Source = connection
-        .sources
-        .get(&Stream::Orders)
-        .ok_or_else(missing)?
-        .as_ref();
+    let source = connection.sources.get(&stream).ok_or_else(missing)?;
     let spec = live.plan.connections.get(name).map(|it| &it.spec);
-    let onward = spec.and_then(|spec| spec.streams.get(&Stream::Orders));
-    // What was placed in the period was changed in it or later.
+    let onward = spec.and_then(|spec| spec.streams.get(&stream));
+    // What happened in the period was changed in it or later.
     let is_moment = matches!(onward.map(|it| &it.onward), Some(Onward::Moment { .. }));
     if !is_moment && source.peek().await?.is_none() {
         let message = "reading takes away what is read";
         return Err(Fault::reject("read_once", message));
     }
-    let mut after = is_moment.then(|| Cursor::watermark(from));
-    let (mut found, mut rejected) = (BTreeMap::new(), BTreeMap::new());
+    Ok((source.as_ref(), is_moment.then(|| Cursor::watermark(from))))
+}
+
+/// How a source is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hurry {
+    /// From a cursor on.
+    Ordinary,
+    /// All there is, behind everything else.
+    Slow,
+}
+
+/// Reads a source page by page to its end.
+async fn pages(
+    source: &dyn Source,
+    mut after: Option<Cursor>,
+    hurry: Hurry,
+    mut take: impl FnMut(Change),
+) -> Result<(), Fault> {
     let mut been: BTreeSet<String> = BTreeSet::new();
     for _ in 0..MAX_PAGES {
-        let page = source.pull(after.as_ref()).await?;
-        for change in page.changes {
-            match change.body {
-                Body::Present(record) if is_placed_in(&record, from, to) => {
-                    found.insert(change.id, record);
-                }
-                Body::Rejected(fault) => {
-                    rejected.insert(change.id, fault);
-                }
-                _ => {}
-            }
-        }
+        let page = match hurry {
+            Hurry::Ordinary => source.pull(after.as_ref()).await?,
+            Hurry::Slow => source.sweep(after.as_ref()).await?,
+        };
+        page.changes.into_iter().for_each(&mut take);
         if !page.more {
-            return Ok((found, rejected));
+            return Ok(());
         }
         let next = serde_json::to_string(&page.cursor).unwrap_or_default();
         if !been.insert(next) {

@@ -154,20 +154,53 @@ pub fn reloaded(outcome: &Reloaded) {
     }
 }
 
-/// A day was proven: how many orders its sources showed, how many differences have a reason, and how many
-/// have none.
+/// What a proof of a day found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proved {
+    /// How many orders its sources showed.
+    pub orders: usize,
+    /// How many shipments.
+    pub shipments: usize,
+    /// How many numbers and prices were compared.
+    pub numbers: usize,
+    /// How many differences have a reason.
+    pub explained: usize,
+    /// How many have none.
+    pub unexplained: usize,
+    /// How many routes could not be asked.
+    pub troubles: usize,
+}
+
+/// A day was proven.
 #[expect(
     clippy::cast_precision_loss,
     reason = "a gauge is a float; counts this small are exact"
 )]
-pub fn proved(day: &str, orders: usize, explained: usize, unexplained: usize, troubles: usize) {
+pub fn proved(day: &str, found: &Proved) {
+    let Proved {
+        orders,
+        shipments,
+        numbers,
+        explained,
+        unexplained,
+        troubles,
+    } = *found;
     metrics::gauge!(PROOF_UNEXPLAINED).set(unexplained as f64);
     if unexplained + troubles == 0 {
-        tracing::info!(day, orders, explained, "the day is proven");
+        tracing::info!(
+            day,
+            orders,
+            shipments,
+            numbers,
+            explained,
+            "the day is proven"
+        );
     } else {
         tracing::warn!(
             day,
             orders,
+            shipments,
+            numbers,
             unexplained,
             troubles,
             "the day does not hold: `crossdock prove --day {day}` tells why"

@@ -10,7 +10,9 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::clock::Timestamp;
-use crate::connector::{Captured, Confirmation, Cursor, Delivery, Operation, Token};
+use crate::connector::{
+    Asked, Captured, Confirmation, Cursor, Delivery, Operation, Standing, Token,
+};
 use crate::fault::{Class, Fault};
 use crate::id::RemoteId;
 use crate::record::{Record, Stream};
@@ -82,6 +84,9 @@ pub struct Case {
     /// For a pull or fetch: what should come.
     #[serde(default)]
     pub changes: Vec<ExpectedChange>,
+    /// For what is asked for a proof: what should be told.
+    #[serde(default)]
+    pub standings: Vec<Standing>,
     /// For a delivery: what should become of each.
     #[serde(default)]
     pub outcomes: Vec<ExpectedOutcome>,
@@ -101,6 +106,13 @@ pub enum Request {
     Fetch {
         /// Which.
         ids: Vec<RemoteId>,
+    },
+    /// Asks what stands there, for a proof.
+    ReadBack {
+        /// From which connection these came.
+        origin: String,
+        /// Of what.
+        asked: Vec<Asked>,
     },
     /// Writes.
     Deliver {

@@ -10,6 +10,7 @@
 mod fixture;
 mod keeper;
 mod later;
+mod read_back;
 mod sink;
 mod source;
 
@@ -115,6 +116,7 @@ pub async fn run(connector: &dyn Connector, fixtures: &Fixtures) -> Report {
         };
         match &case.request {
             Request::Deliver { .. } => sink::check(&bench, &mut report).await,
+            Request::ReadBack { .. } => read_back::check(&bench, &mut report).await,
             Request::Pull { .. } | Request::Fetch { .. } => {
                 source::check(&bench, &mut report).await;
             }

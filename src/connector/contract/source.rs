@@ -87,7 +87,7 @@ async fn read(bench: &Bench<'_>, played: &Played) -> Result<Reading, Fault> {
             }
         }
         Request::Fetch { ids } => reading.changes = source.fetch(ids).await?,
-        Request::Deliver { .. } => {}
+        Request::Deliver { .. } | Request::ReadBack { .. } => {}
     }
     Ok(reading)
 }

@@ -10,6 +10,7 @@ mod hints;
 mod items;
 mod late;
 mod prices;
+mod proofs;
 mod rename;
 mod restored;
 mod rules_change;

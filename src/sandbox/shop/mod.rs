@@ -337,6 +337,22 @@ impl Shop {
         true
     }
 
+    /// Somebody changes a product by hand, behind everybody's back; whether there is one of this SKU.
+    pub fn tamper(&self, sku: &str, change: impl FnOnce(&mut Product)) -> bool {
+        let mut state = lock(&self.state);
+        state.products.get_mut(sku).map(change).is_some()
+    }
+
+    /// The same with an order.
+    pub fn tamper_order(&self, id: &str, change: impl FnOnce(&mut ShopOrder)) -> bool {
+        let mut state = lock(&self.state);
+        let order = id
+            .parse()
+            .ok()
+            .and_then(|id: u64| state.orders.get_mut(&id));
+        order.map(change).is_some()
+    }
+
     /// Somebody edits the newest orders: their `updated_at` moves, their content does not.
     fn touch_orders(&self, now: Timestamp) -> bool {
         let mut state = lock(&self.state);
