@@ -70,6 +70,11 @@ pub enum Request {
         #[serde(default)]
         of: Option<DeskFilter>,
     },
+    /// Orders were changed at their sinks by hand, as they were where they were placed.
+    QuarantineChanged {
+        /// Which.
+        numbers: Vec<u64>,
+    },
     /// Replaces what would be delivered.
     QuarantineEdit {
         /// Which.
@@ -167,6 +172,12 @@ pub async fn answer(
             let numbers = meant(engine, numbers, of).await.map_err(text)?;
             each(&numbers, "retried", |number| {
                 engine.quarantine_retry(number)
+            })
+            .await
+        }
+        Request::QuarantineChanged { numbers } => {
+            each(&numbers, "changed", |number| {
+                engine.quarantine_changed(number)
             })
             .await
         }
