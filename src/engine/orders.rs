@@ -386,23 +386,12 @@ fn reserve(
         };
         let row = match known {
             Some(known) => {
-                // Fewer, without saying that they were called off, are called off too.
-                let fewer = Quantity(known.quantity.0 - line.quantity.0);
-                let cancelled = Quantity(cancelled.0 + fewer.0.max(Decimal::ZERO));
-                let quantity = known.quantity.max(line.quantity);
-                let released = release(stage, entity, asked, &known, cancelled);
-                let called_off = cancelled.max(known.called_off);
-                let before = (known.quantity, known.released, known.called_off);
-                if (quantity, released, called_off) == before {
+                let row = changed(stage, entity, (asked, &known), line, cancelled);
+                if row == known {
                     continue;
                 }
                 moved.insert(sku.clone());
-                Reservation {
-                    quantity,
-                    released,
-                    called_off,
-                    ..known
-                }
+                row
             }
             // What had left or was called off before we saw it takes nothing.
             None if cancelled == line.quantity || line.qty_open() == Quantity::ZERO && !is_till => {
@@ -441,6 +430,33 @@ fn reserve(
     pools::forget_sold(stage, &entity.origin, &moved)?;
     let cause = format!("order {} on {}", entity.key, entity.origin);
     pools::recompute(stage, &dirty, Some(&cause))
+}
+
+/// What an order line takes now of which some is known.
+fn changed(
+    stage: &Stage<'_, '_>,
+    entity: &Entity,
+    (owner, known): (Option<&ConnectionName>, &Reservation),
+    line: &Line,
+    cancelled: Quantity,
+) -> Reservation {
+    // Fewer, without saying that they were called off, are called off too.
+    let fewer = (known.quantity.0 - line.quantity.0).max(Decimal::ZERO);
+    let cancelled = Quantity(cancelled.0 + fewer);
+    let mut released = release(stage, entity, owner, known, cancelled);
+    let mut called_off = cancelled.max(known.called_off);
+    // Wanted again, of an order that goes on: it is taken again.
+    if cancelled < known.called_off && !entity.cancelled {
+        let again = known.called_off.0 - cancelled.0;
+        released = Quantity((released.0 - again).max(Decimal::ZERO));
+        called_off = cancelled;
+    }
+    Reservation {
+        quantity: known.quantity.max(line.quantity),
+        released,
+        called_off,
+        ..known.clone()
+    }
 }
 
 /// Whether the owner is to hear of a till's sale. One of before the start is in its number already.

@@ -34,7 +34,7 @@ fn desk(bench: &mut Bench) -> Vec<(String, u64)> {
     let rows = bench.engine.quarantine(0, 9).unwrap();
     let rows = rows.into_iter().map(|row| {
         assert_eq!(row.row.group(), "erp.orders/change/lines_changed");
-        let message = row.row.fault.message.to_string();
+        let message = row.row.fault.message.clone();
         let lines = message.split("to erp: ").nth(1).unwrap();
         (lines.split(';').next().unwrap().to_owned(), row.number)
     });
@@ -171,6 +171,9 @@ fn a_change_before_it_was_sent_is_sent() {
             continue;
         }
         assert_eq!(told(&mut bench, "A"), "10/8");
+        bench.accept("north", Stream::Orders, vec![reading(3, 0, 0)]);
+        assert_eq!(told(&mut bench, "A"), "10/7", "wanted again");
+        bench.accept("north", Stream::Orders, vec![reading(3, 1, 0)]);
         let claimed = bench.claim("erp", Stream::Orders).remove(0);
         let Record::Order(order) = claimed.delivery.record else {
             unreachable!()
