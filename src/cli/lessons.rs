@@ -102,6 +102,15 @@ Better than editing one record is to mend the mapping: it is mapped again from w
   crossdock quarantine retry 17",
     ),
     (
+        "quarantine changed",
+        "Examples:
+  crossdock quarantine list --code lines_changed
+  crossdock quarantine changed 17
+
+An order that was changed where it was placed after it was carried is not changed over there by the daemon. Change it
+there, then say so: what was called off of it is for sale again.",
+    ),
+    (
         "quarantine dismiss",
         "Examples:
   crossdock quarantine dismiss 17 --reason \"entered by hand as 4711\"

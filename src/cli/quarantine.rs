@@ -85,6 +85,12 @@ enum QuarantineCommand {
         #[command(flatten)]
         which: Which,
     },
+    /// Say that an order was changed at its sink too: what was called off of it is for sale again
+    Changed {
+        /// Their numbers
+        #[arg(required = true)]
+        numbers: Vec<u64>,
+    },
     /// Let go; what an order reserved stays reserved
     Dismiss {
         #[command(flatten)]
@@ -155,6 +161,9 @@ pub(super) fn quarantine(
                 Ok(Exit::Ok)
             }
             QuarantineCommand::Retry { .. } => done(value, "retried", "will be tried again", shell),
+            QuarantineCommand::Changed { .. } => {
+                done(value, "changed", "are the same on both sides now", shell)
+            }
             QuarantineCommand::Dismiss { .. } => done(value, "dismissed", "let go", shell),
         }
     })
@@ -183,6 +192,9 @@ fn request(command: &QuarantineCommand) -> Result<Request, String> {
         QuarantineCommand::Retry { which } => Request::QuarantineRetry {
             numbers: which.numbers.clone(),
             of: which.filter()?,
+        },
+        QuarantineCommand::Changed { numbers } => Request::QuarantineChanged {
+            numbers: numbers.clone(),
         },
         QuarantineCommand::Dismiss { which, reason } => Request::QuarantineDismiss {
             numbers: which.numbers.clone(),

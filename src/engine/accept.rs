@@ -12,7 +12,8 @@ use super::index::Update;
 use super::stage::{NewQuarantine, Stage, remote_thing};
 use super::tables::{BY_KEY, CHECKPOINT, Checkpoint, ENTITY, Nothing, Subject};
 use super::{
-    EngineError, UNIT_LEVELS, alerts, derived, hints, items, orders, prices, shipments, snapshots,
+    EngineError, UNIT_LEVELS, alerts, changes, derived, hints, items, orders, prices, shipments,
+    snapshots,
 };
 use crate::clock::since;
 use crate::connector::{Body, Change, Cursor};
@@ -270,6 +271,11 @@ fn accept_thing(
     }
     if matches!(verdict, Verdict::Duplicate | Verdict::Stale) {
         return Ok(());
+    }
+    if let (Some(entity), Some(Record::Order(there))) = (&known, record)
+        && entity.origin != unit.connection
+    {
+        changes::shown(stage, entity, &unit.connection, there)?;
     }
     if verdict == Verdict::Conflict {
         show_difference(stage, unit, change, known.as_ref())?;

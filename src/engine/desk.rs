@@ -10,6 +10,7 @@ pub(super) use look::{groups, list, numbers, oldest, show};
 use super::EngineError;
 use super::accept::STOPPED;
 use super::cell;
+use super::changes;
 use super::hints::hint;
 use super::orders;
 use super::prices;
@@ -53,6 +54,11 @@ pub(super) fn retry(stage: &mut Stage<'_, '_>, number: u64) -> Result<(), Engine
         Subject::Stream {} => {
             stage.end_quarantine(number);
             Ok(())
+        }
+        Subject::Lines { .. } => {
+            let message = "nothing can be sent here: change the order there, then say so with `crossdock quarantine \
+                           changed`";
+            Err(Fault::reject("not_retryable", message).into())
         }
         // A whole file or feed: the next one is judged anew.
         Subject::Change { record: None, .. }
@@ -224,7 +230,10 @@ pub(super) fn edit(
         } => {
             *place = Some(checked(row.stream)?.to_json());
         }
-        Subject::Change { record: None, .. } | Subject::Cell { .. } | Subject::Stream {} => {
+        Subject::Change { record: None, .. }
+        | Subject::Cell { .. }
+        | Subject::Stream {}
+        | Subject::Lines { .. } => {
             let message = "nothing here can be edited: mend it at the source and retry";
             return Err(Fault::reject("not_editable", message).into());
         }
@@ -232,6 +241,21 @@ pub(super) fn edit(
     row.edited = true;
     stage.put_quarantine(number, &row)?;
     stage.note(&row.thing, "edited", format!("quarantine {number}"), None)
+}
+
+/// A person changed an order at its sink as its lines were changed where it was placed.
+pub(super) fn changed(stage: &mut Stage<'_, '_>, number: u64) -> Result<(), EngineError> {
+    let row = find(stage, number)?;
+    let Subject::Lines { lines, .. } = &row.subject else {
+        let message = "this is no order whose lines changed: retry or dismiss it";
+        return Err(Fault::reject("not_changed", message).into());
+    };
+    if let Some(entity) = ENTITY.get(stage.txn, &row.thing.as_str().into())? {
+        changes::settled(stage, &entity, &row, lines)?;
+    }
+    stage.end_quarantine(number);
+    let detail = format!("quarantine {number}: changed on {} by hand", row.connection);
+    stage.note(&row.thing, "resolved", detail, Some(&row.connection))
 }
 
 /// Lets a row go. What an order reserved stays reserved until somebody releases it.
@@ -251,7 +275,7 @@ pub(super) fn dismiss(
                 "a stopped stream is not let go: mend the source, or retry to tell it all";
             return Err(Fault::reject("not_dismissible", message).into());
         }
-        Subject::Change { .. } | Subject::Cell { .. } => {}
+        Subject::Change { .. } | Subject::Cell { .. } | Subject::Lines { .. } => {}
     }
     stage.end_quarantine(number);
     if let Some(route) = &row.route {

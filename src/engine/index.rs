@@ -108,7 +108,7 @@ pub(super) struct Index {
     doubtful: BTreeMap<Target, KeySet>,
     /// Checkpoints that say nothing but that somebody looked again since they were written.
     pub looked: BTreeMap<Target, Checkpoint>,
-    reserved: BTreeSet<Key>,
+    reserved: KeySet,
     /// How many things of each stream are to be fetched by id.
     hints: BTreeMap<Target, usize>,
     quarantine: BTreeMap<u64, (String, String)>,
@@ -172,7 +172,7 @@ impl Index {
             shaken: Marked::default(),
             doubtful: BTreeMap::new(),
             looked: BTreeMap::new(),
-            reserved: BTreeSet::new(),
+            reserved: KeySet::new(),
             hints: BTreeMap::new(),
             quarantine: BTreeMap::new(),
             quarantine_by_thing: BTreeMap::new(),
@@ -321,8 +321,10 @@ impl Index {
                 return Ok(());
             };
             range = RESERVATION.after(range, last);
-            self.reserved
-                .extend(rows.into_iter().map(|((sku, _, _), _)| sku));
+            let mut skus: Vec<&Key> = rows.iter().map(|((sku, _, _), _)| sku).collect();
+            skus.dedup();
+            let skus = skus.into_iter().map(|sku| (sku.as_str(), true));
+            self.reserved.change(skus);
         }
     }
 
@@ -522,11 +524,8 @@ impl Index {
             Update::Looked(stream, None) => {
                 self.looked.remove(&stream);
             }
-            Update::Reserved(sku, true) => {
-                self.reserved.insert(sku);
-            }
-            Update::Reserved(sku, false) => {
-                self.reserved.remove(&sku);
+            Update::Reserved(sku, is_taken) => {
+                self.reserved.change([(sku.as_str(), is_taken)].into_iter());
             }
             Update::Hints(of, more) => self.count_hints(of, more),
         }
@@ -560,7 +559,7 @@ impl Index {
         self.end_intent(seq);
         self.sending.remove(&seq);
         let item = self.queue.get(seq).filter(|it| it.stream == Stream::Items);
-        let item = item.map(|entry| (entry.sink.clone(), entry.line.clone()));
+        let item = item.map(|entry| (entry.sink, entry.line));
         self.queue.remove(seq);
         if let Some((sink, item)) = item {
             self.wake(&sink, &item);
@@ -626,7 +625,7 @@ impl Index {
 
     /// Whether any order takes this SKU.
     pub(super) fn is_reserved(&self, sku: &Key) -> bool {
-        self.reserved.contains(sku)
+        self.reserved.contains(sku.as_str())
     }
 }
 

@@ -5,8 +5,9 @@
 //!   orders.rs shipments.rs items.rs snapshots.rs prices.rs      what it means for each kind of thing
 //! claim.rs      what may be sent next; the intent is durable before it is handed out
 //! settle.rs     what became of it: link, confirmation, or the policy table (policy.rs); of numbers: settle/cells.rs
+//! changes.rs    orders whose lines changed after they were carried
 //! hints.rs      what is to be fetched by id
-//! desk.rs       quarantine: retry, edit, dismiss; desk/look.rs: by cause, by row, one row
+//! desk.rs       quarantine: retry, edit, changed, dismiss; desk/look.rs: by cause, by row, one row
 //! query.rs      status, explain
 //! account.rs    what became of things that a source shows: our side of a proof (parcels.rs: of shipments, told.rs: of numbers)
 //! freshness.rs  owners that are silent for too long
@@ -33,6 +34,7 @@ mod alerts;
 mod attempts;
 mod care;
 mod cell;
+mod changes;
 mod claim;
 mod compact;
 mod derived;
@@ -481,6 +483,8 @@ requests! {
     /// Replaces what would be delivered or mapped.
     fn quarantine_edit(number: u64, record: Value) -> () =
         |stage| desk::edit(stage, number, &record);
+    /// A person changed an order at its sink as it was changed where it was placed.
+    fn quarantine_changed(number: u64) -> () = |stage| desk::changed(stage, number);
     /// Lets a row go.
     fn quarantine_dismiss(number: u64, reason: String) -> () =
         |stage| desk::dismiss(stage, number, &reason);

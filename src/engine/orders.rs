@@ -1,9 +1,13 @@
 //! Accepting orders: reserve what they take, queue them once to each sink, call them off.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 
 use super::EngineError;
 use super::accept::{Accepted, Unit};
+use super::changes;
 use super::items;
 use super::pools;
 use super::rules::Mapped;
@@ -31,6 +35,16 @@ pub(super) fn accept(
 ) -> Result<(), EngineError> {
     let json = record.to_json();
     let written = Written::of(&json);
+    // A new order was queued nowhere so far.
+    let routes = stage.rules.router.from(&unit.connection, unit.stream);
+    let carried = routes.iter().map(|route| route.to.0.clone());
+    let carried = carried.filter(|sink| entity.queued_to.contains(sink));
+    let carried: BTreeSet<ConnectionName> = carried.collect();
+    let before = if carried.is_empty() {
+        None
+    } else {
+        content(stage, &entity.id)?
+    };
     RECORD.put(stage.txn, &entity.id, &written)?;
     entity.closed = order.is_closed();
     let open = (
@@ -55,10 +69,19 @@ pub(super) fn accept(
         stage.count(&route.name, |counts| counts.routed += 1)?;
         accept_for_route(stage, entity, (record, order, &json), route, accepted)?;
     }
+    let mut renewed = BTreeSet::new();
+    let mut gone = Vec::new();
+    if let (Some(before), false) = (before, cancelled || entity.cancelled) {
+        let changed = changes::between(&before, order);
+        if !changed.is_empty() {
+            renewed = changes::carry(stage, entity, &json, &changed, &carried)?;
+            gone = changes::gone(&before, order);
+        }
+    }
     if cancelled {
         entity.cancelled = true;
     }
-    reserve(stage, entity, order)
+    reserve(stage, entity, (order, &gone), &renewed)
 }
 
 /// Until when we must send it.
@@ -173,7 +196,7 @@ pub(super) fn looked_for(
 }
 
 /// The create of this thing for this sink, if nothing of it was ever sent.
-fn untouched_create(
+pub(super) fn untouched_create(
     stage: &Stage<'_, '_>,
     entity: &Entity,
     sink: &ConnectionName,
@@ -332,7 +355,13 @@ pub(super) fn quarantine_mapping(
 }
 
 /// Takes what an order needs from its channel's pool, once per line; gives back what was called off.
-fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<(), EngineError> {
+/// `gone` are lines that it no longer has; sinks that are `renewed` know nothing of what was called off.
+fn reserve(
+    stage: &mut Stage<'_, '_>,
+    entity: &Entity,
+    (order, gone): (&Order, &[Line]),
+    renewed: &BTreeSet<ConnectionName>,
+) -> Result<(), EngineError> {
     let rules = stage.rules;
     let Some((_, pool)) = rules.pool_of_channel(&entity.origin) else {
         return Ok(());
@@ -343,10 +372,12 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
     if is_till && !is_told(stage, entity, order, owner.as_ref()) {
         return Ok(());
     }
-    let mut dirty = std::collections::BTreeSet::new();
+    // One that was never told of it has nothing to confirm.
+    let asked = owner.as_ref().filter(|owner| !renewed.contains(*owner));
+    let mut dirty = BTreeSet::new();
     // What the channel took off its number, or put back, without us.
-    let mut moved = std::collections::BTreeSet::new();
-    for line in &order.lines {
+    let mut moved = BTreeSet::new();
+    for line in order.lines.iter().chain(gone) {
         let sku = Key::new(line.sku.as_str());
         let key = (sku.clone(), entity.id.clone(), line.line_id.clone());
         let known = RESERVATION.get(stage.txn, &key)?.map(|row| row.0);
@@ -357,17 +388,12 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
         };
         let row = match known {
             Some(known) => {
-                let released = release(stage, entity, owner.as_ref(), &known, cancelled);
-                let called_off = cancelled.max(known.called_off);
-                if (released, called_off) == (known.released, known.called_off) {
+                let row = changed(stage, entity, (asked, &known), line, cancelled);
+                if row == known {
                     continue;
                 }
                 moved.insert(sku.clone());
-                Reservation {
-                    released,
-                    called_off,
-                    ..known
-                }
+                row
             }
             // What had left or was called off before we saw it takes nothing.
             None if cancelled == line.quantity || line.qty_open() == Quantity::ZERO && !is_till => {
@@ -406,6 +432,33 @@ fn reserve(stage: &mut Stage<'_, '_>, entity: &Entity, order: &Order) -> Result<
     pools::forget_sold(stage, &entity.origin, &moved)?;
     let cause = format!("order {} on {}", entity.key, entity.origin);
     pools::recompute(stage, &dirty, Some(&cause))
+}
+
+/// What an order line takes now of which some is known.
+fn changed(
+    stage: &Stage<'_, '_>,
+    entity: &Entity,
+    (owner, known): (Option<&ConnectionName>, &Reservation),
+    line: &Line,
+    cancelled: Quantity,
+) -> Reservation {
+    // Fewer, without saying that they were called off, are called off too.
+    let fewer = (known.quantity.0 - line.quantity.0).max(Decimal::ZERO);
+    let cancelled = Quantity(cancelled.0 + fewer);
+    let mut released = release(stage, entity, owner, known, cancelled);
+    let mut called_off = cancelled.max(known.called_off);
+    // Wanted again, of an order that goes on: it is taken again.
+    if cancelled < known.called_off && !entity.cancelled {
+        let again = known.called_off.0 - cancelled.0;
+        released = Quantity((released.0 - again).max(Decimal::ZERO));
+        called_off = cancelled;
+    }
+    Reservation {
+        quantity: known.quantity.max(line.quantity),
+        released,
+        called_off,
+        ..known.clone()
+    }
 }
 
 /// Whether the owner is to hear of a till's sale. One of before the start is in its number already.
@@ -493,7 +546,7 @@ pub(super) fn change_reservations(
     let Some(content) = content(stage, &order.id)? else {
         return Ok(());
     };
-    let mut dirty = std::collections::BTreeSet::new();
+    let mut dirty = BTreeSet::new();
     for line in &content.lines {
         let sku = Key::new(line.sku.as_str());
         let key = (sku.clone(), order.id.clone(), line.line_id.clone());

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::EngineError;
 use super::cell::Target;
+use super::changes;
 use super::claim::{Action, Claimed, Earlier, Place};
 use super::index::Update;
 use super::items;
@@ -242,7 +243,10 @@ fn settle_stock(
 ) -> Result<(), EngineError> {
     match (row.stream, row.operation) {
         (Stream::Items, _) => items::tell_cells(stage, &row.sink, entity),
-        (Stream::Orders, Operation::Cancel) => release_cancelled(stage, entity),
+        (Stream::Orders, Operation::Cancel) => {
+            changes::called_off(stage, entity, &row.sink)?;
+            release_cancelled(stage, entity)
+        }
         (Stream::Orders, _) => {
             let now = stage.now;
             let cause = format!("order {} confirmed by {}", entity.key, row.sink);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::EngineError;
 use super::accept::{Accepted, Unit};
+use super::changes;
 use super::hints::hint;
 use super::orders::{self, change_reservations, new_row, quarantine_mapping};
 use super::rules::Mapped;
@@ -48,6 +49,7 @@ pub(super) fn accept(
     };
     take_goods(stage, unit, &order, &shipment_key(entity), shipment, &lines)?;
     remember(&mut order, entity, &lines);
+    changes::left(stage, &order, &unit.connection)?;
     for route in routes {
         if route.to.0 == order.origin {
             enqueue(

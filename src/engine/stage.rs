@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::EngineError;
+use super::changes::CHANGE;
 use super::index::{Index, Update};
 use super::payloads::Payloads;
 use super::rename;
@@ -494,6 +495,7 @@ pub(super) fn slot_of(
 ) -> String {
     match (stage, route) {
         ("deliver", _) => deliver_to(connection),
+        (CHANGE, _) => changed_at(connection),
         ("map", Some(route)) => map_by(route),
         _ => stage.to_owned(),
     }
@@ -502,6 +504,11 @@ pub(super) fn slot_of(
 /// The slot of deliveries to a sink.
 pub(super) fn deliver_to(sink: &ConnectionName) -> String {
     format!("deliver/{sink}")
+}
+
+/// The slot of notices of what a sink's order is not any more.
+pub(super) fn changed_at(sink: &ConnectionName) -> String {
+    format!("{CHANGE}/{sink}")
 }
 
 /// The slot of a route's mapping.

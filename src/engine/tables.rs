@@ -13,7 +13,7 @@ use crate::id::{ConnectionName, DeliveryId, EntityId, Key, RemoteId, RouteName};
 use crate::inventory::Reservation;
 use crate::ledger::Entity;
 use crate::outbox::OutboxRow;
-use crate::record::{Stream, Written};
+use crate::record::{Quantity, Sku, Stream, Written};
 use crate::store::codec::Versioned;
 use crate::store::table::{self, CheckRow, Packed, Table, TableInfo};
 
@@ -277,6 +277,26 @@ pub enum Subject {
     },
     /// A whole state stream of a sink, of which the guard found too much to be wrong.
     Stream {},
+    /// Lines of an order that changed where it was placed after it was carried.
+    Lines {
+        /// The origin's id of the order.
+        id: RemoteId,
+        /// Which, and how.
+        lines: Vec<ChangedLine>,
+    },
+}
+
+/// A line of an order that is not any more what was carried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedLine {
+    /// Which.
+    pub line_id: String,
+    /// Of which item.
+    pub sku: Sku,
+    /// How many were carried.
+    pub from: Quantity,
+    /// How many are wanted now.
+    pub to: Quantity,
 }
 
 /// Something that cannot succeed as it is.

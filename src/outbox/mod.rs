@@ -8,6 +8,7 @@ mod backoff;
 mod differences;
 mod keys;
 mod queue;
+mod slot;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
+use super::slot::{NEVER, Slot, Thing, moment, nanos};
 use super::{OutboxRow, State, Waiting, lane};
 use crate::connector::Operation;
 use crate::fault::Effect;
@@ -89,11 +90,13 @@ type Target = (ConnectionName, Stream);
 /// The rows that are not settled, in the orders in which they are asked for.
 #[derive(Debug, Default)]
 pub struct Queue {
-    entries: BTreeMap<u64, Entry>,
-    /// Per sink and thing, in order: only the first may be sent.
-    by_thing: BTreeMap<(ConnectionName, EntityId), BTreeSet<u64>>,
+    entries: BTreeMap<u64, Slot>,
+    /// What the slots' numbers of targets mean.
+    targets: Vec<Target>,
+    /// By sink and thing (as numbers, that two may share), in order: only the first of a thing may be sent.
+    by_thing: BTreeSet<(u64, u64)>,
     /// Heads that wait only for time, most urgent lane and earliest due first.
-    ready: BTreeMap<Target, BTreeSet<(Lane, Timestamp, u64)>>,
+    ready: BTreeMap<Target, BTreeSet<(Lane, i64, u64)>>,
     waiting: BTreeMap<EntityId, BTreeSet<u64>>,
     /// Rows that hold their group.
     held: BTreeMap<(ConnectionName, Key), BTreeSet<u64>>,
@@ -107,49 +110,71 @@ impl Queue {
     /// Sets what is known of a row.
     pub fn put(&mut self, seq: u64, entry: Entry) {
         self.remove(seq);
-        let thing = (entry.sink.clone(), entry.line.clone());
-        if let Some((on, _)) = &entry.waits_on {
-            self.waiting.entry(on.clone()).or_default().insert(seq);
+        let target = (entry.sink.clone(), entry.stream);
+        let slot = Slot::of(&entry, self.number_of(&target));
+        let hashed = slot.thing.hashed(entry.sink.as_str());
+        if let Some((on, _)) = entry.waits_on {
+            self.waiting.entry(on).or_default().insert(seq);
         }
-        if let (Some(group), true) = (&entry.group, entry.holds_group) {
-            let group = (entry.sink.clone(), group.clone());
+        if let (Some(group), true) = (entry.group, entry.holds_group) {
+            let group = (entry.sink.clone(), group);
             self.held.entry(group).or_default().insert(seq);
         }
-        let target = (entry.sink.clone(), entry.stream);
         *self.sizes.entry(target).or_default() += 1;
-        self.bytes += entry.bytes;
+        self.bytes += u64::from(slot.bytes);
         if !entry.on_the_way.is_empty() {
             let rows = self.on_the_way.entry(entry.sink.clone()).or_default();
             rows.insert(seq);
         }
-        self.unready_head(&thing);
-        self.entries.insert(seq, entry);
-        self.by_thing.entry(thing.clone()).or_default().insert(seq);
-        self.ready_head(&thing);
+        self.unready_head(&entry.sink, &slot.thing);
+        let thing = slot.thing.clone();
+        self.entries.insert(seq, slot);
+        self.by_thing.insert((hashed, seq));
+        self.ready_head(&entry.sink, &thing);
     }
 
     /// Forgets a settled row.
     pub fn remove(&mut self, seq: u64) {
-        let Some(entry) = self.entries.get(&seq).cloned() else {
+        let Some(entry) = self.entries.get(&seq) else {
             return;
         };
-        let thing = (entry.sink.clone(), entry.line.clone());
-        self.unready_head(&thing);
-        self.entries.remove(&seq);
-        self.bytes -= entry.bytes;
-        remove_from(&mut self.by_thing, &thing, seq);
-        remove_from(&mut self.on_the_way, &entry.sink, seq);
-        if let Some((on, _)) = &entry.waits_on {
+        let (target, thing) = (self.target(entry), entry.thing.clone());
+        self.unready_head(&target.0, &thing);
+        let Some(entry) = self.entries.remove(&seq) else {
+            return;
+        };
+        self.bytes -= u64::from(entry.bytes);
+        self.by_thing
+            .remove(&(thing.hashed(target.0.as_str()), seq));
+        remove_from(&mut self.on_the_way, &target.0, seq);
+        if let Some((on, _)) = entry.waits_on() {
             remove_from(&mut self.waiting, on, seq);
         }
-        if let Some(group) = entry.group {
-            remove_from(&mut self.held, &(entry.sink.clone(), group), seq);
+        if let Some(group) = entry.group() {
+            remove_from(&mut self.held, &(target.0.clone(), group.clone()), seq);
         }
-        let target = (entry.sink, entry.stream);
         if let Some(size) = self.sizes.get_mut(&target) {
             *size -= 1;
         }
-        self.ready_head(&thing);
+        self.ready_head(&target.0, &thing);
+    }
+
+    /// The number of a target. There are as many as the configuration has ways to sinks.
+    fn number_of(&mut self, target: &Target) -> u32 {
+        let known = self.targets.iter().position(|known| known == target);
+        let at = known.unwrap_or_else(|| {
+            self.targets.push(target.clone());
+            self.targets.len() - 1
+        });
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
+
+    fn target(&self, slot: &Slot) -> Target {
+        self.targets[slot.target as usize].clone()
+    }
+
+    fn sink(&self, slot: &Slot) -> &ConnectionName {
+        &self.targets[slot.target as usize].0
     }
 
     /// How many bytes the records of all rows take, about.
@@ -165,12 +190,12 @@ impl Queue {
         let mut due = Vec::new();
         let mut groups = BTreeSet::new();
         for lane in Lane::ALL {
-            let range = (lane, Timestamp::MIN, 0)..=(lane, now, u64::MAX);
+            let range = (lane, i64::MIN, 0)..=(lane, nanos(now), u64::MAX);
             for (_, _, seq) in ready.range(range) {
                 if due.len() >= limit {
                     return due;
                 }
-                let group = self.entries.get(seq).and_then(|entry| entry.group.as_ref());
+                let group = self.entries.get(seq).and_then(Slot::group);
                 if self.is_free(*seq) && group.is_none_or(|group| groups.insert(group)) {
                     due.push(*seq);
                 }
@@ -184,24 +209,22 @@ impl Queue {
         let Some(entry) = self.entries.get(&seq) else {
             return false;
         };
-        let Some(group) = &entry.group else {
+        let Some(group) = entry.group() else {
             return true;
         };
-        let holders = self.held.get(&(entry.sink.clone(), group.clone()));
+        let holders = self.held.get(&(self.sink(entry).clone(), group.clone()));
         holders.is_none_or(|holders| holders.contains(&seq))
     }
 
     /// When the next row of this target is due, however far in the future.
     pub fn next_due(&self, target: &Target) -> Option<Timestamp> {
         let ready = self.ready.get(target)?;
-        Lane::ALL
-            .into_iter()
-            .filter_map(|lane| {
-                let range = (lane, Timestamp::MIN, 0)..=(lane, Timestamp::MAX, u64::MAX);
-                let mut free = ready.range(range).filter(|(_, _, seq)| self.is_free(*seq));
-                free.next().map(|(_, due, _)| *due)
-            })
-            .min()
+        let due = Lane::ALL.into_iter().filter_map(|lane| {
+            let range = (lane, i64::MIN, 0)..=(lane, i64::MAX, u64::MAX);
+            let mut free = ready.range(range).filter(|(_, _, seq)| self.is_free(*seq));
+            free.next().map(|(_, due, _)| *due)
+        });
+        due.min().map(moment)
     }
 
     /// The rows of one sink that keep order with this thing, in order.
@@ -210,8 +233,16 @@ impl Queue {
         sink: &ConnectionName,
         line: &EntityId,
     ) -> impl Iterator<Item = u64> + use<'a> {
-        let rows = self.by_thing.get(&(sink.clone(), line.clone()));
-        rows.into_iter().flatten().copied()
+        self.rows_of(sink.clone(), Thing::of(line))
+    }
+
+    fn rows_of(&self, sink: ConnectionName, thing: Thing) -> impl Iterator<Item = u64> + use<'_> {
+        let hashed = thing.hashed(sink.as_str());
+        let rows = self.by_thing.range((hashed, 0)..=(hashed, u64::MAX));
+        rows.map(|(_, seq)| *seq).filter(move |seq| {
+            let slot = self.entries.get(seq);
+            slot.is_some_and(|slot| slot.thing == thing && *self.sink(slot) == sink)
+        })
     }
 
     /// The rows that wait for this thing.
@@ -226,7 +257,7 @@ impl Queue {
 
     /// A row is not to be sent, for as long as nothing else is said of it.
     pub fn hold(&mut self, seq: u64) {
-        if let Some(entry) = self.entries.get(&seq).cloned() {
+        if let Some(entry) = self.get(seq) {
             self.put(seq, Entry { due: None, ..entry });
         }
     }
@@ -237,25 +268,39 @@ impl Queue {
     }
 
     /// A row.
-    pub fn get(&self, seq: u64) -> Option<&Entry> {
-        self.entries.get(&seq)
+    pub fn get(&self, seq: u64) -> Option<Entry> {
+        let slot = self.entries.get(&seq)?;
+        let (sink, stream) = self.target(slot);
+        let extra = slot.extra.as_ref();
+        Some(Entry {
+            sink,
+            stream,
+            line: slot.thing.id(),
+            lane: slot.lane,
+            due: (slot.due != NEVER).then(|| moment(slot.due)),
+            waits_on: slot.waits_on().cloned(),
+            group: slot.group().cloned(),
+            holds_group: extra.is_some_and(|extra| extra.holds_group),
+            bytes: u64::from(slot.bytes),
+            on_the_way: slot.on_the_way().to_vec(),
+        })
     }
 
     /// Since when the first of the rows of each target that wait for a thing does, and how many do.
     pub fn waiting(&self) -> BTreeMap<Target, Waiting> {
         let mut found: BTreeMap<Target, Waiting> = BTreeMap::new();
         for seq in self.waiting.values().flatten() {
-            let entry = self.entries.get(seq);
-            let since = entry.and_then(|entry| entry.waits_on.as_ref());
-            let (Some(entry), Some((_, since))) = (entry, since) else {
+            let Some(slot) = self.entries.get(seq) else {
+                continue;
+            };
+            let Some((_, since)) = slot.waits_on() else {
                 continue;
             };
             let none = Waiting {
                 count: 0,
                 oldest: *since,
             };
-            let target = (entry.sink.clone(), entry.stream);
-            let waiting = found.entry(target).or_insert(none);
+            let waiting = found.entry(self.target(slot)).or_insert(none);
             waiting.count += 1;
             waiting.oldest = waiting.oldest.min(*since);
         }
@@ -266,15 +311,10 @@ impl Queue {
     /// number by so many.
     pub fn on_the_way(&self, sink: &ConnectionName) -> BTreeMap<Key, Decimal> {
         let mut goods = BTreeMap::new();
-        for seq in self.on_the_way.get(sink).into_iter().flatten() {
-            for (sku, quantity) in self
-                .entries
-                .get(seq)
-                .into_iter()
-                .flat_map(|it| &it.on_the_way)
-            {
-                *goods.entry(sku.clone()).or_default() += quantity;
-            }
+        let rows = self.on_the_way.get(sink).into_iter().flatten();
+        let rows = rows.filter_map(|seq| self.entries.get(seq));
+        for (sku, quantity) in rows.flat_map(Slot::on_the_way) {
+            *goods.entry(sku.clone()).or_default() += quantity;
         }
         goods
     }
@@ -299,23 +339,17 @@ impl Queue {
         self.entries.is_empty()
     }
 
-    /// All rows, by their place in the queue.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &Entry)> {
-        self.entries.iter().map(|(seq, entry)| (*seq, entry))
+    /// The place of the first row of a thing at a sink among those that wait only for time.
+    fn head(&self, sink: &ConnectionName, thing: &Thing) -> Option<(Target, (Lane, i64, u64))> {
+        let seq = self.rows_of(sink.clone(), thing.clone()).next()?;
+        let slot = self.entries.get(&seq).filter(|slot| slot.due != NEVER)?;
+        Some((self.target(slot), (slot.lane, slot.due, seq)))
     }
 
-    fn head(&self, thing: &(ConnectionName, EntityId)) -> Option<(u64, &Entry)> {
-        let seq = *self.by_thing.get(thing)?.first()?;
-        Some((seq, self.entries.get(&seq)?))
-    }
-
-    fn unready_head(&mut self, thing: &(ConnectionName, EntityId)) {
-        let Some((seq, entry)) = self.head(thing) else {
+    fn unready_head(&mut self, sink: &ConnectionName, thing: &Thing) {
+        let Some((target, place)) = self.head(sink, thing) else {
             return;
         };
-        let Some(due) = entry.due else { return };
-        let target = (entry.sink.clone(), entry.stream);
-        let place = (entry.lane, due, seq);
         if let Some(ready) = self.ready.get_mut(&target) {
             ready.remove(&place);
             if ready.is_empty() {
@@ -324,14 +358,10 @@ impl Queue {
         }
     }
 
-    fn ready_head(&mut self, thing: &(ConnectionName, EntityId)) {
-        let Some((seq, entry)) = self.head(thing) else {
-            return;
-        };
-        let Some(due) = entry.due else { return };
-        let target = (entry.sink.clone(), entry.stream);
-        let place = (entry.lane, due, seq);
-        self.ready.entry(target).or_default().insert(place);
+    fn ready_head(&mut self, sink: &ConnectionName, thing: &Thing) {
+        if let Some((target, place)) = self.head(sink, thing) {
+            self.ready.entry(target).or_default().insert(place);
+        }
     }
 }
 

@@ -70,6 +70,11 @@ pub enum Request {
         #[serde(default)]
         of: Option<DeskFilter>,
     },
+    /// Orders were changed at their sinks by hand, as they were where they were placed.
+    QuarantineChanged {
+        /// Which.
+        numbers: Vec<u64>,
+    },
     /// Replaces what would be delivered.
     QuarantineEdit {
         /// Which.
@@ -163,13 +168,8 @@ pub async fn answer(
         Request::QuarantineShow { number } => json(serde_json::to_value(
             engine.quarantine_show(number).await.map_err(text)?,
         )),
-        Request::QuarantineRetry { numbers, of } => {
-            let numbers = meant(engine, numbers, of).await.map_err(text)?;
-            each(&numbers, "retried", |number| {
-                engine.quarantine_retry(number)
-            })
-            .await
-        }
+        Request::QuarantineRetry { numbers, of } => retry(engine, numbers, of).await,
+        Request::QuarantineChanged { numbers } => changed(engine, &numbers).await,
         Request::QuarantineEdit { number, record } => {
             engine.quarantine_edit(number, record).await.map_err(text)?;
             Ok(json!({ "edited": number }))
@@ -209,6 +209,23 @@ pub async fn answer(
             Ok(json!({ "resumed": resumed }))
         }
     }
+}
+
+async fn retry(
+    engine: &Handle,
+    numbers: Vec<u64>,
+    of: Option<DeskFilter>,
+) -> Result<Value, String> {
+    let numbers = meant(engine, numbers, of)
+        .await
+        .map_err(|error| error.to_string())?;
+    let work = |number| engine.quarantine_retry(number);
+    each(&numbers, "retried", work).await
+}
+
+async fn changed(engine: &Handle, numbers: &[u64]) -> Result<Value, String> {
+    let work = |number| engine.quarantine_changed(number);
+    each(numbers, "changed", work).await
 }
 
 /// The rows that are meant, as they are now: what comes meanwhile is not among them.

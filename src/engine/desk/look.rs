@@ -160,12 +160,13 @@ fn record(stage: &Stage<'_, '_>, row: &Quarantined) -> Result<Option<Value>, Eng
         Subject::Delivery { seq, .. } => stage.event(*seq)?.map(|row| row.record.value()),
         Subject::Cell { key } => wanted(stage, row, key)?,
         Subject::Stream {} => None,
+        Subject::Lines { lines, .. } => Some(serde_json::json!({ "lines": lines })),
     })
 }
 
 fn desk_row(number: u64, mut row: Quarantined, record: Option<&Value>) -> DeskRow {
     let id = match &row.subject {
-        Subject::Change { id, .. } => id.to_string(),
+        Subject::Change { id, .. } | Subject::Lines { id, .. } => id.to_string(),
         Subject::Cell { key } => cell::sku_of(key).to_owned(),
         Subject::Stream {} => "all".to_owned(),
         Subject::Delivery { .. } => {

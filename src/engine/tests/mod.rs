@@ -4,6 +4,7 @@ mod account;
 mod alerts;
 mod care;
 mod catalogue;
+mod changes;
 mod desk;
 mod events;
 mod hints;

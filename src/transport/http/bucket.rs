@@ -6,6 +6,8 @@
 //!
 //! - **Margin.** A few cells of the burst stay unused, as many as the rate gives in 50 ms: requests that
 //!   leave evenly arrive unevenly, and the other side counts when they arrive.
+//! - **Rest.** A full bucket over there begins to fill again when the first request arrives, not when it leaves, and the first one
+//!   after a rest takes longest (it connects). So the count begins anew when its reply comes.
 //! - **Pause.** A refusal freezes the bucket: as long as it was told, else 1 s, 2 s, 4 s … 60 s. The next
 //!   step begins at 1 s again once the bucket was calm for as long as the last pause, at least 5 s. (Not at
 //!   the first success: some interfaces answer 200 and say "throttled" in the body, which is observed
@@ -79,6 +81,8 @@ pub(super) struct Bucket {
     credit: u32,
     in_flight: u32,
     in_flight_cells: u32,
+    /// Cells spent since the bucket was full and nothing under way, until the first reply.
+    since_rest: Option<u32>,
     frozen_until: Duration,
     pause: Duration,
     refusals: u32,
@@ -111,6 +115,7 @@ impl Bucket {
             credit: 0,
             in_flight: 0,
             in_flight_cells: 0,
+            since_rest: None,
             frozen_until: Duration::ZERO,
             pause: Duration::ZERO,
             refusals: 0,
@@ -146,6 +151,9 @@ impl Bucket {
                 return Take::Never { burst: rate.burst };
             }
             let usable = usable_burst(rate);
+            if self.in_flight == 0 && self.estimate(now) >= usable {
+                self.since_rest = Some(0);
+            }
             // A bucket that is full by now has no room for what was given back.
             let credit = self.credit.min(usable.saturating_sub(self.estimate(now)));
             let used = credit.min(cost.min(usable));
@@ -160,6 +168,7 @@ impl Bucket {
         }
         self.in_flight += 1;
         self.in_flight_cells = self.in_flight_cells.saturating_add(cost);
+        self.since_rest = (self.since_rest).map(|spent| spent.saturating_add(cost));
         Take::Taken
     }
 
@@ -181,6 +190,13 @@ impl Bucket {
     pub(super) fn done(&mut self, cost: u32) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.in_flight_cells = self.in_flight_cells.saturating_sub(cost);
+        if let (Some(spent), Some(rate)) = (self.since_rest.take(), self.rate) {
+            let now = self.clock.monotonic();
+            let left = usable_burst(rate).saturating_sub(spent);
+            if left < self.estimate(now) {
+                self.refill(left, now);
+            }
+        }
     }
 
     /// A reply came that was no refusal.
@@ -394,6 +410,22 @@ mod tests {
         assert_ne!(bucket.take(1, clock.monotonic()), Take::Taken);
         clock.advance(Duration::from_millis(20));
         assert_eq!(bucket.take(1, clock.monotonic()), Take::Taken);
+    }
+
+    /// The first request after a rest is slow: what would have come meanwhile is not counted on.
+    #[test]
+    fn a_rest_ends_when_the_first_request_has_arrived() {
+        let (mut bucket, clock) = bucket(50.0, 100);
+        clock.advance(Duration::from_secs(9));
+        for _ in 0..8 {
+            assert_eq!(bucket.take(1, clock.monotonic()), Take::Taken);
+        }
+        clock.advance(Duration::from_millis(300));
+        bucket.done(1);
+        assert_eq!(drain(&mut bucket, &clock), 97 - 8);
+        clock.advance(Duration::from_millis(300));
+        bucket.done(1);
+        assert_eq!(drain(&mut bucket, &clock), 15);
     }
 
     #[test]
