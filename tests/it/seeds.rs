@@ -42,7 +42,7 @@ use case::Case;
 use sweep::Swept;
 
 /// How many seeds are run when nobody says otherwise.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 500;
 
 #[expect(
     clippy::disallowed_methods,

@@ -29,6 +29,7 @@ WRITE = "answer passed on, inside the first write of the commit that follows"
 TRACED = {FLUSH: "fdatasync", WRITE: "pwrite64"}  # the engine itself calls fsync at times
 TIMEOUT = 200  # more than the daemon waits
 DEATH_SECS = 20
+STILL_SECS = 1
 RECORDED_HEADERS = ("content-type", "date", "retry-after")
 NOT_PASSED_ON = ("connection", "content-length", "keep-alive", "transfer-encoding")
 
@@ -230,6 +231,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         kill.finish("" if kill.daemon.kill() else "it was dead already")
 
     def _die_in_commit(self, kill, answer):
+        # A daemon that began just now still commits what its beginning is about: this death is not for that.
+        time.sleep(STILL_SECS)
         tracer = kill.daemon.kill_in_next(TRACED[kill.when], kill.nth)
         if not tracer:
             kill.finish("strace could not attach")
