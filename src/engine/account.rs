@@ -12,7 +12,7 @@ use crate::connector::Cursor;
 use crate::fault::Fault;
 use crate::id::{RemoteId, RouteName};
 use crate::ledger::Entity;
-use crate::outbox::State as RowState;
+use crate::outbox::{OutboxRow, State as RowState};
 use crate::proof::{Account, State};
 use crate::record::{Money, Record};
 use crate::router::{Mode, Route};
@@ -115,16 +115,7 @@ fn known(
         let Some(row) = stage.event(seq)? else {
             continue;
         };
-        if mode_of(stage.rules, &row.route) == Mode::Observe {
-            return Ok(State::Observed);
-        }
-        let why = row
-            .last_fault
-            .map_or_else(String::new, |fault| format!(": {fault}"));
-        return Ok(match &row.state {
-            RowState::Quarantined { .. } => State::Quarantined(format!("is held{why}")),
-            other => State::Waiting(format!("is {}{why}", other.name())),
-        });
+        return Ok(on_its_way(stage, &row));
     }
     if let Some(number) = stage
         .index
@@ -139,6 +130,19 @@ fn known(
         Ok(Mapped::Filtered(rule)) => State::Filtered(rule.clone()),
         _ => State::Unknown,
     })
+}
+
+/// How far a delivery is that is not settled.
+pub(super) fn on_its_way(stage: &Stage<'_, '_>, row: &OutboxRow) -> State {
+    if mode_of(stage.rules, &row.route) == Mode::Observe {
+        return State::Observed;
+    }
+    let fault = row.last_fault.as_ref();
+    let why = fault.map_or_else(String::new, |fault| format!(": {fault}"));
+    match &row.state {
+        RowState::Quarantined { .. } => State::Quarantined(format!("is held{why}")),
+        other => State::Waiting(format!("is {}{why}", other.name())),
+    }
 }
 
 /// What a journal says of a thing that was kept back or let go.

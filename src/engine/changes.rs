@@ -69,18 +69,20 @@ pub(super) fn gone(before: &Order, now: &Order) -> Vec<Line> {
     .collect()
 }
 
-/// The lines of an order changed after it was queued to these sinks. Those to which nothing of it was sent so far are sent
-/// what it is now; the names of these.
+/// The lines of an order changed after it was queued to these sinks. Those to which nothing of it can have been sent so far
+/// are sent what it is now; the names of these.
 pub(super) fn carry(
     stage: &mut Stage<'_, '_>,
     entity: &Entity,
-    json: &serde_json::Value,
+    (order, json): (&Order, &serde_json::Value),
     lines: &[ChangedLine],
     sinks: &BTreeSet<ConnectionName>,
 ) -> Result<BTreeSet<ConnectionName>, EngineError> {
+    // An earlier life may have sent it from a store that was lost: it is looked for as it was, and may be there so.
+    let may_be_there = stage.index.is_older_than_us(order.placed_at);
     let mut renewed = BTreeSet::new();
     for sink in sinks {
-        if renew(stage, entity, sink, json)? {
+        if !may_be_there && renew(stage, entity, sink, json)? {
             renewed.insert(sink.clone());
         } else {
             notice(stage, entity, lines, sink)?;

@@ -74,7 +74,7 @@ pub(super) fn accept(
     if let (Some(before), false) = (before, cancelled || entity.cancelled) {
         let changed = changes::between(&before, order);
         if !changed.is_empty() {
-            renewed = changes::carry(stage, entity, &json, &changed, &carried)?;
+            renewed = changes::carry(stage, entity, (order, &json), &changed, &carried)?;
             gone = changes::gone(&before, order);
         }
     }

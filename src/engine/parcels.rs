@@ -3,17 +3,17 @@
 use jiff::Timestamp;
 
 use super::EngineError;
-use super::account::{held, let_go, route_named, story, unseen};
+use super::account::{held, let_go, on_its_way, route_named, story, unseen};
 use super::orders;
 use super::rules::Mapped;
 use super::shipments::find_order;
-use super::stage::{Stage, map_by, mode_of, remote_thing};
+use super::stage::{Stage, map_by, remote_thing};
 use crate::id::{RemoteId, RouteName};
 use crate::ledger::Entity;
 use crate::outbox::State as RowState;
 use crate::proof::{Account, Elsewhere, Parcels, State};
 use crate::record::{Record, Shipment, Stream};
-use crate::router::{Mode, Route};
+use crate::router::Route;
 
 /// An account of each of these shipments, as the system that ships shows it now, on one route; in the same
 /// order. With each, when it was changed over there.
@@ -116,18 +116,11 @@ fn known(
         let Some(row) = stage.event(seq)?.filter(|row| row.entity == entity.id) else {
             continue;
         };
-        if mode_of(stage.rules, &row.route) == Mode::Observe {
-            return Ok(State::Observed);
-        }
-        let why = row
-            .last_fault
-            .map_or_else(String::new, |fault| format!(": {fault}"));
-        return Ok(match &row.state {
-            RowState::Quarantined { .. } => State::Quarantined(format!("is held{why}")),
-            RowState::Waiting { since, .. } => {
+        return Ok(match (on_its_way(stage, &row), &row.state) {
+            (State::Waiting(_), RowState::Waiting { since, .. }) => {
                 State::Waiting(format!("waits for its order since {since:.0}"))
             }
-            other => State::Waiting(format!("is {}{why}", other.name())),
+            (reached, _) => reached,
         });
     }
     let slot = map_by(&route.name);

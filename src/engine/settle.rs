@@ -24,7 +24,7 @@ use crate::fault::Fault;
 use crate::id::{ConnectionName, Key};
 use crate::ledger::{Entity, Link};
 use crate::outbox::{OutboxRow, State};
-use crate::record::{Nature, Stream};
+use crate::record::{Nature, Record, Stream};
 pub(super) use cells::sent;
 use cells::settle_cells;
 
@@ -259,17 +259,24 @@ fn settle_stock(
                 return Ok(());
             };
             let cause = format!("{} was told of a shipment of order {}", row.sink, order.key);
-            let mut told = BTreeSet::new();
             change_reservations(stage, &order, &cause, |r| {
-                let news = r.tell_channel(entity.id.as_str());
-                if news {
-                    told.insert(Key::new(r.sku.as_str()));
-                }
-                news
+                r.tell_channel(entity.id.as_str())
             })?;
-            pools::forget_published(stage, &row.sink, &told)
+            pools::forget_published(stage, &row.sink, &goods_of(row))
         }
         _ => Ok(()),
+    }
+}
+
+/// What a new shipment carries: whether or not anything is reserved for it still, the channel lowers its number of
+/// these by itself when it is told.
+fn goods_of(row: &OutboxRow) -> BTreeSet<Key> {
+    match row.record.read(row.stream) {
+        Ok(Record::Shipment(shipment)) if row.operation == Operation::Create => {
+            let lines = shipment.lines.iter();
+            lines.map(|line| Key::new(line.sku.as_str())).collect()
+        }
+        _ => BTreeSet::new(),
     }
 }
 

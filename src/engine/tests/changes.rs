@@ -155,6 +155,25 @@ fn a_change_is_over_when_all_has_left_or_was_called_off() {
     assert_eq!(told(&mut bench, "B"), "10/10", "a line that is gone too");
 }
 
+/// Story 60: a store was lost, and an earlier life may have sent the order as it was: it is not sent as it is now, a
+/// person is told, and nothing is given back.
+#[test]
+fn a_change_of_what_an_earlier_life_may_have_sent_is_told() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 10)]);
+    let at_first = |called_off| {
+        let mut json = order_json("1", &[("A", 3)]);
+        json["lines"][0]["qty_cancelled"] = json!(called_off);
+        change(Stream::Orders, "1", json)
+    };
+    bench.accept("north", Stream::Orders, vec![at_first("0")]);
+    bench.accept("north", Stream::Orders, vec![at_first("1")]);
+    assert_eq!(desk(&mut bench)[0].0, "A from 3 to 2");
+    assert_eq!(told(&mut bench, "A"), "9/7", "it may be there with three");
+    let looked_for = bench.claim("erp", Stream::Orders).remove(0);
+    assert_eq!(looked_for.action, Action::FindFirst(Earlier::OtherStore));
+}
+
 /// What was not sent yet goes as it is now; nobody need be told.
 #[test]
 fn a_change_before_it_was_sent_is_sent() {

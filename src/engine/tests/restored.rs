@@ -1,5 +1,6 @@
 //! A store that is an older copy, and one that knows nothing yet.
 
+use super::stock::told;
 use super::*;
 
 /// The engine on a copied store, marked or not.
@@ -84,4 +85,37 @@ fn a_channel_that_is_silent_keeps_nobody_waiting_for_ever() {
     bench.tick(600);
     while bench.engine.derive_stock().unwrap() {}
     assert_eq!(bench.claim("north", Stream::Stock).len(), 1);
+}
+
+/// A store was lost or is older: the shop was told of the first of two parcels by a life that nobody remembers, and
+/// says so of its order. When it is told of the second, it lowers its number by itself all the same, and the
+/// number is written again, whatever is left of the reservation.
+#[test]
+fn the_number_is_written_again_after_each_parcel_of_an_order_that_was_half_told() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 10)]);
+    let mut json = order_json("1", &[("A", 3)]);
+    json["lines"][0]["qty_shipped"] = json!("2");
+    bench.accept(
+        "north",
+        Stream::Orders,
+        vec![change(Stream::Orders, "1", json)],
+    );
+    bench.deliver("erp", Stream::Orders);
+    let left = bench.clock.now();
+    bench.tick(10);
+    bench.accept("erp", Stream::Stock, vec![level("A", 7)]);
+    let parcels = [("S1", 2), ("S2", 1)];
+    let parcels = parcels.map(|(id, pieces)| shipment(id, "R-north:1", &[("A", pieces)], left));
+    bench.accept("erp", Stream::Shipments, parcels.to_vec());
+    for parcel in ["the first", "the second"] {
+        told(&mut bench, "A");
+        assert!(bench.claim("north", Stream::Stock).is_empty());
+        assert_eq!(bench.deliver("north", Stream::Shipments).len(), 1);
+        let again = bench.claim("north", Stream::Stock);
+        assert_eq!(again.len(), 1, "after {parcel}");
+        let results = again.iter().map(|one| (one.clone(), there(one)));
+        bench.settle("north", Stream::Stock, results.collect());
+    }
+    assert_eq!(told(&mut bench, "A"), "7/7");
 }
