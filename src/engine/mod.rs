@@ -379,11 +379,13 @@ requests! {
     /// Settles claimed deliveries.
     fn settle(sink: ConnectionName, stream: Stream, results: Vec<(Claimed, Outcome)>) -> () =
         |stage| settle::settle(stage, &(sink.clone(), stream), results);
-    /// When something of this target is due next.
+    /// When there may be something of this target to claim next.
     fn next_due(sink: ConnectionName, stream: Stream) -> Option<Timestamp> = |stage| {
         let target = (sink.clone(), stream);
         let due = [stage.index.queue.next_due(&target), stage.index.cells.next_due(&target)];
-        Ok(due.into_iter().flatten().min())
+        // Whoever claims looks whether the guard still has a reason to stop it.
+        let stopped = stage.index.is_stopped(&target).then_some(stage.now);
+        Ok(due.into_iter().flatten().chain(stopped).min())
     };
     /// Things to be fetched by id now.
     fn hints(connection: ConnectionName, stream: Stream, limit: usize) -> Vec<Wanted> =

@@ -157,10 +157,20 @@ pub(super) struct Said {
     pub price: Price,
     /// When the read that told it began, by the owner's clock.
     pub read_at: Timestamp,
+    /// When it was changed, as the owner says, if he does.
+    pub changed_at: Option<Timestamp>,
 }
 
 impl Said {
-    /// The tag, the tax rate, the validity, the moment.
+    /// Whether it is older than what we know (story 33): a page may repeat what was before, behind what is now.
+    fn is_older_than(&self, known: &Self) -> bool {
+        match (self.changed_at, known.changed_at) {
+            (Some(this), Some(known)) => this < known,
+            _ => self.read_at < known.read_at,
+        }
+    }
+
+    /// The tag, the tax rate, the validity, the moments.
     fn encode(&self) -> Vec<u8> {
         let price = &self.price;
         let tag = Tag {
@@ -172,7 +182,8 @@ impl Said {
         let micros = |at: &Presence<Timestamp>| text(at.value().map(|at| at.as_microsecond()));
         let (from, to) = (micros(&price.valid_from), micros(&price.valid_to));
         let read_at = self.read_at.as_microsecond();
-        format!("{}|{rate}|{from}|{to}|{read_at}", tag.encode()).into_bytes()
+        let changed_at = text(self.changed_at.map(Timestamp::as_microsecond));
+        format!("{}|{rate}|{from}|{to}|{read_at}|{changed_at}", tag.encode()).into_bytes()
     }
 
     fn decode(key: &Key, bytes: &[u8]) -> Option<Self> {
@@ -189,7 +200,13 @@ impl Said {
         price.valid_from = moment(parts.next()?)?;
         price.valid_to = moment(parts.next()?)?;
         let read_at = Timestamp::from_microsecond(parts.next()?.parse().ok()?).ok()?;
-        Some(Self { price, read_at })
+        // Rows of before it was kept have none.
+        let changed_at = moment(parts.next().unwrap_or("-"))?;
+        Some(Self {
+            price,
+            read_at,
+            changed_at: changed_at.value().copied(),
+        })
     }
 }
 
@@ -221,8 +238,7 @@ pub(super) fn accept(
         let before = bytes.and_then(|bytes| Said::decode(&key, &bytes));
         match before {
             Some(before) if before.price == said.price => accepted.duplicates += 1,
-            // Story 33: what is older than what we know changes nothing.
-            Some(before) if before.read_at > said.read_at => accepted.stale += 1,
+            Some(before) if said.is_older_than(&before) => accepted.stale += 1,
             _ => {
                 changed.insert(key, said);
             }
@@ -286,9 +302,15 @@ fn collect(
         let said = Said {
             price: price.clone(),
             read_at: unit.read_at,
+            changed_at: change.version.updated_at,
         };
         let said = Said::decode(&key, &said.encode()).unwrap_or(said);
-        told.insert(key, said);
+        match told.get(&key) {
+            Some(newer) if said.is_older_than(newer) => accepted.stale += 1,
+            _ => {
+                told.insert(key, said);
+            }
+        }
     }
     Ok(told)
 }

@@ -40,8 +40,11 @@ impl From<Fault> for Failure {
     }
 }
 
-/// After a refused login nobody tries again for so long: a wrong password must not lock an account.
+/// After a refused login nobody tries again for so long, and for twice as long after each further one: a wrong password
+/// must not lock an account.
 const REFUSED_LOGIN_PAUSE: Duration = Duration::from_secs(30);
+/// The longest of these pauses: four tries an hour are borne by the lock-outs that are common.
+const LONGEST_LOGIN_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 /// An open session. `number` tells whether the one that was refused is still the newest.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +57,8 @@ struct Session {
     until: Option<Duration>,
     /// Until when a refusal stands, and what it was.
     refused: Option<(Duration, Fault)>,
+    /// How often in a row it was refused.
+    refusals: u32,
 }
 
 /// See the module.
@@ -285,11 +290,25 @@ impl Wire {
                 session.until = good_for.map(|good_for| now + good_for);
                 session.document = Some(Arc::new(document));
                 session.refused = None;
+                session.refusals = 0;
                 Ok(session.clone())
             }
             Err(fault) => {
-                let refused = fault.class == Class::Auth;
-                session.refused = refused.then(|| (now + REFUSED_LOGIN_PAUSE, fault.clone()));
+                session.refused = None;
+                if fault.class == Class::Auth {
+                    let pause = login_pause(session.refusals);
+                    session.refusals = session.refusals.saturating_add(1);
+                    let told = format!(
+                        "{} (the next try is in {} s at the earliest, also after a resume)",
+                        fault.message,
+                        pause.as_secs()
+                    );
+                    let kept = Fault {
+                        message: told,
+                        ..fault.clone()
+                    };
+                    session.refused = Some((now + pause, kept));
+                }
                 Err(fault)
             }
         }
@@ -399,6 +418,12 @@ impl Wire {
         let text = [request.method.as_bytes(), request.url.as_bytes(), &body].join(&0);
         Ok(Fingerprint::of_bytes(&text))
     }
+}
+
+/// How long nobody logs in after a refusal that follows so many others.
+fn login_pause(refusals: u32) -> Duration {
+    let doubled = REFUSED_LOGIN_PAUSE.saturating_mul(1 << refusals.min(8));
+    doubled.min(LONGEST_LOGIN_PAUSE)
 }
 
 /// How long a session is used that is good for so many seconds: it must not end on its way.

@@ -1,5 +1,6 @@
 //! What is looked after beside the loops: paused connections, old rows, room, and how much waits.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,17 @@ use tokio_util::sync::CancellationToken;
 use super::Live;
 use super::gate::Closed;
 use crate::clock::{Clock, earlier};
-use crate::connector::Tokens;
+use crate::connector::{Probe, Tokens};
 use crate::engine::{EngineError, Handle, Pressure, Sweep};
+use crate::id::ConnectionName;
 use crate::store::space::{self, Ballast, Needs, Room};
 use crate::telemetry::{self, Condition, Vitals};
 
-/// How often paused connections are probed and old rows removed.
+/// How often old rows are removed, and how soon a paused connection is probed.
 const CARE: Duration = Duration::from_secs(20);
+/// How long a paused connection rests between two probes at most: whoever is refused for long and goes on asking is
+/// locked out in the end.
+const LONGEST_REST: Duration = Duration::from_secs(300);
 /// How often room and queues are looked at.
 const WATCH: Duration = Duration::from_secs(1);
 /// How many steps through the journal are made at a time; the rest comes next time.
@@ -56,9 +61,9 @@ impl Caring {
 
 /// Probes paused connections and removes what is too old.
 pub(super) async fn care_loop(caring: Caring) {
-    let mut journal = Journal::default();
+    let (mut journal, mut probes) = (Journal::default(), Probes::default());
     loop {
-        if let Err(error) = care(&caring, &mut journal).await {
+        if let Err(error) = care(&caring, &mut journal, &mut probes).await {
             tracing::error!(%error, "care failed");
         }
         if caring.rest(CARE).await {
@@ -74,7 +79,11 @@ struct Journal {
     not_before: Duration,
 }
 
-async fn care(caring: &Caring, journal: &mut Journal) -> Result<(), EngineError> {
+async fn care(
+    caring: &Caring,
+    journal: &mut Journal,
+    probes: &mut Probes,
+) -> Result<(), EngineError> {
     let engine = &caring.engine;
     while engine.expire_payloads().await? {}
     while engine.expire_quarantine().await? {}
@@ -89,23 +98,66 @@ async fn care(caring: &Caring, journal: &mut Journal) -> Result<(), EngineError>
     }
     expire_journal(caring, journal).await?;
     alert_waiting(caring).await?;
+    probe_paused(caring, probes).await?;
+    compact(caring).await
+}
+
+/// When each connection that is paused is probed next.
+#[derive(Debug, Default)]
+struct Probes(BTreeMap<ConnectionName, Rest>);
+
+/// One that was opened anew, with other credentials, is another probe: it does not rest.
+#[derive(Debug)]
+struct Rest {
+    probe: Arc<dyn Probe>,
+    until: Duration,
+    time: Duration,
+}
+
+impl Probes {
+    fn is_due(&self, name: &ConnectionName, probe: &Arc<dyn Probe>, now: Duration) -> bool {
+        let rest = self.0.get(name);
+        rest.is_none_or(|rest| now >= rest.until || !Arc::ptr_eq(&rest.probe, probe))
+    }
+
+    /// It rests, and twice as long as before.
+    fn failed(&mut self, name: &ConnectionName, probe: &Arc<dyn Probe>, now: Duration) {
+        let before = self.0.get(name);
+        let before = before.filter(|rest| Arc::ptr_eq(&rest.probe, probe));
+        let time = before.map_or(CARE, |rest| (rest.time * 2).min(LONGEST_REST));
+        let (probe, until) = (Arc::clone(probe), now + time);
+        self.0.insert(name.clone(), Rest { probe, until, time });
+    }
+}
+
+/// Resumes what is paused and works again.
+async fn probe_paused(caring: &Caring, probes: &mut Probes) -> Result<(), EngineError> {
     let live = caring.live.load_full();
+    probes
+        .0
+        .retain(|name, _| live.connections.contains_key(name));
     for (name, connection) in &live.connections {
-        if !engine.is_paused(name.clone()).await? {
+        if !caring.engine.is_paused(name.clone()).await? {
+            probes.0.remove(name);
             continue;
         }
-        let Some(probe) = &connection.probe else {
+        let now = caring.clock.monotonic();
+        let probe = connection.probe.as_ref();
+        let Some(probe) = probe.filter(|probe| probes.is_due(name, probe, now)) else {
             continue;
         };
         match probe.probe().await {
             Ok(_) => {
-                engine.resume(name.clone()).await?;
+                caring.engine.resume(name.clone()).await?;
                 tracing::info!(connection = %name, "resumed: the probe passed");
             }
-            Err(fault) => tracing::warn!(connection = %name, %fault, "still paused"),
+            Err(fault) => {
+                tracing::warn!(connection = %name, %fault, "still paused");
+                probes.failed(name, probe, caring.clock.monotonic());
+            }
         }
     }
-    compact(caring).await
+    Ok(())
 }
 
 /// A few steps through the journal; once through, it rests.
@@ -317,4 +369,39 @@ impl Disk {
 
 fn megabytes(bytes: u64) -> String {
     format!("{} MB", bytes >> 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Fault;
+
+    #[derive(Debug)]
+    struct Refused;
+
+    #[async_trait::async_trait]
+    impl Probe for Refused {
+        async fn probe(&self) -> Result<String, Fault> {
+            Err(Fault::auth("refused", "who are you?"))
+        }
+    }
+
+    /// Story 54: what is refused for long is asked ever more rarely; with other credentials at once.
+    #[test]
+    fn a_paused_connection_is_probed_ever_more_rarely() {
+        let (mut probes, name) = (Probes::default(), ConnectionName::new("north"));
+        let probe: Arc<dyn Probe> = Arc::new(Refused);
+        let (mut now, mut asked) = (Duration::ZERO, 0);
+        while now < Duration::from_secs(86_400) {
+            if probes.is_due(&name, &probe, now) {
+                asked += 1;
+                probes.failed(&name, &probe, now);
+            }
+            now += CARE;
+        }
+        assert!((280..=295).contains(&asked), "{asked} in a day");
+        assert!(!probes.is_due(&name, &probe, now - CARE));
+        let other: Arc<dyn Probe> = Arc::new(Refused);
+        assert!(probes.is_due(&name, &other, now - CARE));
+    }
 }

@@ -337,28 +337,16 @@ async fn write_loop(dispatcher: Dispatcher, mut round: Round) {
     let mut commits = dispatcher.engine.commits();
     while !round.pass(Gate::why_not_sent).await {
         commits.mark_seen();
-        let (vitals, place) = (round.vitals.clone(), round.place.clone());
-        let (stop, gate) = (round.stop.clone(), round.gate.clone());
-        vitals.beat(&place, IDLE);
-        // Asked before each claim: the round gets on, however long it is.
-        let stopping = || {
-            vitals.beat(&place, IDLE);
-            stop.is_cancelled() || gate.why_not_sent().is_some()
-        };
-        let wait = match dispatcher.round(&stopping).await {
-            Ok(sent) => {
-                vitals.success(&place);
-                let (connection, stream) = (&dispatcher.connection, dispatcher.stream);
-                telemetry::sent(connection, stream, sent.settled, sent.delivered);
-                wait_for_due(&dispatcher, round.clock.as_ref()).await
-            }
-            Err(fault) => {
-                vitals.failure(&place, &fault);
-                telemetry::send_failed(&dispatcher.connection, dispatcher.stream, &fault);
-                Duration::from_secs(1)
+        round.vitals.beat(&round.place, IDLE);
+        // Most commits concern others: whoever asks for something to send has to be told that there is some.
+        let wait = match next_due(&dispatcher, round.clock.as_ref()).await {
+            Duration::ZERO => send_due(&dispatcher, &round).await,
+            wait => {
+                round.vitals.success(&round.place);
+                wait
             }
         };
-        vitals.beat(&place, IDLE);
+        round.vitals.beat(&round.place, IDLE);
         tokio::select! {
             biased;
             () = round.stop.cancelled() => break,
@@ -371,21 +359,41 @@ async fn write_loop(dispatcher: Dispatcher, mut round: Round) {
     round.vitals.end(&round.place);
 }
 
-/// Until something is due, or somebody commits something.
-async fn wait_for_due(dispatcher: &Dispatcher, clock: &dyn Clock) -> Duration {
-    let (sink, stream) = (dispatcher.connection.clone(), dispatcher.stream);
-    let due = dispatcher
-        .engine
-        .next_due(sink, stream)
-        .await
-        .ok()
-        .flatten();
-    let wait = due.map_or(IDLE, |due| crate::clock::since(clock.now(), due));
-    match wait {
-        // What is due and was not claimed waits for something else: its connection is paused.
-        Duration::ZERO => OVERDUE,
-        wait => wait.min(IDLE),
+/// Sends what is due; how long to wait for more.
+async fn send_due(dispatcher: &Dispatcher, round: &Round) -> Duration {
+    let (vitals, place) = (&round.vitals, &round.place);
+    // Asked before each claim: the round gets on, however long it is.
+    let stopping = || {
+        vitals.beat(place, IDLE);
+        round.stop.is_cancelled() || round.gate.why_not_sent().is_some()
+    };
+    let (connection, stream) = (&dispatcher.connection, dispatcher.stream);
+    match dispatcher.round(&stopping).await {
+        Ok(sent) => {
+            vitals.success(place);
+            telemetry::sent(connection, stream, sent.settled, sent.delivered);
+            match next_due(dispatcher, round.clock.as_ref()).await {
+                // What is due and was not claimed waits for something else: its connection is paused.
+                Duration::ZERO => OVERDUE,
+                wait => wait,
+            }
+        }
+        Err(fault) => {
+            vitals.failure(place, &fault);
+            telemetry::send_failed(connection, stream, &fault);
+            Duration::from_secs(1)
+        }
     }
+}
+
+/// How long until something is due; nothing when it is now, and a while when nothing is known to be.
+async fn next_due(dispatcher: &Dispatcher, clock: &dyn Clock) -> Duration {
+    let (sink, stream) = (dispatcher.connection.clone(), dispatcher.stream);
+    let due = dispatcher.engine.next_due(sink, stream).await;
+    // An engine that stopped is noticed by whoever waits.
+    let due = due.ok().flatten();
+    let wait = due.map_or(IDLE, |due| crate::clock::since(clock.now(), due));
+    wait.min(IDLE)
 }
 
 #[cfg(test)]

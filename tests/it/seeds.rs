@@ -21,6 +21,8 @@ mod life;
 mod plan;
 #[path = "seeds/planted.rs"]
 mod planted;
+#[path = "seeds/prices.rs"]
+mod prices;
 #[path = "seeds/quota.rs"]
 mod quota;
 #[path = "seeds/shop.rs"]

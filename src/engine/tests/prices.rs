@@ -327,3 +327,24 @@ fn a_price_of_somebody_who_does_not_own_it_is_shown_and_not_carried() {
     assert!(bench.claim("north", Stream::Prices).is_empty());
     assert_eq!(bench.counts("north_prices").filtered["not_the_owner"], 1);
 }
+
+/// Story 33: a page repeats what a price was before, behind what it is, and a later page does too.
+#[test]
+fn an_older_version_of_a_price_changes_nothing() {
+    let mut bench = bench();
+    let version = |amount: &str, at: &str| {
+        let mut change = price("A", amount);
+        change.version.updated_at = Some(at.parse().unwrap());
+        change
+    };
+    let (was, is) = ("2026-11-22T09:00:00Z", "2026-11-22T09:30:00Z");
+    let page = vec![version("11", is), version("10", was)];
+    assert_eq!(bench.accept("erp", Stream::Prices, page).stale, 1);
+    assert_eq!(told(&mut bench, "A"), "11");
+    bench.tick(60);
+    let again = bench.accept("erp", Stream::Prices, vec![version("10", was)]);
+    assert_eq!((again.stale, told(&mut bench, "A").as_str()), (1, "11"));
+    bench.tick(60);
+    bench.accept("erp", Stream::Prices, vec![version("12", is)]);
+    assert_eq!(told(&mut bench, "A"), "12", "two changes in one second");
+}

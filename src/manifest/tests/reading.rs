@@ -373,6 +373,13 @@ headers = { authorization = "Bearer {session.token}" }
     assert!(toy.clock.now() > "2026-11-22T10:00:30Z".parse().unwrap());
     assert_eq!(source.pull(None).await.unwrap_err().class, Class::Auth);
     assert_eq!(toy.paths().len(), 2);
+    // An account is locked by many tries, however slow: a day of polling is a hundred of them at most.
+    for _ in 0..24 * 60 {
+        toy.clock.advance(Duration::from_secs(60));
+        assert_eq!(source.pull(None).await.unwrap_err().class, Class::Auth);
+    }
+    let tries = toy.paths().len();
+    assert!((90..=105).contains(&tries), "{tries} in a day");
 }
 
 /// Each way to prove who we are, as it is sent; nowhere is it shown.

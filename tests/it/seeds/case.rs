@@ -45,10 +45,16 @@ pub enum Trouble {
     BadFeed,
     /// Somebody tells us to look at an order again.
     Hint,
+    /// The owner of prices changes one.
+    Reprice,
+    /// A market says that a feed is done, and did not do it.
+    LostFeed,
+    /// A market works on a feed for ever.
+    StuckFeed,
 }
 
 impl Trouble {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::Refused,
         Self::Unavailable,
         Self::FailedAfter,
@@ -68,6 +74,9 @@ impl Trouble {
         Self::Drift,
         Self::BadFeed,
         Self::Hint,
+        Self::Reprice,
+        Self::LostFeed,
+        Self::StuckFeed,
     ];
 }
 
@@ -131,6 +140,8 @@ pub enum Deed {
     Hint(u64),
     /// Somebody writes a note on an order: it changes for nobody.
     Touch(u64),
+    /// Something costs another amount.
+    Price(usize, i64),
 }
 
 /// Everything about one run.
@@ -192,6 +203,7 @@ impl Case {
         }
         case.draw_deeds(&mut dice);
         case.draw_lives(&mut dice);
+        case.draw_prices(&mut dice);
         if dice.u32(..2) == 0 {
             case.put_clocks_ahead();
         }
@@ -249,6 +261,16 @@ impl Case {
         }
         deeds.sort_by_key(|(at, _)| *at);
         self.deeds = deeds;
+    }
+
+    /// Never so far from another that it would be held as a jump.
+    fn draw_prices(&mut self, dice: &mut Rng) {
+        for _ in 0..dice.usize(..6) {
+            let at = Duration::from_millis(dice.u64(100..SPAN_SECS * 1000));
+            let deed = Deed::Price(dice.usize(..self.skus), dice.i64(80..120));
+            self.deeds.push((at, deed));
+        }
+        self.deeds.sort_by_key(|(at, _)| *at);
     }
 
     fn draw_lives(&mut self, dice: &mut Rng) {

@@ -9,6 +9,7 @@ use crossdock::record::{Record, Stream};
 use serde_json::{Value, json};
 
 use super::case::{Case, ErpKind};
+use super::prices::Priced;
 use super::world::{ERP, Event, World};
 
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub struct Erp {
     pub on_hand: Vec<i64>,
     pub orders: Vec<ErpOrder>,
     pub parcels: Vec<Parcel>,
+    pub prices: Vec<Priced>,
 }
 
 impl Erp {
@@ -47,6 +49,7 @@ impl Erp {
             on_hand: case.opening.clone(),
             orders: Vec::new(),
             parcels: Vec::new(),
+            prices: Vec::new(),
         }
     }
 

@@ -65,6 +65,12 @@ impl Horizons {
         *self = Self::default();
     }
 
+    /// Until when all prices were known; `None` when they were never read.
+    pub fn prices_known_until(&self) -> Option<Duration> {
+        let known = self.known.get(&(ERP, "prices"))?;
+        Some(known.saturating_sub(SHOWN))
+    }
+
     /// Until when everything was known at the latest; `None` when something was never read.
     pub fn known_until(&self, market: bool) -> Option<Duration> {
         let mut streams = vec![

@@ -3,9 +3,9 @@
 use crossdock::engine::Handle;
 use crossdock::record::Stream;
 
-use super::plan;
 use super::wire::Shared;
 use super::world::{SYSTEMS, World};
+use super::{plan, prices};
 
 /// What is wrong out there.
 pub fn world(world: &World) -> Vec<String> {
@@ -30,6 +30,9 @@ pub fn world(world: &World) -> Vec<String> {
         }
     }
     parcels(world, &mut wrong);
+    if plan::has_prices(world.case.variant) {
+        wrong.extend(prices::wrong(world, shops));
+    }
     wrong
 }
 

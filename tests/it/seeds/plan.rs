@@ -26,6 +26,11 @@ pub fn never_sweeps(variant: usize) -> bool {
     variant == 3
 }
 
+/// Whether the shops are told prices too.
+pub fn has_prices(variant: usize) -> bool {
+    variant == 0 || variant == 2
+}
+
 /// What is kept back from a shop.
 pub fn buffer(variant: usize, shop: usize) -> i64 {
     if variant == 2 && shop == 1 { 2 } else { 0 }
@@ -88,6 +93,13 @@ fn toml_of(variant: usize) -> String {
              [publish.{name}]\npool = \"main\"\nto = \"{name}.stock\"\nmode = \"apply\"\nbuffer = {buffer}\n"
         )
         .unwrap();
+        if has_prices(variant) {
+            write!(
+                text,
+                "[route.{name}_prices]\nfrom = \"erp.prices\"\nto = \"{name}.prices\"\nmode = \"apply\"\n"
+            )
+            .unwrap();
+        }
     }
     text.push_str(
         "[pool.main]\nmembers = [\"erp.stock\", \"acme.stock\"]\nfulfilled_by = \"erp\"\n",

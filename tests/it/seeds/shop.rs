@@ -34,6 +34,17 @@ pub struct Feed {
     pub shop: usize,
     pub levels: Vec<(usize, i64, Option<Duration>)>,
     pub applied: bool,
+    pub fate: Fate,
+}
+
+/// What becomes of a feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Applied,
+    /// It is said to be done, and was not.
+    Lost,
+    /// It is never said to be done, and never is.
+    Stuck,
 }
 
 #[derive(Debug)]
@@ -47,6 +58,8 @@ pub struct Shop {
     /// What it promised to orders, where that is apart.
     pub promised: BTreeMap<usize, i64>,
     pub feeds: Vec<Feed>,
+    /// What things cost here, by SKU.
+    pub prices: BTreeMap<usize, i64>,
 }
 
 impl Shop {
@@ -58,6 +71,7 @@ impl Shop {
             told: BTreeMap::new(),
             promised: BTreeMap::new(),
             feeds: Vec::new(),
+            prices: BTreeMap::new(),
         }
     }
 
@@ -244,7 +258,14 @@ impl World {
 
     /// A market applies what it took in.
     pub fn apply_feed(&mut self, feed: usize) {
-        let Feed { shop, levels, .. } = self.shops[super::world::MARKET].feeds[feed].clone();
+        let Feed {
+            shop, levels, fate, ..
+        } = self.shops[super::world::MARKET].feeds[feed].clone();
+        if fate == Fate::Lost {
+            self.tell(format_args!("{} loses feed {feed}", SYSTEMS[shop]));
+            self.shops[super::world::MARKET].feeds[feed].applied = true;
+            return;
+        }
         for (sku, number, known) in levels {
             self.shops[shop].told.insert(sku, number);
             let offered = self.shops[shop].sellable(sku);

@@ -12,12 +12,12 @@ use crossdock::record::{Lane, Record};
 use serde_json::{Value, json};
 
 use super::case::{ErpKind, Trouble};
-use super::shop::{Feed, Told};
+use super::shop::{Fate, Feed, Told};
 use super::wire::{Link, Shared};
 use super::world::{ERP, Event, MARKET, World};
 
 /// The number of `S3` is 3.
-fn sku_number(sku: &str) -> usize {
+pub fn sku_number(sku: &str) -> usize {
     sku[1..].parse().unwrap()
 }
 
@@ -26,7 +26,7 @@ fn pieces(quantity: crossdock::record::Quantity) -> i64 {
 }
 
 /// One write of a key at a time: from here until [`done`].
-fn begin(system: usize, delivery: &Delivery) {
+pub fn begin(system: usize, delivery: &Delivery) {
     let key = format!("{}/{}", delivery.stream, delivery.key);
     let shared = Shared::now();
     let mut world = shared.world();
@@ -36,7 +36,7 @@ fn begin(system: usize, delivery: &Delivery) {
     }
 }
 
-fn done(system: usize, delivery: &Delivery) {
+pub fn done(system: usize, delivery: &Delivery) {
     let key = format!("{}/{}", delivery.stream, delivery.key);
     Shared::now().world().in_flight.remove(&(system, key));
 }
@@ -240,23 +240,39 @@ fn tell_levels(world: &mut World, shop: usize, levels: &[Level]) -> Vec<Outcome>
 /// Takes numbers in, to be applied later.
 fn take_in(world: &mut World, shop: usize, levels: &[Level]) -> Vec<Outcome> {
     let n = world.shops[shop].feeds.len();
-    let applied = world.shops[shop]
-        .feeds
-        .iter()
-        .filter(|feed| !feed.applied)
-        .count();
+    let fate = fate(world, shop);
+    let feeds = world.shops[shop].feeds.iter();
+    let before = feeds.filter(|feed| !feed.applied && feed.fate != Fate::Stuck);
     // In the order in which it is told: each after the one before.
-    let wait = Duration::from_secs(3 + 4 * applied as u64) + Duration::from_millis(n as u64);
-    world.effect(format_args!("market takes feed {n} in: {levels:?}"));
+    let wait = Duration::from_secs(3 + 4 * before.count() as u64) + Duration::from_millis(n as u64);
+    world.effect(format_args!(
+        "market takes feed {n} in ({fate:?}): {levels:?}"
+    ));
     world.shops[shop].feeds.push(Feed {
         shop,
         levels: levels.to_vec(),
         applied: false,
+        fate,
     });
-    let at = world.now + wait;
-    let last = world.shops[shop].feeds.len() - 1;
-    world.schedule(at, Event::Apply(last));
+    if fate != Fate::Stuck {
+        let at = world.now + wait;
+        world.schedule(at, Event::Apply(n));
+    }
     (0..levels.len()).map(|_| submitted(n)).collect()
+}
+
+/// What becomes of the next feed; never two in a row go wrong, for what does is told once more and then held.
+fn fate(world: &mut World, shop: usize) -> Fate {
+    let last = world.shops[shop].feeds.last().map(|feed| feed.fate);
+    if last.is_some_and(|last| last != Fate::Applied) {
+        Fate::Applied
+    } else if world.unlucky(Trouble::LostFeed, 100) {
+        Fate::Lost
+    } else if world.unlucky(Trouble::StuckFeed, 100) {
+        Fate::Stuck
+    } else {
+        Fate::Applied
+    }
 }
 
 fn submitted(feed: usize) -> Outcome {
@@ -301,6 +317,10 @@ impl Sink for StockSink {
         let op = move |world: &mut World| {
             let feeds = feeds.iter();
             let outcomes = feeds.map(|feed| match world.shops[shop].feeds.get(*feed) {
+                Some(known) if known.applied && known.fate == Fate::Lost => {
+                    let fault = Fault::retry("not_applied", "it was taken in and does not show");
+                    Outcome::Failed(fault)
+                }
                 Some(known) if known.applied => Outcome::Delivered(Confirmation::default()),
                 _ => submitted(*feed),
             });

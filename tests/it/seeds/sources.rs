@@ -22,6 +22,7 @@ pub enum Kind {
     Orders,
     Parcels,
     Stock,
+    Prices,
 }
 
 #[derive(Debug)]
@@ -47,7 +48,9 @@ impl Source for Reader {
             .asked(system, kind, after.as_ref());
         let op = move |world: &mut World| {
             let page = match kind {
-                Kind::Orders | Kind::Parcels => Ok(world.event_page(system, kind, after.as_ref())),
+                Kind::Orders | Kind::Parcels | Kind::Prices => {
+                    Ok(world.event_page(system, kind, after.as_ref()))
+                }
                 Kind::Stock => world.stock_page(system, after.as_ref()),
             };
             if let Ok(page) = &page {
@@ -91,12 +94,20 @@ pub struct Row {
     before: Option<Change>,
 }
 
+/// What a thing was before its present moment.
+fn older(versions: &[Change], updated: Timestamp) -> Option<Change> {
+    let before = versions.iter().rev().skip(1);
+    let is_older = |it: &&Change| it.version.updated_at < Some(updated);
+    before.into_iter().find(is_older).cloned()
+}
+
 impl Kind {
     fn name(self) -> &'static str {
         match self {
             Self::Orders => "orders",
             Self::Parcels => "shipments",
             Self::Stock => "stock",
+            Self::Prices => "prices",
         }
     }
 }
@@ -134,17 +145,24 @@ impl World {
             });
             return rows.collect();
         }
-        let rows = self.shops[system].orders.iter().map(|order| {
-            let before = order.versions.iter().rev().skip(1);
-            let is_older = |it: &&Change| it.version.updated_at < Some(order.updated);
-            Row {
-                id: order.id.clone(),
-                updated: order.updated,
-                sequence: order.sequence,
-                visible: order.visible,
-                change: order.shown(),
-                before: before.into_iter().find(is_older).cloned(),
-            }
+        if kind == Kind::Prices {
+            let rows = self.erp.prices.iter().map(|priced| Row {
+                id: priced.versions[0].id.to_string(),
+                updated: priced.at,
+                sequence: 0,
+                visible: priced.visible(),
+                change: priced.versions.last().unwrap().clone(),
+                before: older(&priced.versions, priced.at),
+            });
+            return rows.collect();
+        }
+        let rows = self.shops[system].orders.iter().map(|order| Row {
+            id: order.id.clone(),
+            updated: order.updated,
+            sequence: order.sequence,
+            visible: order.visible,
+            change: order.shown(),
+            before: older(&order.versions, order.updated),
         });
         rows.collect()
     }

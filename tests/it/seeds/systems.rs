@@ -14,6 +14,7 @@ use crossdock::diagnostic::Diagnostics;
 use crossdock::fault::Fault;
 use crossdock::record::{Lane, Stream};
 
+use super::prices::PriceSink;
 use super::sinks::{OrderSink, ParcelSink, StockSink};
 use super::sources::{Kind, Reader};
 use super::wire::Link;
@@ -64,6 +65,7 @@ fn spec(system: usize) -> Spec {
             (Stream::Orders, writes(1)),
             (Stream::Stock, whole),
             (Stream::Shipments, reads(by_moment, 4, 18)),
+            (Stream::Prices, reads(by_moment, 4, 17)),
         ]),
         ACME => BTreeMap::from([(Stream::Stock, whole)]),
         shop => {
@@ -72,6 +74,7 @@ fn spec(system: usize) -> Spec {
                 (Stream::Orders, reads(onward, 4, 15)),
                 (Stream::Stock, writes(3)),
                 (Stream::Shipments, writes(1)),
+                (Stream::Prices, writes(2)),
             ])
         }
     };
@@ -114,6 +117,7 @@ impl Configured for Ready {
             ERP => {
                 sources.insert(Stream::Stock, reads(Kind::Stock));
                 sources.insert(Stream::Shipments, reads(Kind::Parcels));
+                sources.insert(Stream::Prices, reads(Kind::Prices));
                 let orders: Arc<dyn Sink> = Arc::new(OrderSink(link.clone()));
                 sinks.insert(Stream::Orders, orders);
             }
@@ -126,6 +130,8 @@ impl Configured for Ready {
                 let parcels: Arc<dyn Sink> = Arc::new(ParcelSink(link.clone()));
                 sinks.insert(Stream::Stock, stock);
                 sinks.insert(Stream::Shipments, parcels);
+                let prices: Arc<dyn Sink> = Arc::new(PriceSink(link.clone()));
+                sinks.insert(Stream::Prices, prices);
             }
         }
         connection.probe = Some(Arc::new(Knock(link)));

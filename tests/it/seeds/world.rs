@@ -117,6 +117,7 @@ impl World {
             next: 0,
             case: case.clone(),
         };
+        world.open_prices();
         for (n, (at, _)) in case.deeds.iter().enumerate() {
             world.schedule(*at, Event::Deed(n));
         }
@@ -221,6 +222,12 @@ impl World {
         self.decided[delivery]
     }
 
+    /// The same for a price, which only its owner says.
+    pub fn decided_price(&mut self, delivery: &str) -> Option<Duration> {
+        let known = self.horizons.prices_known_until();
+        *self.decided.entry(delivery.to_owned()).or_insert(known)
+    }
+
     pub fn has_market(&self) -> bool {
         super::plan::has_market(self.case.variant)
     }
@@ -308,6 +315,9 @@ impl World {
                     self.tell(format_args!("webhook about {}:{id}", SYSTEMS[shop]));
                     self.hints.push((shop, id));
                 }
+            }
+            Deed::Price(sku, amount) if self.case.has(Trouble::Reprice) => {
+                self.change_price(sku, amount);
             }
             Deed::Touch(which) => {
                 if let Some((shop, order)) = self.any_order(which) {
