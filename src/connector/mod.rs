@@ -256,7 +256,8 @@ pub trait Sink: Send + Sync + Debug {
     /// Looks for what an earlier try of this delivery may have left at the other side.
     ///
     /// A cancel without a target asks whether anything, done or half-way, carries its reference, so that
-    /// it can be called off. `Ok(None)` means: certainly nothing there.
+    /// it can be called off. `Ok(None)` means: certainly nothing there. Not asked of an update that may be
+    /// repeated freely: that is done again.
     async fn find(&self, delivery: &Delivery) -> Result<Option<Confirmation>, Fault>;
 
     /// Everything that stands there under the references of things that came from `origin`: more than one

@@ -15,7 +15,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::connector::{Confirmation, Delivery, Outcome, Progress, Repeats, Sink, Token};
+use crate::connector::{
+    Confirmation, Delivery, Operation, Outcome, Progress, Repeats, Sink, Token,
+};
 use crate::engine::{Action, Claimed, Earlier, EngineError, Handle, MAY_STILL_ARRIVE, Place};
 use crate::fault::{Class, Effect, Fault};
 use crate::id::{ConnectionName, DeliveryId};
@@ -234,6 +236,10 @@ impl Dispatcher {
                 Earlier::OtherStore => None,
                 Earlier::Over | Earlier::Until(_) => Some(Outcome::Failed(nobody_knows(delivery))),
             };
+        }
+        // What is there shows that it was created, not that it was changed: that is done again.
+        if delivery.operation == Operation::Update && repeats == Repeats::Freely {
+            return None;
         }
         match self.find(delivery, place).await {
             Ok(Some(confirmation)) => Some(Outcome::Delivered(confirmation)),

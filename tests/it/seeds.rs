@@ -13,6 +13,8 @@ mod clock;
 mod erp;
 #[path = "seeds/horizon.rs"]
 mod horizon;
+#[path = "seeds/items.rs"]
+mod items;
 #[path = "seeds/judge.rs"]
 mod judge;
 #[path = "seeds/life.rs"]

@@ -47,6 +47,8 @@ pub enum Trouble {
     Hint,
     /// The owner of prices changes one.
     Reprice,
+    /// The owner of items changes one.
+    Rename,
     /// A market says that a feed is done, and did not do it.
     LostFeed,
     /// A market works on a feed for ever.
@@ -54,7 +56,7 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Refused,
         Self::Unavailable,
         Self::FailedAfter,
@@ -75,6 +77,7 @@ impl Trouble {
         Self::BadFeed,
         Self::Hint,
         Self::Reprice,
+        Self::Rename,
         Self::LostFeed,
         Self::StuckFeed,
     ];
@@ -142,6 +145,8 @@ pub enum Deed {
     Touch(u64),
     /// Something costs another amount.
     Price(usize, i64),
+    /// Something is called otherwise.
+    Rename(usize),
 }
 
 /// Everything about one run.
@@ -203,7 +208,7 @@ impl Case {
         }
         case.draw_deeds(&mut dice);
         case.draw_lives(&mut dice);
-        case.draw_prices(&mut dice);
+        case.draw_catalogue(&mut dice);
         if dice.u32(..2) == 0 {
             case.put_clocks_ahead();
         }
@@ -263,12 +268,16 @@ impl Case {
         self.deeds = deeds;
     }
 
-    /// Never so far from another that it would be held as a jump.
-    fn draw_prices(&mut self, dice: &mut Rng) {
+    /// Prices, never so far from one another that one would be held as a jump, and names.
+    fn draw_catalogue(&mut self, dice: &mut Rng) {
         for _ in 0..dice.usize(..6) {
             let at = Duration::from_millis(dice.u64(100..SPAN_SECS * 1000));
             let deed = Deed::Price(dice.usize(..self.skus), dice.i64(80..120));
             self.deeds.push((at, deed));
+        }
+        for _ in 0..dice.usize(..4) {
+            let at = Duration::from_millis(dice.u64(100..SPAN_SECS * 1000));
+            self.deeds.push((at, Deed::Rename(dice.usize(..self.skus))));
         }
         self.deeds.sort_by_key(|(at, _)| *at);
     }

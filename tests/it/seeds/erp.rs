@@ -9,6 +9,7 @@ use crossdock::record::{Record, Stream};
 use serde_json::{Value, json};
 
 use super::case::{Case, ErpKind};
+use super::items::Article;
 use super::prices::Priced;
 use super::world::{ERP, Event, World};
 
@@ -29,7 +30,6 @@ pub struct Parcel {
     pub order: usize,
     pub lines: Vec<(usize, i64)>,
     pub visible: Duration,
-    pub at: Timestamp,
     pub change: Change,
 }
 
@@ -40,6 +40,7 @@ pub struct Erp {
     pub orders: Vec<ErpOrder>,
     pub parcels: Vec<Parcel>,
     pub prices: Vec<Priced>,
+    pub items: Vec<Article>,
 }
 
 impl Erp {
@@ -50,6 +51,7 @@ impl Erp {
             orders: Vec::new(),
             parcels: Vec::new(),
             prices: Vec::new(),
+            items: Vec::new(),
         }
     }
 
@@ -241,7 +243,6 @@ impl World {
             order: n,
             lines,
             visible,
-            at: Timestamp::from_second(at.as_second()).unwrap(),
             change,
         });
     }
@@ -265,8 +266,10 @@ fn parcel(
     }
     let record = Record::from_json(Stream::Shipments, json).unwrap();
     let mut change = Change::present(tracking, record);
+    // Vendors tell whole seconds: many things have the same moment.
+    let updated = Timestamp::from_second(at.as_second()).unwrap();
     change.version = Version {
-        updated_at: Some(at),
+        updated_at: Some(updated),
         etag: None,
     };
     change

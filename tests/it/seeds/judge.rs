@@ -5,7 +5,7 @@ use crossdock::record::Stream;
 
 use super::wire::Shared;
 use super::world::{SYSTEMS, World};
-use super::{plan, prices};
+use super::{items, plan, prices};
 
 /// What is wrong out there.
 pub fn world(world: &World) -> Vec<String> {
@@ -30,6 +30,9 @@ pub fn world(world: &World) -> Vec<String> {
         }
     }
     parcels(world, &mut wrong);
+    if plan::has_items(world.case.variant) {
+        wrong.extend(items::wrong(world, shops));
+    }
     if plan::has_prices(world.case.variant) {
         wrong.extend(prices::wrong(world, shops));
     }

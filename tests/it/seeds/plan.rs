@@ -14,7 +14,7 @@ use super::wire::LATE_SECS;
 use super::world::SYSTEMS;
 
 /// How many variants there are.
-pub const VARIANTS: usize = 4;
+pub const VARIANTS: usize = 5;
 
 /// Whether a marketplace is among the shops.
 pub fn has_market(variant: usize) -> bool {
@@ -28,7 +28,12 @@ pub fn never_sweeps(variant: usize) -> bool {
 
 /// Whether the shops are told prices too.
 pub fn has_prices(variant: usize) -> bool {
-    variant == 0 || variant == 2
+    variant == 0 || has_items(variant)
+}
+
+/// Whether the shops have nothing before they are told what there is.
+pub fn has_items(variant: usize) -> bool {
+    variant == 4
 }
 
 /// What is kept back from a shop.
@@ -93,10 +98,11 @@ fn toml_of(variant: usize) -> String {
              [publish.{name}]\npool = \"main\"\nto = \"{name}.stock\"\nmode = \"apply\"\nbuffer = {buffer}\n"
         )
         .unwrap();
-        if has_prices(variant) {
+        let is_carried = [has_prices(variant), has_items(variant)];
+        for (stream, _) in ["prices", "items"].iter().zip(is_carried).filter(|it| it.1) {
             write!(
                 text,
-                "[route.{name}_prices]\nfrom = \"erp.prices\"\nto = \"{name}.prices\"\nmode = \"apply\"\n"
+                "[route.{name}_{stream}]\nfrom = \"erp.{stream}\"\nto = \"{name}.{stream}\"\nmode = \"apply\"\n"
             )
             .unwrap();
         }

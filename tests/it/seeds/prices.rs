@@ -11,6 +11,7 @@ use crossdock::record::{Lane, Record, Stream};
 use serde_json::json;
 
 use super::case::Trouble;
+use super::items::not_listed;
 use super::sinks::{begin, done, sku_number};
 use super::wire::{Link, Shared};
 use super::world::{ERP, SYSTEMS, World};
@@ -124,7 +125,9 @@ impl Sink for PriceSink {
         let op = move |world: &mut World| {
             let mut outcomes = Vec::new();
             for (sku, amount, known) in &prices {
-                outcomes.push(if world.unlucky(Trouble::Partial, 80) {
+                outcomes.push(if !world.lists(shop, *sku) {
+                    not_listed()
+                } else if world.unlucky(Trouble::Partial, 80) {
                     let fault = Fault::retry("locked", "somebody else is writing this one");
                     Outcome::Failed(fault)
                 } else {

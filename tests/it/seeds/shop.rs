@@ -8,6 +8,7 @@ use crossdock::connector::{Change, Version};
 use crossdock::record::{Record, Stream};
 use serde_json::{Value, json};
 
+use super::items::Listed;
 use super::world::{SYSTEMS, World};
 
 /// What a shop was told of an order's parcels: tracking number, and how many of which SKU.
@@ -60,6 +61,8 @@ pub struct Shop {
     pub feeds: Vec<Feed>,
     /// What things cost here, by SKU.
     pub prices: BTreeMap<usize, i64>,
+    /// What is listed here, by SKU.
+    pub items: BTreeMap<usize, Listed>,
 }
 
 impl Shop {
@@ -72,6 +75,7 @@ impl Shop {
             promised: BTreeMap::new(),
             feeds: Vec::new(),
             prices: BTreeMap::new(),
+            items: BTreeMap::new(),
         }
     }
 
@@ -137,10 +141,6 @@ impl Order {
             etag: None,
         };
         self.versions.push(change);
-    }
-
-    pub fn shown(&self) -> Change {
-        self.versions.last().unwrap().clone()
     }
 
     fn json(&self) -> Value {

@@ -12,6 +12,7 @@ use crossdock::record::{Lane, Record};
 use serde_json::{Value, json};
 
 use super::case::{ErpKind, Trouble};
+use super::items::not_listed;
 use super::shop::{Fate, Feed, Told};
 use super::wire::{Link, Shared};
 use super::world::{ERP, Event, MARKET, World};
@@ -226,6 +227,10 @@ fn level(delivery: &Delivery) -> Level {
 fn tell_levels(world: &mut World, shop: usize, levels: &[Level]) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for (sku, number, known) in levels {
+        if !world.lists(shop, *sku) {
+            outcomes.push(not_listed());
+            continue;
+        }
         if world.unlucky(Trouble::Partial, 80) {
             let fault = Fault::retry("locked", "somebody else is writing this one");
             outcomes.push(Outcome::Failed(fault));

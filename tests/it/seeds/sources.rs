@@ -23,6 +23,7 @@ pub enum Kind {
     Parcels,
     Stock,
     Prices,
+    Items,
 }
 
 #[derive(Debug)]
@@ -48,10 +49,8 @@ impl Source for Reader {
             .asked(system, kind, after.as_ref());
         let op = move |world: &mut World| {
             let page = match kind {
-                Kind::Orders | Kind::Parcels | Kind::Prices => {
-                    Ok(world.event_page(system, kind, after.as_ref()))
-                }
                 Kind::Stock => world.stock_page(system, after.as_ref()),
+                _ => Ok(world.event_page(system, kind, after.as_ref())),
             };
             if let Ok(page) = &page {
                 world.answered(system, kind, page);
@@ -94,13 +93,6 @@ pub struct Row {
     before: Option<Change>,
 }
 
-/// What a thing was before its present moment.
-fn older(versions: &[Change], updated: Timestamp) -> Option<Change> {
-    let before = versions.iter().rev().skip(1);
-    let is_older = |it: &&Change| it.version.updated_at < Some(updated);
-    before.into_iter().find(is_older).cloned()
-}
-
 impl Kind {
     fn name(self) -> &'static str {
         match self {
@@ -108,6 +100,7 @@ impl Kind {
             Self::Parcels => "shipments",
             Self::Stock => "stock",
             Self::Prices => "prices",
+            Self::Items => "items",
         }
     }
 }
@@ -134,37 +127,51 @@ impl World {
     }
 
     fn rows(&self, system: usize, kind: Kind) -> Vec<Row> {
-        if kind == Kind::Parcels {
-            let rows = self.erp.parcels.iter().map(|parcel| Row {
-                id: parcel.tracking.clone(),
-                updated: parcel.at,
-                sequence: 0,
-                visible: parcel.visible,
-                change: parcel.change.clone(),
-                before: None,
-            });
-            return rows.collect();
+        let row = |id: &str, sequence, visible, versions: &[Change]| {
+            let change = versions.last().unwrap().clone();
+            let updated = change.version.updated_at.unwrap();
+            let mut before = versions.iter().rev();
+            let older = before.find(|it| it.version.updated_at < Some(updated));
+            Row {
+                id: id.to_owned(),
+                updated,
+                sequence,
+                visible,
+                before: older.cloned(),
+                change,
+            }
+        };
+        let erp = &self.erp;
+        match kind {
+            Kind::Stock => Vec::new(), // its pages are made otherwise
+            Kind::Parcels => {
+                let rows = erp.parcels.iter();
+                rows.map(|it| {
+                    row(
+                        &it.tracking,
+                        0,
+                        it.visible,
+                        std::slice::from_ref(&it.change),
+                    )
+                })
+                .collect()
+            }
+            Kind::Prices => {
+                let rows = erp.prices.iter();
+                rows.map(|it| row(it.versions[0].id.as_str(), 0, it.visible(), &it.versions))
+                    .collect()
+            }
+            Kind::Items => {
+                let rows = erp.items.iter();
+                rows.map(|it| row(it.versions[0].id.as_str(), 0, it.visible, &it.versions))
+                    .collect()
+            }
+            Kind::Orders => {
+                let rows = self.shops[system].orders.iter();
+                rows.map(|it| row(&it.id, it.sequence, it.visible, &it.versions))
+                    .collect()
+            }
         }
-        if kind == Kind::Prices {
-            let rows = self.erp.prices.iter().map(|priced| Row {
-                id: priced.versions[0].id.to_string(),
-                updated: priced.at,
-                sequence: 0,
-                visible: priced.visible(),
-                change: priced.versions.last().unwrap().clone(),
-                before: older(&priced.versions, priced.at),
-            });
-            return rows.collect();
-        }
-        let rows = self.shops[system].orders.iter().map(|order| Row {
-            id: order.id.clone(),
-            updated: order.updated,
-            sequence: order.sequence,
-            visible: order.visible,
-            change: order.shown(),
-            before: older(&order.versions, order.updated),
-        });
-        rows.collect()
     }
 
     fn page(&self, system: usize, changes: Vec<Change>, cursor: Cursor, more: bool) -> Page {

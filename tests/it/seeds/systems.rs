@@ -14,6 +14,7 @@ use crossdock::diagnostic::Diagnostics;
 use crossdock::fault::Fault;
 use crossdock::record::{Lane, Stream};
 
+use super::items::ItemSink;
 use super::prices::PriceSink;
 use super::sinks::{OrderSink, ParcelSink, StockSink};
 use super::sources::{Kind, Reader};
@@ -66,6 +67,7 @@ fn spec(system: usize) -> Spec {
             (Stream::Stock, whole),
             (Stream::Shipments, reads(by_moment, 4, 18)),
             (Stream::Prices, reads(by_moment, 4, 17)),
+            (Stream::Items, reads(by_moment, 4, 16)),
         ]),
         ACME => BTreeMap::from([(Stream::Stock, whole)]),
         shop => {
@@ -75,6 +77,7 @@ fn spec(system: usize) -> Spec {
                 (Stream::Stock, writes(3)),
                 (Stream::Shipments, writes(1)),
                 (Stream::Prices, writes(2)),
+                (Stream::Items, writes(1)),
             ])
         }
     };
@@ -118,6 +121,7 @@ impl Configured for Ready {
                 sources.insert(Stream::Stock, reads(Kind::Stock));
                 sources.insert(Stream::Shipments, reads(Kind::Parcels));
                 sources.insert(Stream::Prices, reads(Kind::Prices));
+                sources.insert(Stream::Items, reads(Kind::Items));
                 let orders: Arc<dyn Sink> = Arc::new(OrderSink(link.clone()));
                 sinks.insert(Stream::Orders, orders);
             }
@@ -132,6 +136,8 @@ impl Configured for Ready {
                 sinks.insert(Stream::Shipments, parcels);
                 let prices: Arc<dyn Sink> = Arc::new(PriceSink(link.clone()));
                 sinks.insert(Stream::Prices, prices);
+                let items: Arc<dyn Sink> = Arc::new(ItemSink(link.clone()));
+                sinks.insert(Stream::Items, items);
             }
         }
         connection.probe = Some(Arc::new(Knock(link)));

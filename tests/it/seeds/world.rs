@@ -118,6 +118,7 @@ impl World {
             case: case.clone(),
         };
         world.open_prices();
+        world.open_items();
         for (n, (at, _)) in case.deeds.iter().enumerate() {
             world.schedule(*at, Event::Deed(n));
         }
@@ -316,6 +317,7 @@ impl World {
                     self.hints.push((shop, id));
                 }
             }
+            Deed::Rename(sku) if self.case.has(Trouble::Rename) => self.rename(sku),
             Deed::Price(sku, amount) if self.case.has(Trouble::Reprice) => {
                 self.change_price(sku, amount);
             }
