@@ -421,6 +421,25 @@ pub fn ship_by(now: Timestamp, subject: &str, open: &[OpenOrder], warn: Duration
     found
 }
 
+/// Things of a pool of which more is sold than there is, each with how many are missing.
+pub fn oversold(pool: &str, missing: &[(String, String)]) -> Option<Finding> {
+    let named = missing.iter().take(NAMED);
+    let named: Vec<String> = named
+        .map(|(sku, pieces)| format!("{sku} ({pieces} missing)"))
+        .collect();
+    let rest = match missing.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        rest => format!(", and {rest} more"),
+    };
+    let text = format!(
+        "more of pool {pool} is sold than there is: {}{rest}; some buyer must wait or be told: \
+         `crossdock explain stock SKU` names the orders",
+        named.join(", ")
+    );
+    let finding = Finding::new(Kind::Oversold, pool, Severity::Urgent, text);
+    (!missing.is_empty()).then_some(finding)
+}
+
 /// Moments, not ages: a text must not change by itself.
 fn moment(words: &str, at: Option<Timestamp>) -> String {
     match at {

@@ -67,6 +67,8 @@ pub enum Kind {
     ShipBy,
     /// Orders should have left and have no parcel.
     ShipByMissed,
+    /// More of something is sold than there is.
+    Oversold,
     /// A system does not call us any more (story 17).
     Subscription,
     /// A loop or the engine does not get on.
@@ -81,7 +83,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every one.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::StreamSilent,
         Self::AllSilent,
         Self::StreamBehind,
@@ -101,6 +103,7 @@ impl Kind {
         Self::Credential,
         Self::ShipBy,
         Self::ShipByMissed,
+        Self::Oversold,
         Self::Subscription,
         Self::Stuck,
         Self::Unproven,
@@ -130,6 +133,7 @@ impl Kind {
             Self::Credential => "credential",
             Self::ShipBy => "ship_by",
             Self::ShipByMissed => "ship_by_missed",
+            Self::Oversold => "oversold",
             Self::Subscription => "subscription",
             Self::Stuck => "stuck",
             Self::Unproven => "unproven",

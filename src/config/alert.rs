@@ -33,6 +33,8 @@ pub struct AlertSettings {
     pub pending_secs: u64,
     /// Orders that must leave within this time and have no parcel are told; 0 is never.
     pub ship_by_secs: u64,
+    /// When more of something is sold than there is for this long, it is told; 0 is never.
+    pub oversold_secs: u64,
     /// A system whose clock differs from ours by more than this is told.
     #[schemars(range(min = 2))]
     pub clock_secs: u64,
@@ -70,6 +72,7 @@ impl Default for AlertSettings {
             trouble_secs: 900,
             pending_secs: 3600,
             ship_by_secs: 86_400,
+            oversold_secs: 300,
             clock_secs: 120,
             quarantine_share: 0.5,
             credential_days: 14,

@@ -14,13 +14,14 @@ use super::EngineError;
 use super::accept::Unit;
 use super::desk;
 use super::index::Update;
+use super::pools;
 use super::query;
 use super::stage::Stage;
-use super::tables::{CHECKPOINT, ENTITY, EVENT, Fact, LINK, LinkTo, META, OPEN};
+use super::tables::{CHECKPOINT, ENTITY, EVENT, Fact, LINK, LinkTo, META, OPEN, RESERVATION};
 use crate::alert::conditions::OpenOrder;
 use crate::alert::{Board, Cause, Finding, Notice, Pace, Rhythm, Silence, Standing};
-use crate::id::{ConnectionName, RemoteId};
-use crate::record::Stream;
+use crate::id::{ConnectionName, EntityId, Key, RemoteId};
+use crate::record::{Quantity, Stream};
 use crate::store::Txn;
 
 /// Where the board stands.
@@ -84,6 +85,15 @@ pub struct OpenOrders {
     pub found: Vec<(ConnectionName, OpenOrder)>,
     /// Where to go on; nothing when that was all.
     pub next: Option<(ConnectionName, Stream, RemoteId)>,
+}
+
+/// Things of which more is sold than there is.
+#[derive(Debug, Clone, Default)]
+pub struct Oversold {
+    /// By pool and SKU: how many are missing.
+    pub found: BTreeMap<(String, Key), Quantity>,
+    /// Where to go on; nothing when that was all.
+    pub next: Option<(Key, EntityId, String)>,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -275,6 +285,34 @@ pub(super) fn open_orders(
         }
     }
     Ok(OpenOrders {
+        found,
+        next: next.flatten(),
+    })
+}
+
+/// Looks at the next `limit` order lines for things of which their pool has fewer than must still leave.
+pub(super) fn oversold(
+    stage: &Stage<'_, '_>,
+    after: Option<&(Key, EntityId, String)>,
+    limit: usize,
+) -> Result<Oversold, EngineError> {
+    let range = match after {
+        Some(key) => RESERVATION.after(RESERVATION.all(), key),
+        None => RESERVATION.all(),
+    };
+    let rows = RESERVATION.scan(stage.txn, &range, limit)?;
+    let next = (rows.len() == limit).then(|| rows.last().map(|(key, _)| key.clone()));
+    let mut skus: Vec<Key> = rows.into_iter().map(|((sku, ..), _)| sku).collect();
+    skus.dedup();
+    let mut found = BTreeMap::new();
+    for sku in skus {
+        for name in stage.rules.pools.keys() {
+            if let Some(missing) = pools::missing(stage, name, &sku)? {
+                found.insert((name.clone(), sku.clone()), missing);
+            }
+        }
+    }
+    Ok(Oversold {
         found,
         next: next.flatten(),
     })

@@ -74,7 +74,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use accept::{Accepted, Reached, Unit};
-pub use alerts::{Attention, OpenOrders, StreamAge, Watched};
+pub use alerts::{Attention, OpenOrders, Oversold, StreamAge, Watched};
 pub use care::{Pressure, Sweep};
 pub use claim::{Action, Claimed, Earlier, Place};
 pub use desk::{DeskFilter, DeskGroup, DeskRow, DeskSheet};
@@ -96,7 +96,7 @@ use crate::alert::{Cause, Finding, Pace, Standing};
 use crate::clock::{Clock, Timestamp};
 use crate::connector::{Cursor, Kept, Outcome};
 use crate::fault::{Class, Fault};
-use crate::id::{ConnectionName, Key, RemoteId, RouteName};
+use crate::id::{ConnectionName, EntityId, Key, RemoteId, RouteName};
 use crate::outbox::OutboxRow;
 use crate::proof::{Account, Parcels, Told};
 use crate::record::{Record, Shipment, Stream};
@@ -538,6 +538,9 @@ requests! {
         after: Option<(ConnectionName, Stream, RemoteId)>,
         before: Timestamp,
     ) -> OpenOrders = |stage| alerts::open_orders(stage, after.as_ref(), before, CARE_ROWS);
+    /// Looks at the next order lines for things of which more is sold than there is.
+    fn oversold(after: Option<(Key, EntityId, String)>) -> Oversold =
+        |stage| alerts::oversold(stage, after.as_ref(), CARE_ROWS);
     /// How much waits. Cheap: for loops.
     fn pressure() -> Pressure = |stage| Ok(care::pressure(stage));
 }

@@ -196,6 +196,37 @@ pub(super) fn explain(
     )))
 }
 
+/// How many pieces of a SKU must still leave and are not there; nothing when all are, or no owner told of it.
+///
+/// What left, and what the owner's own number knows, is not counted: neither shows in a snapshot at once.
+pub(super) fn missing(
+    stage: &Stage<'_, '_>,
+    pool: &str,
+    sku: &Key,
+) -> Result<Option<Quantity>, EngineError> {
+    let Some(pool) = stage.rules.pools.get(pool) else {
+        return Ok(None);
+    };
+    let mut there: Option<Decimal> = None;
+    for part in parts(stage, pool)? {
+        let bytes = part.positions.get(stage.txn, sku.as_str())?;
+        if let Some(position) = bytes.as_deref().and_then(decode_position) {
+            let more = position.on_hand.0 - position.unavailable.0;
+            there = Some(there.unwrap_or_default() + more);
+        }
+    }
+    let Some(there) = there else {
+        return Ok(None);
+    };
+    let reserved = reservations(stage.txn, sku)?;
+    let must_leave = reserved
+        .iter()
+        .map(|(_, row)| row.outstanding().0.min(row.unshipped().0));
+    let must_leave: Decimal = must_leave.sum();
+    let missing = must_leave - there.max(Decimal::ZERO);
+    Ok((missing > Decimal::ZERO).then_some(Quantity(missing)))
+}
+
 /// One location of one owner in a pool.
 struct Part {
     connection: ConnectionName,

@@ -21,8 +21,8 @@ use crate::alert::{Board, Cause, Finding, Kind, Notice, Pace, Severity, Standing
 use crate::clock::{Timestamp, later, since};
 use crate::config::AlertSettings;
 use crate::engine::{Attention, EngineError, StreamAge, Watched};
-use crate::id::ConnectionName;
-use crate::record::Stream;
+use crate::id::{ConnectionName, Key};
+use crate::record::{Quantity, Stream};
 use crate::store::dir;
 use crate::telemetry::{self, Condition, Pulse, Room, StreamHealth};
 use crate::topology::PlannedStream;
@@ -49,6 +49,7 @@ pub(super) async fn alert_loop(caring: Caring) {
         known: Vec::new(),
         present: BTreeMap::new(),
         open: BTreeMap::new(),
+        oversold: BTreeMap::new(),
         slow_at: None,
         caring,
     };
@@ -81,6 +82,8 @@ struct Desk {
     present: BTreeMap<Cause, Severity>,
     /// Orders that must leave, by the connection that they come from.
     open: BTreeMap<ConnectionName, Vec<OpenOrder>>,
+    /// Of which more is sold than there is, by pool and SKU: how many, and since when, by the monotonic clock.
+    oversold: BTreeMap<(String, Key), (Quantity, Duration)>,
     slow_at: Option<Duration>,
 }
 
@@ -199,7 +202,24 @@ impl Desk {
             let subject = format!("{connection}.{}", Stream::Orders);
             found.extend(conditions::ship_by(now, &subject, open, warn));
         }
+        found.extend(self.oversold(Duration::from_secs(alert.oversold_secs)));
         found
+    }
+
+    /// What is missing for long enough: a snapshot shows what happened a moment later.
+    fn oversold(&self, patience: Duration) -> Vec<Finding> {
+        let now = self.caring.clock.monotonic();
+        let mut missing: BTreeMap<&str, Vec<(String, String)>> = BTreeMap::new();
+        for ((pool, sku), (pieces, since)) in &self.oversold {
+            if now.saturating_sub(*since) >= patience {
+                let told = missing.entry(pool).or_default();
+                told.push((sku.to_string(), pieces.to_string()));
+            }
+        }
+        let found = missing
+            .into_iter()
+            .filter_map(|(pool, told)| conditions::oversold(pool, &told));
+        found.collect()
     }
 
     fn streams(&self, live: &Live, attention: &Attention, now: Timestamp) -> Vec<Finding> {
@@ -265,6 +285,35 @@ impl Desk {
             () = clock.sleep(ENGINE) => None,
         };
         self.open = open.unwrap_or_else(|| std::mem::take(&mut self.open));
+        let is_told = live.plan.alert.oversold_secs > 0;
+        let oversold = tokio::select! {
+            oversold = self.all_oversold(is_told) => oversold.ok(),
+            () = clock.sleep(ENGINE) => None,
+        };
+        if let Some(oversold) = oversold {
+            let timed = oversold.into_iter().map(|(place, pieces)| {
+                let since = self.oversold.get(&place).map_or(now, |(_, since)| *since);
+                (place, (pieces, since))
+            });
+            self.oversold = timed.collect();
+        }
+    }
+
+    async fn all_oversold(
+        &self,
+        is_told: bool,
+    ) -> Result<BTreeMap<(String, Key), Quantity>, EngineError> {
+        let mut found = BTreeMap::new();
+        let mut after = None;
+        while is_told {
+            let some = self.caring.engine.oversold(after).await?;
+            found.extend(some.found);
+            after = some.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     async fn open_orders(

@@ -256,6 +256,23 @@ fn orders_near_their_time() {
 }
 
 #[test]
+fn what_is_sold_and_not_there_is_named() {
+    assert_eq!(oversold("main", &[]), None);
+    let missing = |n: usize| (format!("S{n}"), "2".to_owned());
+    let many: Vec<(String, String)> = (1..8).map(missing).collect();
+    let found = oversold("main", &many).unwrap();
+    assert_eq!(
+        (found.cause.to_string().as_str(), found.severity),
+        ("oversold:main", Severity::Urgent)
+    );
+    assert!(
+        found.text.contains("S5 (2 missing), and 2 more;"),
+        "{}",
+        found.text
+    );
+}
+
+#[test]
 fn times_for_people() {
     for (secs, expect) in [
         (90, "90 s"),

@@ -141,3 +141,37 @@ fn open_orders_that_must_leave_are_found() {
     assert_eq!(connection.as_str(), "north");
     assert_eq!(found.ship_by, "2026-11-22T20:00:00Z".parse().unwrap());
 }
+
+/// Two shops sold the last piece before either heard of the other: somebody must be told, until goods come or a buyer
+/// regrets. What left is no longer missing, also while the owner's list is older than that.
+#[test]
+fn more_sold_than_there_is_is_found() {
+    let mut bench = Bench::new();
+    let missing = |bench: &mut Bench| {
+        let found = bench.engine.oversold(None).unwrap().found;
+        let found = found.into_iter();
+        found
+            .map(|((pool, sku), pieces)| format!("{pool} {sku} {pieces}"))
+            .collect::<Vec<_>>()
+    };
+    bench.accept("erp", Stream::Stock, vec![level("A", 1), level("B", 5)]);
+    bench.accept(
+        "north",
+        Stream::Orders,
+        vec![order("1", &[("A", 1), ("B", 2)])],
+    );
+    assert_eq!(missing(&mut bench), [""; 0]);
+    bench.accept("south", Stream::Orders, vec![order("2", &[("A", 2)])]);
+    bench.accept("south", Stream::Orders, vec![order("3", &[("C", 2)])]);
+    assert_eq!(missing(&mut bench), ["main A 2"], "of C nothing is known");
+    bench.deliver("erp", Stream::Orders);
+    let left = bench.clock.now();
+    let parcel = shipment("S1", "R-north:1", &[("A", 1)], left);
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    assert_eq!(missing(&mut bench), ["main A 1"], "one of three left");
+    bench.tick(60);
+    bench.accept("erp", Stream::Stock, vec![level("A", 0)]);
+    assert_eq!(missing(&mut bench), ["main A 2"]);
+    bench.accept("erp", Stream::Stock, vec![level("A", 2)]);
+    assert_eq!(missing(&mut bench), [""; 0]);
+}
