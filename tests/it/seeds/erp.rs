@@ -194,6 +194,11 @@ impl World {
     }
 
     fn pack_later(&mut self, order: usize) {
+        if self.was_taken_along(order) {
+            let wait = Duration::from_millis(self.dice.u64(..5000));
+            self.schedule(self.now + wait, Event::Ship(order, true));
+            return;
+        }
         if self.dice.u32(..10) < 7 {
             let wait = Duration::from_millis(self.dice.u64(3000..40_000));
             let whole = self.dice.u32(..4) > 0;
@@ -202,6 +207,16 @@ impl World {
                 self.schedule(self.now + wait * 2, Event::Ship(order, true));
             }
         }
+    }
+
+    /// Whether it was sold at a till: nothing is left to do but to book it.
+    fn was_taken_along(&self, order: usize) -> bool {
+        let reference = &self.erp.orders[order].reference;
+        let sold = self.shops.iter().filter(|shop| shop.is_till);
+        let mut sold = sold.flat_map(|shop| shop.orders.iter().map(move |it| (shop, it)));
+        sold.any(|(shop, it)| {
+            *reference == format!("{}:{}", super::world::SYSTEMS[shop.system], it.id)
+        })
     }
 
     /// The warehouse sends what is there of an order.

@@ -55,9 +55,8 @@ impl Horizons {
     }
 
     /// A shop whose sales were never read to their end with this store.
-    pub fn unread_sales(&self, market: bool) -> Option<usize> {
-        let shops = if market { 3 } else { 2 };
-        (0..shops).find(|shop| !self.read_once.contains(&(*shop, "orders")))
+    pub fn unread_sales(&self, sellers: usize) -> Option<usize> {
+        (0..sellers).find(|shop| !self.read_once.contains(&(*shop, "orders")))
     }
 
     /// A store was lost or is an older one: nothing is known until it is read again.
@@ -72,7 +71,7 @@ impl Horizons {
     }
 
     /// Until when everything was known at the latest; `None` when something was never read.
-    pub fn known_until(&self, market: bool) -> Option<Duration> {
+    pub fn known_until(&self, sellers: usize) -> Option<Duration> {
         let mut streams = vec![
             (0, "orders"),
             (1, "orders"),
@@ -80,7 +79,7 @@ impl Horizons {
             (ERP, "shipments"),
         ];
         streams.push((ACME, "stock"));
-        if market {
+        if sellers > MARKET {
             streams.push((MARKET, "orders"));
         }
         let known = streams.iter().map(|stream| self.known.get(stream).copied());

@@ -10,12 +10,15 @@ use super::{items, plan, prices};
 /// What is wrong out there.
 pub fn world(world: &World) -> Vec<String> {
     let mut wrong = Vec::new();
-    let shops = if world.has_market() { 3 } else { 2 };
-    for (shop, name) in SYSTEMS.iter().enumerate().take(shops) {
+    let shops = plan::shops(world.case.variant);
+    let sellers = plan::sellers(world.case.variant);
+    for (shop, name) in SYSTEMS.iter().enumerate().take(sellers) {
         for order in &world.shops[shop].orders {
             let reference = format!("{name}:{}", order.id);
             orders(world, &reference, order.cancelled, &mut wrong);
         }
+    }
+    for (shop, name) in SYSTEMS.iter().enumerate().take(shops) {
         for sku in 0..world.case.skus {
             let taken = world.erp.open(sku);
             let listed = world.acme.get(&sku).copied().unwrap_or(0);
@@ -64,6 +67,9 @@ fn parcels(world: &World, wrong: &mut Vec<String>) {
         let (name, id) = reference.split_once(':').unwrap();
         let shop = SYSTEMS.iter().position(|it| *it == name).unwrap();
         let order = world.shops[shop].orders.iter().find(|order| order.id == id);
+        if order.is_some_and(|order| order.at_till) {
+            continue; // the buyer has it
+        }
         let told =
             order.is_some_and(|it| it.cancelled || it.fulfilled.contains_key(&parcel.tracking));
         if !told {

@@ -14,11 +14,30 @@ use super::wire::LATE_SECS;
 use super::world::SYSTEMS;
 
 /// How many variants there are.
-pub const VARIANTS: usize = 5;
+pub const VARIANTS: usize = 6;
 
 /// Whether a marketplace is among the shops.
 pub fn has_market(variant: usize) -> bool {
     variant == 1
+}
+
+/// Whether the third system is a till: it sells off the shelf, and nobody tells it numbers.
+pub fn has_till(variant: usize) -> bool {
+    variant == 5
+}
+
+/// How many systems sell.
+pub fn sellers(variant: usize) -> usize {
+    if has_market(variant) || has_till(variant) {
+        3
+    } else {
+        2
+    }
+}
+
+/// How many systems are told numbers.
+pub fn shops(variant: usize) -> usize {
+    if has_market(variant) { 3 } else { 2 }
 }
 
 /// Whether nothing reads whole lists again: what was overlooked once is then never found.
@@ -73,9 +92,8 @@ fn toml_of(variant: usize) -> String {
         "version = 1\n[store]\nengine = \"memory\"\n[limits]\nretry_max_secs = 20\n\
          overtake_after_secs = 15\nsubmission_max_secs = 60\nnot_listed_retry_secs = 60\n",
     );
-    let shops = if has_market(variant) { 3 } else { 2 };
     for (system, name) in SYSTEMS.iter().enumerate() {
-        if system == 2 && shops == 2 {
+        if system == 2 && sellers(variant) == 2 {
             continue;
         }
         write!(
@@ -83,17 +101,23 @@ fn toml_of(variant: usize) -> String {
             "[connection.{name}]\nconnector = \"sim_{name}\"\nhttp.late_secs = {LATE_SECS}\n"
         )
         .unwrap();
-        if system < shops && !never_sweeps(variant) {
+        if system < sellers(variant) && !never_sweeps(variant) {
             writeln!(text, "stream.orders.sweep_secs = 60").unwrap();
         }
     }
-    for (shop, name) in SYSTEMS.iter().enumerate().take(shops) {
-        let buffer = buffer(variant, shop);
+    for name in SYSTEMS.iter().take(sellers(variant)) {
         write!(
             text,
             "[route.{name}_orders]\nfrom = \"{name}.orders\"\nto = \"erp.orders\"\nmode = \"apply\"\n\
-             start_from = \"2026-01-01T00:00:00Z\"\n\
-             [route.{name}_parcels]\nfrom = \"erp.shipments\"\nto = \"{name}.shipments\"\nmode = \"apply\"\n\
+             start_from = \"2026-01-01T00:00:00Z\"\n"
+        )
+        .unwrap();
+    }
+    for (shop, name) in SYSTEMS.iter().enumerate().take(shops(variant)) {
+        let buffer = buffer(variant, shop);
+        write!(
+            text,
+            "[route.{name}_parcels]\nfrom = \"erp.shipments\"\nto = \"{name}.shipments\"\nmode = \"apply\"\n\
              start_from = \"2026-01-01T00:00:00Z\"\n\
              [publish.{name}]\npool = \"main\"\nto = \"{name}.stock\"\nmode = \"apply\"\nbuffer = {buffer}\n"
         )
@@ -110,5 +134,8 @@ fn toml_of(variant: usize) -> String {
     text.push_str(
         "[pool.main]\nmembers = [\"erp.stock\", \"acme.stock\"]\nfulfilled_by = \"erp\"\n",
     );
+    if has_till(variant) {
+        writeln!(text, "tills = [\"{}\"]", SYSTEMS[2]).unwrap();
+    }
     text
 }

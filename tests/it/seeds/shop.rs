@@ -18,6 +18,8 @@ pub type Parcels = BTreeMap<String, Vec<(usize, i64)>>;
 pub struct Order {
     pub id: String,
     pub lines: Vec<(usize, i64)>,
+    /// The buyer took it along.
+    pub at_till: bool,
     pub placed: Timestamp,
     pub cancelled: bool,
     pub fulfilled: Parcels,
@@ -53,6 +55,8 @@ pub struct Shop {
     pub system: usize,
     /// What is promised to orders is a number of its own.
     pub is_apart: bool,
+    /// It sells off the shelf.
+    pub is_till: bool,
     pub orders: Vec<Order>,
     /// The number that it was told, by SKU.
     pub told: BTreeMap<usize, i64>,
@@ -66,9 +70,10 @@ pub struct Shop {
 }
 
 impl Shop {
-    pub fn new(system: usize) -> Self {
+    pub fn new(system: usize, is_till: bool) -> Self {
         Self {
             system,
+            is_till,
             is_apart: system == 0,
             orders: Vec::new(),
             told: BTreeMap::new(),
@@ -86,6 +91,9 @@ impl Shop {
     }
 
     pub fn take(&mut self, sku: usize, n: i64) {
+        if self.is_till {
+            return; // it has no number
+        }
         if self.is_apart {
             *self.promised.entry(sku).or_default() += n;
         } else {
@@ -108,6 +116,7 @@ impl Shop {
         self.orders.push(Order {
             id,
             lines,
+            at_till: self.is_till,
             placed,
             cancelled: false,
             fulfilled: Parcels::new(),
@@ -150,14 +159,17 @@ impl Order {
             .lines
             .iter()
             .map(|(sku, n)| {
+                let gone = if self.at_till { *n } else { 0 };
                 json!({"line_id": format!("{}-{sku}", self.id), "sku": format!("S{sku}"),
-                    "quantity": n.to_string(), "unit_price": money(10), "prices_include_tax": true,
+                    "quantity": n.to_string(), "qty_shipped": gone.to_string(), "unit_price": money(10), "prices_include_tax": true,
                     "line_net": money(10 * n), "line_gross": money(10 * n)})
             })
             .collect();
         let cancellation = if self.cancelled { "cancelled" } else { "none" };
         let note = format!("touched {} times", self.versions.len());
-        let fulfilment = if self.is_shipped() {
+        let fulfilment = if self.at_till {
+            "delivered"
+        } else if self.is_shipped() {
             "shipped"
         } else {
             "unfulfilled"

@@ -87,12 +87,17 @@ pub struct World {
     next: u64,
 }
 
+fn shops(variant: usize) -> Vec<Shop> {
+    let is_till = |shop| shop == MARKET && super::plan::has_till(variant);
+    (0..3).map(|shop| Shop::new(shop, is_till(shop))).collect()
+}
+
 impl World {
     pub fn new(case: &Case) -> Self {
         let mut world = Self {
             dice: Rng::with_seed(case.seed ^ 0xd1ce),
             now: Duration::ZERO,
-            shops: (0..3).map(Shop::new).collect(),
+            shops: shops(case.variant),
             erp: Erp::new(case),
             acme: (1..case.skus).map(|sku| (sku, 0)).collect(),
             unlisted: BTreeSet::new(),
@@ -205,7 +210,8 @@ impl World {
 
     /// Before the sales of all shops were read nobody knows that so much is there.
     pub fn check_first_offer(&mut self, shop: usize, sku: usize, offered: i64) {
-        let unread = self.horizons.unread_sales(self.has_market());
+        let sellers = super::plan::sellers(self.case.variant);
+        let unread = self.horizons.unread_sales(sellers);
         if let Some(unread) = unread.filter(|_| offered > self.free(sku).max(0)) {
             let (name, unread) = (SYSTEMS[shop], SYSTEMS[unread]);
             self.broke(format!(
@@ -217,7 +223,8 @@ impl World {
     /// What the daemon must know when it decides on a write; the same for each try of one decision.
     pub fn decided(&mut self, delivery: &str) -> Option<Duration> {
         if !self.decided.contains_key(delivery) {
-            let known = self.horizons.known_until(self.has_market());
+            let sellers = super::plan::sellers(self.case.variant);
+            let known = self.horizons.known_until(sellers);
             self.decided.insert(delivery.to_owned(), known);
         }
         self.decided[delivery]
@@ -227,10 +234,6 @@ impl World {
     pub fn decided_price(&mut self, delivery: &str) -> Option<Duration> {
         let known = self.horizons.prices_known_until();
         *self.decided.entry(delivery.to_owned()).or_insert(known)
-    }
-
-    pub fn has_market(&self) -> bool {
-        super::plan::has_market(self.case.variant)
     }
 
     /// The next thing that happens by itself.
@@ -281,7 +284,7 @@ impl World {
     fn do_it(&mut self, deed: Deed) {
         match deed {
             Deed::Buy(shop, lines) => {
-                let shop = if shop == MARKET && !self.has_market() {
+                let shop = if shop >= super::plan::sellers(self.case.variant) {
                     0
                 } else {
                     shop
@@ -355,7 +358,7 @@ impl World {
 
     fn call_off(&mut self, shop: usize, n: usize) {
         let order = &self.shops[shop].orders[n];
-        if order.cancelled || !order.fulfilled.is_empty() {
+        if order.cancelled || order.at_till || !order.fulfilled.is_empty() {
             return;
         }
         let (id, lines) = (order.id.clone(), order.lines.clone());
@@ -377,7 +380,9 @@ impl World {
         let at = self.vendor_time(shop, now);
         let sequence = self.number();
         let late = self.late();
-        if late > PROMISED {
+        // What changes before it was read moves on in the list: it is read later than it would have been.
+        let reference = format!("{}:{}", SYSTEMS[shop], self.shops[shop].orders[n].id);
+        if late > PROMISED || self.erp.find(&reference).is_none() {
             for (sku, quantity) in self.shops[shop].orders[n].lines.clone() {
                 *self.hidden.entry(sku).or_default() += quantity;
             }
@@ -395,9 +400,16 @@ impl World {
     }
 
     fn buy(&mut self, shop: usize, lines: Vec<(usize, i64)>) {
-        let is_there = lines
-            .iter()
-            .all(|(sku, n)| self.shops[shop].sellable(*sku) >= *n);
+        let is_there = lines.iter().all(|(sku, n)| {
+            let shop = &self.shops[shop];
+            // At a till a buyer takes what lies there and was sold to nobody.
+            let at_till = self.free(*sku).min(self.erp.on_hand[*sku]);
+            *n <= if shop.is_till {
+                at_till
+            } else {
+                shop.sellable(*sku)
+            }
+        });
         if !is_there {
             self.tell(format_args!(
                 "nobody can buy {lines:?} on {}",
