@@ -3,7 +3,8 @@
 //!
 //! Beside `sim.rs`, where whole days pass through HTTP, JSON and manifests, this is the daemon alone: its
 //! loops, its limiter, its engine and a store that crashes. `CROSSDOCK_SEED=17` runs one seed and prints its
-//! story, `CROSSDOCK_SEEDS=100000` so many from 1 on. The same seed is the same run, to the last event.
+//! story, `CROSSDOCK_SEEDS=100000` so many from 1 (or `CROSSDOCK_FROM`) on; `--profile sweep` builds for that. The
+//! same seed is the same run, to the last event.
 
 #[path = "seeds/case.rs"]
 mod case;
@@ -61,7 +62,10 @@ fn number(name: &str) -> Option<u64> {
 fn whatever_happens_everything_ends_well() {
     let seeds = match number("CROSSDOCK_SEED") {
         Some(seed) => seed..=seed,
-        None => 1..=number("CROSSDOCK_SEEDS").unwrap_or(SEEDS),
+        None => {
+            let from = number("CROSSDOCK_FROM").unwrap_or(1);
+            from..=from + number("CROSSDOCK_SEEDS").unwrap_or(SEEDS) - 1
+        }
     };
     let is_one = seeds.clone().count() == 1;
     let swept = sweep::sweep(seeds.clone());
