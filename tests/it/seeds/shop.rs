@@ -63,6 +63,8 @@ pub struct Shop {
     /// What it promised to orders, where that is apart.
     pub promised: BTreeMap<usize, i64>,
     pub feeds: Vec<Feed>,
+    /// Pieces of which SKU it took off its number because it was told of a parcel, and when.
+    pub parcels: Vec<(Duration, usize, i64)>,
     /// What things cost here, by SKU.
     pub prices: BTreeMap<usize, i64>,
     /// What is listed here, by SKU.
@@ -79,6 +81,7 @@ impl Shop {
             told: BTreeMap::new(),
             promised: BTreeMap::new(),
             feeds: Vec::new(),
+            parcels: Vec::new(),
             prices: BTreeMap::new(),
             items: BTreeMap::new(),
         }
@@ -241,6 +244,8 @@ impl World {
             for (sku, n) in lines {
                 *self.shops[shop].promised.entry(*sku).or_default() -= n;
                 *self.shops[shop].told.entry(*sku).or_default() -= n;
+                let now = self.now;
+                self.shops[shop].parcels.push((now, *sku, *n));
             }
         }
         let n = self.shops[shop]

@@ -26,6 +26,7 @@ pub type Op = Box<dyn FnOnce(&mut World) + Send>;
 /// A request on its way. When nobody waits for it any more it is forgotten, or carried out all the same.
 struct Underway {
     number: u64,
+    sent: Duration,
     op: Option<Op>,
 }
 
@@ -40,7 +41,7 @@ impl Drop for Underway {
         let mut world = shared.world();
         if dice.bool() && world.is_bad && world.case.has(Trouble::Late) {
             let wait = Duration::from_millis(dice.u64(100..LATE_SECS * 1000 - 500));
-            world.carry_out_late(wait, op);
+            world.carry_out_late(wait, (self.sent, op));
         }
     }
 }
@@ -221,6 +222,7 @@ impl HttpClient for Net {
         let number = n.parse().unwrap();
         let mut underway = Underway {
             number,
+            sent: shared.clock.elapsed(),
             op: shared.take(number),
         };
         let Way { there, back, fate } = {

@@ -43,9 +43,9 @@ pub enum Event {
     CallOff(usize, usize),
 }
 
-/// What may still be carried out, by its number.
+/// What may still be carried out, by its number, and when it was sent.
 #[derive(Default)]
-pub struct LateOps(BTreeMap<u64, Op>);
+pub struct LateOps(BTreeMap<u64, (Duration, Op)>);
 
 impl std::fmt::Debug for LateOps {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -82,6 +82,8 @@ pub struct World {
     hidden: BTreeMap<usize, i64>,
     decided: BTreeMap<String, Option<Duration>>,
     late: LateOps,
+    /// What is carried out just now was sent so long ago.
+    late_since: Option<Duration>,
     pub broken: Vec<String>,
     pub trace: String,
     next: u64,
@@ -117,6 +119,7 @@ impl World {
             hidden: BTreeMap::new(),
             decided: BTreeMap::new(),
             late: LateOps::default(),
+            late_since: None,
             broken: Vec::new(),
             trace: String::new(),
             next: 0,
@@ -198,7 +201,13 @@ impl World {
         }
         if let Some(known) = known {
             let hidden = self.hidden.get(&sku).copied().unwrap_or(0);
-            let most = self.most_free(sku, known).max(0) + hidden;
+            // A number that is late may land behind a parcel that the shop was told of meanwhile: then it means
+            // more than when it was sent, until it is told once more.
+            let sent = self.late_since.unwrap_or(Duration::MAX);
+            let parcels = self.shops[shop].parcels.iter();
+            let parcels = parcels.filter(|(at, it, _)| *at >= sent && *it == sku);
+            let left: i64 = parcels.map(|(.., n)| n).sum();
+            let most = self.most_free(sku, known).max(0) + hidden + left;
             if offered > most {
                 self.broke(format!(
                     "{name} offers {offered} of S{sku}: when that was decided, everything until {known:?} \
@@ -260,16 +269,18 @@ impl World {
     }
 
     /// Somebody who does not wait any more asked for this: it happens so much later.
-    pub fn carry_out_late(&mut self, wait: Duration, op: Op) {
+    pub fn carry_out_late(&mut self, wait: Duration, op: (Duration, Op)) {
         let n = self.number();
         self.late.0.insert(n, op);
         self.schedule(self.now + wait, Event::Late(n));
     }
 
     fn carry_out(&mut self, n: u64) {
-        if let Some(op) = self.late.0.remove(&n) {
+        if let Some((sent, op)) = self.late.0.remove(&n) {
             self.tell("what nobody waits for is carried out:");
+            self.late_since = Some(sent);
             op(self);
+            self.late_since = None;
         }
     }
 
