@@ -200,7 +200,7 @@ fn claim_event(
     };
     let lane = crate::outbox::lane(row.stream, row.operation);
     // In flight: nobody else may claim it, whatever its state says after a crash.
-    let mut entry = crate::outbox::Entry::of(&row);
+    let mut entry = crate::outbox::Entry::of(&row, stage.index.ours());
     entry.due = None;
     stage.updates.push(Update::Event(row.seq, Some(entry)));
     Ok(Some(Claimed {

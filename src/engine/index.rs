@@ -80,6 +80,8 @@ pub(super) enum Update {
 pub(super) struct Index {
     /// When this process opened the store.
     pub opened_at: Timestamp,
+    /// Since when this store knows everything that was told.
+    pub began: Timestamp,
     /// The keys that the present run of a stream named, for what a complete run leaves out.
     pub seen: BTreeMap<Target, KeySet>,
     pub queue: Queue,
@@ -150,14 +152,20 @@ impl Index {
         happened <= later(self.opened_at, CLOCK_MARGIN)
     }
 
+    /// What happened before this may have been told by a store that was lost.
+    pub(super) fn ours(&self) -> Timestamp {
+        later(self.began, CLOCK_MARGIN)
+    }
+
     /// Reads what an index needs from the store.
     pub(super) fn rebuild(
         txn: &Txn<'_>,
         rules: &Rules,
-        now: Timestamp,
+        (now, began): (Timestamp, Timestamp),
     ) -> Result<Self, EngineError> {
         let mut index = Self {
             opened_at: now,
+            began,
             seen: BTreeMap::new(),
             queue: Queue::default(),
             cells: Differences::default(),
@@ -212,7 +220,7 @@ impl Index {
                     *self.outstanding.entry(*number).or_default() += 1;
                     self.show_intent(&mut row);
                 }
-                let mut entry = QueueEntry::of(&row);
+                let mut entry = QueueEntry::of(&row, self.ours());
                 // Nobody is sending it any more: its outcome is unknown, to be found out at once.
                 if matches!(row.state, State::InFlight { .. }) {
                     entry.due = Some(now);

@@ -192,11 +192,12 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let now = clock.now();
         rename::finish_rename(store.as_mut())?;
-        if restored::forget(store.as_mut())? {
+        if restored::forget(store.as_mut(), now)? {
             tracing::warn!("this store was restored: everything is read and told again");
         }
         let mut txn = Txn::new(store.as_ref());
-        let mut index = Index::rebuild(&txn, &rules, now)?;
+        let began = restored::began(&mut txn, now)?;
+        let mut index = Index::rebuild(&txn, &rules, (now, began))?;
         let numbers = Numbers::open(&mut txn, seed)?;
         let ended = ENDED.to_owned();
         if META.contains(&txn, &ended)? {
@@ -239,7 +240,7 @@ impl Engine {
     pub fn reload(&mut self, rules: Arc<Rules>) -> Result<(), EngineError> {
         let now = self.clock.now();
         let txn = Txn::new(self.store.as_ref());
-        let rebuilt = Index::rebuild(&txn, &rules, now)?;
+        let rebuilt = Index::rebuild(&txn, &rules, (now, self.index.began))?;
         let before = std::mem::replace(&mut self.index, rebuilt);
         self.index.carry_on(before);
         let before = std::mem::replace(&mut self.rules, rules);

@@ -15,6 +15,8 @@ use crate::store::{KeyRange, Store, StoreError, Txn};
 
 /// The name of the fact that everything told is to be forgotten, and since when.
 const RESTORED: &str = "restored";
+/// The name of the fact since when this store knows everything that was told: it was made then, or restored.
+const BEGAN: &str = "began";
 /// How many rows one commit changes.
 const ROWS: usize = 400;
 /// What is known of state beside the things themselves: what owners said, and what channels were told.
@@ -36,7 +38,7 @@ pub fn mark_restored(store: &mut dyn Store, at: Timestamp) -> Result<(), StoreEr
 
 /// Forgets what a restored store told; whether it is one. A kill in between changes nothing: the mark goes
 /// last.
-pub(super) fn forget(store: &mut dyn Store) -> Result<bool, EngineError> {
+pub(super) fn forget(store: &mut dyn Store, now: Timestamp) -> Result<bool, EngineError> {
     if !META.contains(&Txn::new(store), &RESTORED.to_owned())? {
         return Ok(false);
     }
@@ -51,9 +53,22 @@ pub(super) fn forget(store: &mut dyn Store) -> Result<bool, EngineError> {
     forget_items(store)?;
     let mut txn = Txn::new(store);
     META.delete(&mut txn, &RESTORED.to_owned());
+    let value = now.to_string().into();
+    META.put(&mut txn, &BEGAN.to_owned(), &Fact { value })?;
     let batch = txn.into_batch();
     store.commit(batch)?;
     Ok(true)
+}
+
+/// Since when this store knows everything that was told; from now on where that is new.
+pub(super) fn began(txn: &mut Txn<'_>, now: Timestamp) -> Result<Timestamp, EngineError> {
+    let known = META.get(txn, &BEGAN.to_owned())?;
+    let known = known.and_then(|fact| fact.value.as_str()?.parse().ok());
+    if known.is_none() {
+        let value = now.to_string().into();
+        META.put(txn, &BEGAN.to_owned(), &Fact { value })?;
+    }
+    Ok(known.unwrap_or(now))
 }
 
 fn remove_all(store: &mut dyn Store, info: TableInfo) -> Result<(), StoreError> {

@@ -96,7 +96,8 @@ fn settle_event(
             Action::FindFirst(Earlier::Until(until)) if fault.code == MAY_STILL_ARRIVE => {
                 wait_for_it(stage, row, *until, fault)
             }
-            _ => failed(stage, row, fault),
+            Action::FindFirst(Earlier::Until(until)) => failed(stage, row, fault, Some(*until)),
+            _ => failed(stage, row, fault, None),
         },
     }
 }
@@ -294,11 +295,19 @@ fn wake(stage: &mut Stage<'_, '_>, settled: &OutboxRow) -> Result<(), EngineErro
     Ok(())
 }
 
-fn failed(stage: &mut Stage<'_, '_>, mut row: OutboxRow, fault: Fault) -> Result<(), EngineError> {
+/// A try failed. What an earlier one may still do until `earlier` is not over because this one did nothing.
+fn failed(
+    stage: &mut Stage<'_, '_>,
+    mut row: OutboxRow,
+    fault: Fault,
+    earlier: Option<Timestamp>,
+) -> Result<(), EngineError> {
     let age = since(row.accepted_at, stage.now);
     let Consequence { next, find_first } = consequence(&fault, age, stage.limits().max_age);
     let random = stage.numbers.random();
-    row.late_until = find_first.then(|| late_until(stage, &row.sink));
+    let late = find_first.then(|| late_until(stage, &row.sink));
+    row.late_until = late.or(earlier.filter(|until| *until > stage.now));
+    let find_first = row.late_until.is_some();
     let again = |due: Timestamp| {
         if find_first {
             State::Uncertain { due }

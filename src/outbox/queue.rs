@@ -38,8 +38,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What the index needs of a row.
-    pub fn of(row: &OutboxRow) -> Self {
+    /// What the index needs of a row. What happened before `ours` another store may have told.
+    pub fn of(row: &OutboxRow, ours: Timestamp) -> Self {
         let (due, waits_on) = match &row.state {
             State::Pending { due } | State::Uncertain { due } | State::Submitted { due, .. } => {
                 (Some(*due), None)
@@ -57,32 +57,36 @@ impl Entry {
             group: row.group.clone(),
             holds_group: matches!(row.state, State::InFlight { .. } | State::Uncertain { .. }),
             bytes: row.record.text().len() as u64,
-            on_the_way: on_the_way(row),
+            on_the_way: on_the_way(row, ours),
         }
     }
 }
 
-/// The goods of a new shipment that is being told, or was told without an answer.
-fn on_the_way(row: &OutboxRow) -> Vec<(Key, Decimal)> {
+/// The goods of a new shipment that is being told, or was told without an answer, or perhaps by an earlier life.
+fn on_the_way(row: &OutboxRow, ours: Timestamp) -> Vec<(Key, Decimal)> {
+    if row.stream != Stream::Shipments || row.operation != Operation::Create {
+        return Vec::new();
+    }
+    let Ok(Record::Shipment(shipment)) = row.record.read(row.stream) else {
+        return Vec::new();
+    };
     let unanswered = match &row.state {
         State::InFlight { .. } | State::Uncertain { .. } | State::Submitted { .. } => true,
         State::Quarantined { .. } => {
             let fault = row.last_fault.as_ref();
             fault.is_some_and(|fault| fault.effect == Effect::Unknown)
         }
-        State::Pending { .. } | State::Waiting { .. } => false,
+        State::Pending { .. } => {
+            let left = shipment.shipped_at.value();
+            *left.unwrap_or(&row.accepted_at) <= ours
+        }
+        // Its order is not known at the sink: nothing is added to the number there for it.
+        State::Waiting { .. } => false,
     };
-    if !unanswered || row.stream != Stream::Shipments || row.operation != Operation::Create {
-        return Vec::new();
-    }
-    match row.record.read(row.stream) {
-        Ok(Record::Shipment(shipment)) => shipment
-            .lines
-            .iter()
-            .map(|line| (Key::new(line.sku.as_str()), line.quantity.0))
-            .collect(),
-        _ => Vec::new(),
-    }
+    let lines = shipment.lines.iter().filter(|_| unanswered);
+    lines
+        .map(|line| (Key::new(line.sku.as_str()), line.quantity.0))
+        .collect()
 }
 
 type Target = (ConnectionName, Stream);

@@ -128,7 +128,8 @@ fn publish(
                 cell.unsure = true;
             }
             Became::TakenIn | Became::Watched => cell.unsure = true,
-            Became::Failed(_) => {}
+            // Also when what was told before is wanted again, and after a crash.
+            Became::Failed(fault) => cell.unsure |= fault.effect == Effect::Unknown,
         }
         cells.push(cell);
         let edit = if cell == before && !matches!(one.became, Became::Told) {

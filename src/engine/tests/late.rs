@@ -192,3 +192,44 @@ fn an_orderly_end_leaves_no_doubt() {
     bench.tick(LATE);
     assert_eq!(bench.deliver("south", Stream::Stock).len(), 1);
 }
+
+/// Seed 4422: an order was being created when the daemon was killed. The next one looks, finds nothing, sends it again and
+/// is throttled, which did nothing; then it is called off. The first one may still be carried out.
+#[test]
+fn what_is_called_off_while_a_killed_daemon_may_still_create_it_is_looked_for() {
+    let mut bench = Bench::with(with_late());
+    bench.tick(3600);
+    let lines = [("A", 1)];
+    bench.accept("north", Stream::Orders, vec![young("1", &lines, "none")]);
+    bench.claim("erp", Stream::Orders);
+    let mut bench = bench.crash_with(with_late());
+    let throttled = Fault::new(Class::Throttle, "throttled", "slow down");
+    one_order(&mut bench, Outcome::Failed(throttled));
+    bench.accept(
+        "north",
+        Stream::Orders,
+        vec![young("1", &lines, "cancelled")],
+    );
+    let filtered = bench.counts("north_orders").filtered;
+    assert!(filtered.is_empty(), "{filtered:?}");
+    bench.tick(LATE);
+    let looked = bench.claim("erp", Stream::Orders).remove(0);
+    assert_eq!(looked.action, Action::FindFirst(Earlier::Over));
+}
+
+/// Seed 2842: nobody knows whether 17 was told. Then what was told before is wanted again, and the daemon is killed:
+/// it is told all the same.
+#[test]
+fn what_was_told_before_is_told_again_after_a_lost_reply_and_a_crash() {
+    let mut bench = Bench::with(with_late());
+    bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
+    assert_eq!(told(&mut bench, "A"), "4/4");
+    bench.accept("erp", Stream::Stock, vec![level("A", 17)]);
+    let claimed = bench.claim("south", Stream::Stock).remove(0);
+    bench.settle("south", Stream::Stock, vec![(claimed, lost())]);
+    bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
+    let mut bench = bench.crash_with(with_late());
+    bench.tick(LATE);
+    let again = bench.claim("south", Stream::Stock);
+    assert_eq!(again.len(), 1);
+}

@@ -164,3 +164,24 @@ async fn links(shared: &Shared, engine: &Handle) -> Vec<String> {
     }
     wrong
 }
+
+/// What the daemon tells of the orders and numbers that are wrong.
+pub async fn why(wrong: &[String], engine: &Handle) -> Vec<String> {
+    let mut told = Vec::new();
+    for what in wrong {
+        let mut words = what.split([' ', ',']);
+        let first = words.next().unwrap_or_default();
+        if let Some((_, number)) = first.split_once(':') {
+            let lives = engine.explain(Stream::Orders, format!("N{number}")).await;
+            for (at, entry) in lives.iter().flatten().flat_map(|life| &life.entries) {
+                told.push(format!("{at} {first}: {} {}", entry.what, entry.detail));
+            }
+        } else if let Some(sku) = words.find(|word| word.starts_with('S')) {
+            let reasons = engine.explain_stock(sku.into(), Some(first.into())).await;
+            for reason in reasons.into_iter().flatten() {
+                told.push(serde_json::to_string(&reason).unwrap_or_default());
+            }
+        }
+    }
+    told
+}

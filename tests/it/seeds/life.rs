@@ -230,7 +230,8 @@ impl Life {
                     well_since = None;
                 }
                 if now > until {
-                    let says = judge::daemon(&self.shared, &daemon.engine).await;
+                    let mut says = judge::daemon(&self.shared, &daemon.engine).await;
+                    says.extend(judge::why(&wrong, &daemon.engine).await);
                     let mut world = self.shared.world();
                     for what in says {
                         world.tell(format_args!("the daemon says: {what}"));
