@@ -391,6 +391,7 @@ fn see(
             delivered: None,
             lines: Vec::new(),
             since: stage.now,
+            late_until: None,
         });
     let before = link.seen.as_ref().map(|seen| seen.fingerprint);
     link.seen = Some(Seen {

@@ -120,7 +120,7 @@ pub(super) fn gone(
     Ok(())
 }
 
-/// Takes back what was queued for this sink and certainly did nothing there; what it was about to do.
+/// Takes back what was queued for this sink and certainly did nothing there; what it was about to do, if that was news.
 fn take_back(
     stage: &mut Stage<'_, '_>,
     entity: &Entity,
@@ -140,7 +140,9 @@ fn take_back(
             // What may have happened is found out first.
             _ => continue,
         }
-        taken.get_or_insert(row.operation);
+        if !row.again {
+            taken.get_or_insert(row.operation);
+        }
         stage.remove_event(seq);
     }
     Ok(taken)

@@ -312,6 +312,7 @@ pub(super) fn new_row(
         state: State::Pending { due: stage.now },
         captured: Captured::new(),
         late_until: None,
+        again: false,
         attempts: 0,
         accepted_at: stage.now,
         last_fault: None,

@@ -76,6 +76,9 @@ fn settle_event(
     };
     match outcome {
         Outcome::Delivered(confirmation) => {
+            if let Action::FindFirst(Earlier::Until(until)) = action {
+                row.late_until = row.late_until.max(Some(*until));
+            }
             let looked = *action == Action::FindOnly;
             delivered(stage, &row, looked, &confirmation)
         }
@@ -136,12 +139,18 @@ fn delivered(
     if looked && row.operation == Operation::Cancel {
         return orders::looked_for(stage, row, &mut entity, confirmation.existed);
     }
+    let again = again_at(stage, row, &mut entity);
     ENTITY.put(stage.txn, &entity.id.clone(), &entity)?;
     if confirmation.existed && adopts(row) {
         return adopt(stage, row, &entity);
     }
-    stage.remove_event(row.seq);
-    stage.count(&row.route, |counts| counts.delivered += 1)?;
+    match again {
+        Some(due) => tell_again(stage, row, due)?,
+        None => stage.remove_event(row.seq),
+    }
+    if !row.again {
+        stage.count(&row.route, |counts| counts.delivered += 1)?;
+    }
     stage.resolve_quarantine(entity.id.as_str(), &deliver_to(&row.sink))?;
     let remote = confirmation
         .remote_id
@@ -160,6 +169,36 @@ fn delivered(
     stage.note(entity.id.as_str(), "delivered", detail, Some(&row.sink))?;
     settle_stock(stage, row, &entity)?;
     wake(stage, row)
+}
+
+/// When the state that was just delivered is told once more: an older one of which nobody knew what became may still be
+/// carried out, and would stand there for good. Not where something newer is queued: that is told later anyway.
+fn again_at(stage: &Stage<'_, '_>, row: &OutboxRow, entity: &mut Entity) -> Option<Timestamp> {
+    if row.stream.nature() != Nature::State {
+        return None;
+    }
+    let link = entity.links.get_mut(&row.sink)?;
+    let late = link.late_until.max(row.late_until);
+    link.late_until = late.filter(|until| *until > stage.now);
+    let mut line = stage.index.queue.of_line(&row.sink, &entity.id);
+    link.late_until.filter(|_| line.all(|seq| seq == row.seq))
+}
+
+fn tell_again(
+    stage: &mut Stage<'_, '_>,
+    row: &OutboxRow,
+    due: Timestamp,
+) -> Result<(), EngineError> {
+    let mut again = row.clone();
+    if again.operation == Operation::Create {
+        again.operation = Operation::Update;
+    }
+    again.state = State::Pending { due };
+    again.late_until = None;
+    again.again = true;
+    again.captured.clear();
+    again.last_fault = None;
+    stage.put_event(&mut again)
 }
 
 /// State that was found there is linked, and then made what it should be.
@@ -225,6 +264,7 @@ fn make_link(
             delivered: None,
             lines: Vec::new(),
             since: stage.now,
+            late_until: None,
         });
     link.remote_id = remote_id.clone();
     link.number = confirmation.number.clone().or(link.number.take());

@@ -32,6 +32,10 @@ pub struct Link {
     pub lines: Vec<LineLink>,
     /// When the link was made.
     pub since: Timestamp,
+    /// Until when an older state, of which nobody knows whether it was carried out, may still replace what we
+    /// delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late_until: Option<Timestamp>,
 }
 
 /// What was last seen of a thing on one connection.
@@ -214,6 +218,7 @@ mod tests {
             delivered: delivered.map(print),
             lines: vec![],
             since: now,
+            late_until: None,
         }
     }
 

@@ -117,6 +117,9 @@ pub struct OutboxRow {
     /// Until when an earlier try, of which nobody knows what became, may still be carried out over there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_until: Option<Timestamp>,
+    /// It was delivered, and is told once more: something older may have been carried out behind it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// How often it was tried.
     #[serde(default)]
     pub attempts: u32,

@@ -233,3 +233,40 @@ fn what_was_told_before_is_told_again_after_a_lost_reply_and_a_crash() {
     let again = bench.claim("south", Stream::Stock);
     assert_eq!(again.len(), 1);
 }
+
+/// Seed 38846: the reply of a change of an item is lost, it is made again, and then changed once more. The first
+/// one is carried out after that: so the last one is told once more when nothing can come any more.
+#[test]
+fn an_item_is_told_once_more_when_an_older_change_may_land_behind_it() {
+    let mut rules = catalogue(Mode::Apply);
+    let facts = rules.facts.entry("north".into()).or_default();
+    facts.late = Duration::from_secs(LATE);
+    let mut bench = Bench::with(rules);
+    let named = |name: &str| vec![item("A", name, "active")];
+    bench.accept("erp", Stream::Items, named("one"));
+    bench.deliver("north", Stream::Items);
+    bench.accept("erp", Stream::Items, named("two"));
+    let claimed = bench.claim("north", Stream::Items).remove(0);
+    bench.settle("north", Stream::Items, vec![(claimed, lost())]);
+    bench.tick(5);
+    bench.accept("erp", Stream::Items, named("three"));
+    for name in ["two", "three"] {
+        let told = bench.deliver("north", Stream::Items).remove(0);
+        assert_eq!(told.delivery.record.to_json()["name"], json!(name));
+    }
+    assert!(bench.claim("north", Stream::Items).is_empty());
+    let delivered = bench.counts("north_items").delivered;
+    bench.tick(LATE - 5);
+    let again = bench.deliver("north", Stream::Items).remove(0);
+    assert_eq!(
+        again.delivery.operation,
+        crate::connector::Operation::Update
+    );
+    assert_eq!(again.delivery.record.to_json()["name"], json!("three"));
+    assert!(bench.claim("north", Stream::Items).is_empty(), "once");
+    assert_eq!(
+        bench.counts("north_items").delivered,
+        delivered,
+        "and not counted twice"
+    );
+}

@@ -162,10 +162,14 @@ impl Order {
             .lines
             .iter()
             .map(|(sku, n)| {
-                let gone = if self.at_till { *n } else { 0 };
-                json!({"line_id": format!("{}-{sku}", self.id), "sku": format!("S{sku}"),
-                    "quantity": n.to_string(), "qty_shipped": gone.to_string(), "unit_price": money(10), "prices_include_tax": true,
-                    "line_net": money(10 * n), "line_gross": money(10 * n)})
+                let mut line = json!({"line_id": format!("{}-{sku}", self.id), "sku": format!("S{sku}"),
+                    "quantity": n.to_string(), "unit_price": money(10), "prices_include_tax": true,
+                    "line_net": money(10 * n), "line_gross": money(10 * n)});
+                // A shop says of the whole order whether it is shipped.
+                if self.at_till {
+                    line["qty_shipped"] = json!(n.to_string());
+                }
+                line
             })
             .collect();
         let cancellation = if self.cancelled { "cancelled" } else { "none" };
