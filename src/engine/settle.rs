@@ -41,7 +41,7 @@ pub(super) fn settle(
     for (claimed, outcome) in results {
         match claimed.place {
             Place::Event(seq) => {
-                settle_event(stage, seq, &claimed.action, outcome)?;
+                settle_event(stage, seq, &claimed, outcome)?;
             }
             Place::Cell => cells.push((claimed, outcome)),
         }
@@ -68,7 +68,7 @@ pub(super) fn progress(
 fn settle_event(
     stage: &mut Stage<'_, '_>,
     seq: u64,
-    action: &Action,
+    claimed: &Claimed,
     outcome: Outcome,
 ) -> Result<(), EngineError> {
     let Some(mut row) = stage.event(seq)? else {
@@ -76,11 +76,10 @@ fn settle_event(
     };
     match outcome {
         Outcome::Delivered(confirmation) => {
-            if let Action::FindFirst(Earlier::Until(until)) = action {
+            if let Action::FindFirst(Earlier::Until(until)) = &claimed.action {
                 row.late_until = row.late_until.max(Some(*until));
             }
-            let looked = *action == Action::FindOnly;
-            delivered(stage, &row, looked, &confirmation)
+            delivered(stage, &row, claimed, &confirmation)
         }
         Outcome::Submitted {
             token, check_after, ..
@@ -95,7 +94,7 @@ fn settle_event(
             )?;
             stage.put_event(&mut row)
         }
-        Outcome::Failed(fault) => match action {
+        Outcome::Failed(fault) => match &claimed.action {
             Action::FindFirst(Earlier::Until(until)) if fault.code == MAY_STILL_ARRIVE => {
                 wait_for_it(stage, row, *until, fault)
             }
@@ -123,20 +122,20 @@ fn wait_for_it(
 fn delivered(
     stage: &mut Stage<'_, '_>,
     row: &OutboxRow,
-    looked: bool,
+    claimed: &Claimed,
     confirmation: &Confirmation,
 ) -> Result<(), EngineError> {
     let Some(mut entity) = ENTITY.get(stage.txn, &row.entity)? else {
         stage.remove_event(row.seq);
         return Ok(());
     };
-    if !make_link(stage, row, &mut entity, confirmation)? {
+    if !make_link(stage, row, &mut entity, claimed, confirmation)? {
         return Ok(());
     }
     if items::is_withdrawn_create(row) && !confirmation.existed {
         return items::not_there(stage, row, &mut entity);
     }
-    if looked && row.operation == Operation::Cancel {
+    if claimed.action == Action::FindOnly && row.operation == Operation::Cancel {
         return orders::looked_for(stage, row, &mut entity, confirmation.existed);
     }
     let again = again_at(stage, row, &mut entity);
@@ -223,6 +222,7 @@ fn make_link(
     stage: &mut Stage<'_, '_>,
     row: &OutboxRow,
     entity: &mut Entity,
+    claimed: &Claimed,
     confirmation: &Confirmation,
 ) -> Result<bool, EngineError> {
     let Some(remote_id) = &confirmation.remote_id else {
@@ -250,10 +250,8 @@ fn make_link(
         stage.updates.push(woken);
     }
     stage.link(&row.sink, row.stream, remote_id, &entity.id)?;
-    let delivered = confirmation.stored.or_else(|| {
-        let told = row.record.read(row.stream).ok();
-        told.map(|record| record.fingerprint())
-    });
+    let told = || claimed.delivery.record.fingerprint();
+    let delivered = Some(confirmation.stored.unwrap_or_else(told));
     let link = entity
         .links
         .entry(row.sink.clone())

@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::text::{Expr, Text};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceText};
-use crate::expr::{self, Env, EvalError, ExprError, Program, Scope, Template, Type, Value};
+use crate::expr::{self, Env, EvalError, ExprError, Program, Reads, Scope, Template, Type, Value};
 
 /// Tables of `[table.NAME]`, for `lookup('NAME', key)`.
 pub(super) type Tables = Map<String, Json>;
@@ -22,6 +22,8 @@ pub(super) struct Compiler {
     pub(super) findings: Diagnostics,
     /// The most cells that a request costs.
     pub(super) costliest: u32,
+    /// What was read of the name `delivery` since this was emptied last.
+    pub(super) of_delivery: Reads,
 }
 
 impl Compiler {
@@ -31,6 +33,7 @@ impl Compiler {
             everywhere: Scope::new(),
             findings: Diagnostics::default(),
             costliest: 0,
+            of_delivery: Reads::default(),
         }
     }
 
@@ -85,10 +88,12 @@ impl Compiler {
         scope: &Scope,
         path: &str,
     ) -> Program {
-        expr::compile(text, scope).unwrap_or_else(|errors| {
+        let program = expr::compile(text, scope).unwrap_or_else(|errors| {
             self.expr_errors(errors, text, &span, path);
             nothing()
-        })
+        });
+        program.reads("delivery", &mut self.of_delivery);
+        program
     }
 
     /// Compiles a template; on a mistake, which is noted, an empty one.
@@ -103,11 +108,13 @@ impl Compiler {
         scope: &Scope,
         path: &str,
     ) -> Template {
-        Template::parse(text, scope).unwrap_or_else(|errors| {
+        let template = Template::parse(text, scope).unwrap_or_else(|errors| {
             self.expr_errors(errors, text, &span, path);
             Template::parse("", scope)
                 .unwrap_or_else(|_| unreachable!("an empty text is a template"))
-        })
+        });
+        template.reads("delivery", &mut self.of_delivery);
+        template
     }
 
     /// Places in an expression become places in the file, where the text stands there unescaped.

@@ -50,7 +50,7 @@ impl ManifestSink {
         self.part_of_document(delivery, &Reads::whole())
     }
 
-    /// The same without what nobody reads: a batch has thousands of them.
+    /// The same without what nobody reads.
     fn part_of_document(&self, delivery: &Delivery, reads: &Reads) -> Result<Json, Fault> {
         let id = |id: &Option<RemoteId>| id.as_ref().map_or(Json::Null, |id| id.as_str().into());
         let mut document = Map::new();
@@ -71,11 +71,10 @@ impl ManifestSink {
         // Its texts are measured, whoever reads them.
         let lengths = &self.writing()?.lengths;
         if reads.takes("record") || !lengths.is_empty() {
-            let brief = match (&delivery.record, reads.parts_of("record")) {
-                (Record::Stock(level), Some(parts)) if lengths.is_empty() => level.brief(parts),
-                _ => None,
+            let mut record = match reads.parts_of("record") {
+                Some(parts) if lengths.is_empty() => delivery.record.part(parts),
+                _ => delivery.record.to_json(),
             };
-            let mut record = brief.unwrap_or_else(|| delivery.record.to_json());
             for length in lengths {
                 length.apply(&mut record)?;
             }
@@ -112,7 +111,7 @@ impl ManifestSink {
         delivery: &Delivery,
         progress: &dyn Progress,
     ) -> Result<Confirmation, Fault> {
-        let document = self.document(delivery)?;
+        let document = self.part_of_document(delivery, &plan.reads)?;
         let resume = Resume {
             delivery: &delivery.id,
             captured: &delivery.captured,
@@ -242,7 +241,7 @@ impl ManifestSink {
         let Some(find) = &plan.find else {
             return Ok(None);
         };
-        let document = self.document(delivery)?;
+        let document = self.part_of_document(delivery, &plan.reads)?;
         let names = [("delivery", &document)];
         let purpose = Purpose::Find {
             step: &find.step,

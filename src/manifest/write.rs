@@ -12,7 +12,7 @@ use super::step::{Action, Allowed, CompiledStep, Step, compile as compile_steps}
 use super::text::{Expr, Name, Tree};
 use super::tree::Node;
 use crate::connector::Operation;
-use crate::expr::{Program, Type};
+use crate::expr::{Program, Reads, Type};
 
 /// One stream's sink.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -87,6 +87,8 @@ pub(super) struct CompiledPlan {
     pub(super) steps: Vec<CompiledStep>,
     pub(super) find: Option<CompiledFind>,
     pub(super) confirm: Node,
+    /// What is read of the `delivery`.
+    pub(super) reads: Reads,
 }
 
 /// A compiled [`PlanFind`].
@@ -146,6 +148,7 @@ impl Write {
 impl Plan {
     fn compile(&self, compiler: &mut Compiler, limits: &Limits, path: &str) -> CompiledPlan {
         let scope = compiler.scope(&["delivery"]);
+        compiler.of_delivery = Reads::default();
         let writing = Allowed::Writing;
         let (steps, scope) = compile_steps(
             &self.step,
@@ -178,6 +181,7 @@ impl Plan {
             find,
             confirm: compiler.tree(&self.confirm, &scope, &format!("{path}.confirm")),
             steps,
+            reads: std::mem::take(&mut compiler.of_delivery),
         }
     }
 }

@@ -12,9 +12,22 @@ use serde::ser::{self, Serialize};
 /// # Errors
 /// When its keys are no texts.
 pub(super) fn bytes<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Refused> {
-    let mut out = Vec::with_capacity(1024);
+    let mut out = Out {
+        bytes: Vec::with_capacity(4096),
+        ..Out::default()
+    };
     value.serialize(Canonical { out: &mut out })?;
-    Ok(out)
+    Ok(out.bytes)
+}
+
+/// What was written, and room that all objects share: each would make its own several times.
+#[derive(Default)]
+struct Out {
+    bytes: Vec<u8>,
+    /// Of the objects that are open, where each field stands, and how much of it is its name.
+    places: Vec<(Range<usize>, usize)>,
+    /// Fields while they are put in order.
+    sorted: Vec<u8>,
 }
 
 /// Something that has no canonical form.
@@ -38,7 +51,7 @@ impl ser::Error for Refused {
 type Done = Result<(), Refused>;
 
 struct Canonical<'o> {
-    out: &'o mut Vec<u8>,
+    out: &'o mut Out,
 }
 
 impl Canonical<'_> {
@@ -53,13 +66,14 @@ impl Canonical<'_> {
 
     /// Kind, length, text.
     fn shown(self, kind: u8, text: impl Display) {
-        self.out.push(kind);
-        let place = self.out.len();
-        self.out.extend_from_slice(&[0; 8]);
+        let out = &mut self.out.bytes;
+        out.push(kind);
+        let place = out.len();
+        out.extend_from_slice(&[0; 8]);
         // Writing to a vector cannot fail.
-        let _ = write!(self.out, "{text}");
-        let length = (self.out.len() - place - 8) as u64;
-        if let Some(room) = self.out.get_mut(place..place + 8) {
+        let _ = write!(out, "{text}");
+        let length = (out.len() - place - 8) as u64;
+        if let Some(room) = out.get_mut(place..place + 8) {
             room.copy_from_slice(&length.to_be_bytes());
         }
     }
@@ -83,7 +97,7 @@ impl<'o> ser::Serializer for Canonical<'o> {
     type SerializeStructVariant = ser::Impossible<(), Refused>;
 
     fn serialize_bool(self, value: bool) -> Done {
-        self.out.push(if value { b't' } else { b'f' });
+        self.out.bytes.push(if value { b't' } else { b'f' });
         Ok(())
     }
     fn serialize_i8(self, value: i8) -> Done {
@@ -123,7 +137,7 @@ impl<'o> ser::Serializer for Canonical<'o> {
         self.serialize_str(value.encode_utf8(&mut [0; 4]))
     }
     fn serialize_str(self, value: &str) -> Done {
-        text(value, self.out);
+        text(value, &mut self.out.bytes);
         Ok(())
     }
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Done {
@@ -140,7 +154,7 @@ impl<'o> ser::Serializer for Canonical<'o> {
         value.serialize(self)
     }
     fn serialize_unit(self) -> Done {
-        self.out.push(b'n');
+        self.out.bytes.push(b'n');
         Ok(())
     }
     fn serialize_unit_struct(self, _: &'static str) -> Done {
@@ -165,7 +179,7 @@ impl<'o> ser::Serializer for Canonical<'o> {
         Ok(())
     }
     fn serialize_seq(self, _: Option<usize>) -> Result<List<'o>, Refused> {
-        self.out.push(b'[');
+        self.out.bytes.push(b'[');
         Ok(List(self.out))
     }
     fn serialize_tuple(self, len: usize) -> Result<List<'o>, Refused> {
@@ -183,12 +197,12 @@ impl<'o> ser::Serializer for Canonical<'o> {
     ) -> Result<Self::SerializeTupleVariant, Refused> {
         Err(no_record(variant))
     }
-    fn serialize_map(self, len: Option<usize>) -> Result<Fields<'o>, Refused> {
-        self.out.push(b'{');
+    fn serialize_map(self, _: Option<usize>) -> Result<Fields<'o>, Refused> {
+        self.out.bytes.push(b'{');
         Ok(Fields {
-            begin: self.out.len(),
+            begin: self.out.bytes.len(),
+            first: self.out.places.len(),
             out: self.out,
-            places: Vec::with_capacity(len.unwrap_or(8)),
         })
     }
     fn serialize_struct(self, _: &'static str, len: usize) -> Result<Fields<'o>, Refused> {
@@ -209,7 +223,7 @@ fn no_record(what: &str) -> Refused {
     Refused(format!("a record holds nothing like `{what}`"))
 }
 
-struct List<'o>(&'o mut Vec<u8>);
+struct List<'o>(&'o mut Out);
 
 impl List<'_> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Done {
@@ -217,7 +231,7 @@ impl List<'_> {
     }
 
     fn close(self) {
-        self.0.push(b']');
+        self.0.bytes.push(b']');
     }
 }
 
@@ -259,28 +273,28 @@ impl ser::SerializeTupleStruct for List<'_> {
 
 /// The fields of an object: written as they come, put in order at its end.
 struct Fields<'o> {
-    out: &'o mut Vec<u8>,
+    out: &'o mut Out,
     begin: usize,
-    /// Where each field stands, and how much of it is its name.
-    places: Vec<(Range<usize>, usize)>,
+    /// Which of the places is that of its first field.
+    first: usize,
 }
 
 impl Fields<'_> {
     fn name<T: Serialize + ?Sized>(&mut self, name: &T) -> Done {
-        let from = self.out.len();
+        let from = self.out.bytes.len();
         name.serialize(Canonical { out: self.out })?;
-        if self.out.get(from) != Some(&b'"') {
+        if self.out.bytes.get(from) != Some(&b'"') {
             return Err(no_record("a name that is no text"));
         }
-        let length = self.out.len() - from;
-        self.places.push((from..self.out.len(), length));
+        let to = self.out.bytes.len();
+        self.out.places.push((from..to, to - from));
         Ok(())
     }
 
     fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Done {
         value.serialize(Canonical { out: self.out })?;
-        if let Some((range, _)) = self.places.last_mut() {
-            range.end = self.out.len();
+        if let Some((range, _)) = self.out.places.last_mut() {
+            range.end = self.out.bytes.len();
         }
         Ok(())
     }
@@ -290,21 +304,28 @@ impl Fields<'_> {
         self.value(value)
     }
 
-    fn close(mut self) {
-        let out: &[u8] = self.out;
+    fn close(self) {
+        let Out {
+            bytes,
+            places,
+            sorted,
+        } = self.out;
+        let own = places.get_mut(self.first..).unwrap_or_default();
         // Behind its kind and length.
         let name = |(range, length): &(Range<usize>, usize)| {
-            out.get(range.start + 9..range.start + length)
+            bytes.get(range.start + 9..range.start + length)
         };
-        if !self.places.is_sorted_by_key(name) {
-            self.places.sort_by_key(name);
-            let ranges = self.places.iter().map(|(range, _)| range.clone());
-            let sorted: Vec<&[u8]> = ranges.filter_map(|range| out.get(range)).collect();
-            let sorted = sorted.concat();
-            self.out.truncate(self.begin);
-            self.out.extend_from_slice(&sorted);
+        if !own.is_sorted_by_key(name) {
+            // No two fields have the same name.
+            own.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
+            sorted.clear();
+            let fields = own.iter().filter_map(|(range, _)| bytes.get(range.clone()));
+            fields.for_each(|field| sorted.extend_from_slice(field));
+            bytes.truncate(self.begin);
+            bytes.extend_from_slice(sorted);
         }
-        self.out.push(b'}');
+        bytes.push(b'}');
+        places.truncate(self.first);
     }
 }
 

@@ -18,12 +18,14 @@ mod lane;
 mod masked;
 mod money;
 mod order;
+mod part;
 mod purchase;
 mod returns;
 mod shipment;
 mod stock;
 mod written;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -274,6 +276,11 @@ impl Record {
     pub fn to_json(&self) -> Value {
         // Records hold strings, decimals, lists and maps with string keys: nothing serde_json refuses.
         each_record!(self, inner => serde_json::to_value(inner)).unwrap_or(Value::Null)
+    }
+
+    /// Of the JSON form these fields, as far as they are there.
+    pub fn part(&self, fields: &BTreeSet<Box<str>>) -> Value {
+        each_record!(self, inner => part::of(inner, fields)).unwrap_or_else(|_| self.to_json())
     }
 
     /// The JSON form as text.

@@ -1,10 +1,7 @@
 //! Stock levels, prices, locations and movements between them.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use super::{Address, Money, Percent, Presence, Quantity, Sku};
 use crate::fault::Fault;
@@ -77,24 +74,6 @@ impl StockLevel {
             backordered: Presence::Absent,
             is_estimated: false,
         }
-    }
-
-    /// Of the JSON form these fields, if they are only those that every level has: then the rest need not
-    /// be made.
-    pub fn brief(&self, fields: &BTreeSet<Box<str>>) -> Option<Value> {
-        let mut brief = Map::new();
-        for field in fields {
-            let value = match (&**field, &self.on_hand) {
-                ("sku", _) => Value::from(self.sku.as_str()),
-                ("location", _) => Value::from(self.location.as_str()),
-                ("on_hand", Presence::Value(number)) => serde_json::to_value(number).ok()?,
-                ("on_hand", Presence::Null) => Value::Null,
-                ("on_hand", Presence::Absent) => continue,
-                _ => return None,
-            };
-            brief.insert(field.to_string(), value);
-        }
-        Some(Value::Object(brief))
     }
 
     pub(super) fn check(&self) -> Result<(), Fault> {
@@ -237,29 +216,4 @@ pub struct Promotion {
     /// Which SKUs; all when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skus: Vec<Sku>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::record::Record;
-
-    #[test]
-    fn a_brief_level_says_what_the_whole_one_says() {
-        let names = |names: &[&str]| names.iter().map(|it| Box::from(*it)).collect();
-        let sku = Sku::new("0017").unwrap();
-        let level = StockLevel::on_hand(sku, Quantity("12.50".parse().unwrap()));
-        for on_hand in [level.on_hand, Presence::Null, Presence::Absent] {
-            let level = StockLevel {
-                on_hand,
-                ..level.clone()
-            };
-            let whole = Record::Stock(level.clone()).to_json();
-            for field in ["sku", "location", "on_hand"] {
-                let brief = level.brief(&names(&[field])).unwrap();
-                assert_eq!(brief.get(field), whole.get(field), "{field}");
-            }
-            assert_eq!(level.brief(&names(&["sku", "incoming"])), None);
-        }
-    }
 }

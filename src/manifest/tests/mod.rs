@@ -2,6 +2,7 @@
 
 mod account;
 mod loading;
+mod parts;
 mod reading;
 mod signing;
 mod tokens;

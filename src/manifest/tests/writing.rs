@@ -122,7 +122,7 @@ impl Shop {
     }
 }
 
-fn delivery() -> Delivery {
+pub(super) fn delivery() -> Delivery {
     let record = json!({ "sku": "A", "on_hand": "1" });
     Delivery {
         id: "dlv_1".into(),
@@ -139,7 +139,11 @@ fn delivery() -> Delivery {
     }
 }
 
-async fn deliver(connection: &Connection, delivery: &Delivery, log: &dyn Progress) -> Outcome {
+pub(super) async fn deliver(
+    connection: &Connection,
+    delivery: &Delivery,
+    log: &dyn Progress,
+) -> Outcome {
     let sink = &connection.sinks[&Stream::Stock];
     sink.deliver(std::slice::from_ref(delivery), log)
         .await
