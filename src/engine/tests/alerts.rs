@@ -147,6 +147,7 @@ fn open_orders_that_must_leave_are_found() {
             .is_empty()
     );
     let (connection, found) = &open.found[0];
+    assert_eq!(found.number, "N1", "the channel sends its own");
     assert_eq!(connection.as_str(), "north");
     assert_eq!(found.ship_by, "2026-11-22T20:00:00Z".parse().unwrap());
 }

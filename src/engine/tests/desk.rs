@@ -34,6 +34,8 @@ fn a_refused_order_blocks_only_itself_and_goes_after_a_retry() {
     bench.settle("erp", Stream::Orders, results);
     let desk = bench.engine.quarantine(0, 9).unwrap();
     assert_eq!((desk.len(), desk[0].row.stage.as_str()), (1, "deliver"));
+    assert_eq!(desk[0].row.attempts, 1);
+    assert_eq!(bench.counts("north_orders").quarantined, 1);
     let mut bench = bench.crash();
     assert!(bench.claim("erp", Stream::Orders).is_empty());
     bench.engine.quarantine_retry(desk[0].number).unwrap();

@@ -171,3 +171,45 @@ fn a_price_is_told_with_its_list_and_currency() {
     assert_eq!(told[0].wanted.to_string(), "12.5");
     assert!(told[0].held.is_some());
 }
+
+#[derive(Debug)]
+struct NoParcels;
+
+impl RecordMapping for NoParcels {
+    fn apply(&self, _: &Value) -> Result<Mapped, Fault> {
+        Ok(Mapped::Filtered("letters_only".into()))
+    }
+    fn version(&self) -> &'static str {
+        "v1"
+    }
+}
+
+/// A shipment that names one of our orders is ours, also before the order is read; one that a rule keeps back is
+/// known as that after the journal forgot it.
+#[test]
+fn a_shipment_says_whose_it_is_and_what_kept_it_back() {
+    let mut rules = rules(Mode::Apply);
+    rules
+        .mappings
+        .insert("to_north".into(), Arc::new(NoParcels));
+    let mut bench = Bench::with(rules);
+    let at = bench.clock.now();
+    let mut early = shipment("S8", "78", &[("A", 1)], at);
+    if let Body::Present(Record::Shipment(shipment)) = &mut early.body {
+        shipment.order_reference = "north:8".to_owned().into();
+    }
+    bench.accept("erp", Stream::Shipments, vec![early.clone()]);
+    assert_eq!(bench.parcels_of("to_north", &early).elsewhere, None);
+
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
+    bench.deliver("erp", Stream::Orders);
+    let one = shipment("S1", "R-north:1", &[("A", 1)], at);
+    bench.accept("erp", Stream::Shipments, vec![one.clone()]);
+    bench.tick(91 * 24 * 3600);
+    let mut sweep = Some(Sweep::default());
+    while let Some(after) = sweep.take() {
+        sweep = bench.engine.expire_journal(after).unwrap();
+    }
+    let state = bench.parcels_of("to_north", &one).account.state;
+    assert_eq!(state, State::Filtered("letters_only".into()));
+}
