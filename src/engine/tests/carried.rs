@@ -38,7 +38,7 @@ fn an_order_is_called_off_once() {
     assert_eq!(bench.accept("north", Stream::Orders, vec![off]).queued, 1);
     let told = bench.deliver("erp", Stream::Orders);
     assert_eq!(told[0].delivery.operation, Operation::Cancel);
-    let again = young("1", &[], "cancelled");
+    let again = young("1", &[("A", 3)], "cancelled");
     assert_eq!(bench.accept("north", Stream::Orders, vec![again]).queued, 0);
     assert!(bench.claim("erp", Stream::Orders).is_empty());
     assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 0);

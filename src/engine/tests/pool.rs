@@ -130,7 +130,14 @@ fn what_a_page_of_stock_said_is_counted() {
     bench.tick(1);
     let accepted = bench.accept("erp", Stream::Stock, page(2));
     assert_eq!((accepted.news, accepted.duplicates), (1, 2));
-    let unknown = ["D", "E"].map(|sku| change(Stream::Stock, sku, json!({"sku": sku})));
+    let unknown = ["D", "E"].map(|sku| {
+        let sku = crate::record::Sku::new(sku).unwrap();
+        let level = crate::record::StockLevel {
+            on_hand: crate::record::Presence::Null,
+            ..crate::record::StockLevel::on_hand(sku.clone(), crate::record::Quantity::ZERO)
+        };
+        Change::present(sku.as_str(), Record::Stock(level))
+    });
     let accepted = bench.accept("erp", Stream::Stock, unknown.to_vec());
     assert_eq!((accepted.news, accepted.unknown), (0, 2));
 }
