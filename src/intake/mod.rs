@@ -16,7 +16,7 @@ use crate::clock::{Clock, Timestamp, earlier, later};
 use crate::connector::Body;
 use crate::connector::{Change, Cursor, Page, Source};
 use crate::engine::{
-    Accepted, EngineError, Handle, Reached, UNIT_CHANGES, UNIT_LEVELS, Unit, Wanted,
+    Accepted, EngineError, Handle, Reached, UNIT_CHANGES, UNIT_LEVELS, UNIT_PRICES, Unit, Wanted,
 };
 use crate::fault::{Class, Fault};
 use crate::id::{ConnectionName, RemoteId};
@@ -197,7 +197,8 @@ impl Poller {
 
     fn unit_size(&self) -> usize {
         let most = match self.stream {
-            Stream::Stock | Stream::Prices => UNIT_LEVELS,
+            Stream::Stock => UNIT_LEVELS,
+            Stream::Prices => UNIT_PRICES,
             _ => UNIT_CHANGES,
         };
         most.min(self.schedule.unit_changes).max(1)

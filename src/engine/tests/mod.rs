@@ -8,6 +8,7 @@ mod carried;
 mod catalogue;
 mod changes;
 mod desk;
+mod edges;
 mod events;
 mod hints;
 mod items;

@@ -68,6 +68,16 @@ fn changes_of_variants_do_not_wait_for_each_other() {
     assert_eq!(bench.claim("north", Stream::Items).len(), 2);
 }
 
+/// Nobody begins another variant while the first is under way: it would make a second product.
+#[test]
+fn a_variant_waits_while_another_is_created() {
+    let mut bench = bench();
+    let both = vec![item("A", "a", "active"), item("B", "b", "active")];
+    accept(&mut bench, both);
+    assert_eq!(bench.claim("north", Stream::Items).len(), 1);
+    assert!(bench.claim("north", Stream::Items).is_empty());
+}
+
 /// An item that is there and goes off sale is told so; only one that was never there is looked for and left.
 #[test]
 fn an_item_that_is_there_is_archived_and_not_looked_for() {

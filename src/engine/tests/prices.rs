@@ -519,6 +519,23 @@ fn a_changed_mapping_is_applied_to_every_price() {
     assert_eq!(told, count);
 }
 
+/// A list as long as one unit of work may be, for two channels: it fits in a commit.
+#[test]
+fn a_long_list_is_taken_in() {
+    let mut bench = bench();
+    let list = |amount: &str| {
+        (0..UNIT_LEVELS)
+            .map(|n| price(&format!("S{n:04}"), amount))
+            .collect()
+    };
+    for amount in ["10", "11"] {
+        bench.tick(1);
+        let accepted = bench.accept("erp", Stream::Prices, list(amount));
+        assert_eq!(accepted.news, UNIT_LEVELS);
+    }
+    assert_eq!(bench.counts("south_prices").routed, 2 * UNIT_LEVELS as u64);
+}
+
 /// A price in flight that is wanted back: nobody knows what stands there after a crash, so it is told again. One
 /// that was never sent leaves no doubt.
 #[test]
