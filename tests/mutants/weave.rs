@@ -260,9 +260,10 @@ impl<'ast> Visit<'ast> for Weaver<'_> {
         let Some(mutants) = self.take("BinaryOperator", i.op.span()) else {
             return;
         };
-        // `if let A(b) = c && d`: its `or` would not compile.
+        // `if let A(b) = c && d`: with `||` it does not compile.
         if binds(&i.left) || binds(&i.right) {
-            self.put_back("BinaryOperator", i.op.span(), mutants);
+            self.unviable
+                .extend(mutants.iter().map(|(number, _)| *number));
         } else {
             self.binary(i, &mutants);
         }
