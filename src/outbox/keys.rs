@@ -305,6 +305,7 @@ mod tests {
         assert_eq!(set.len(), 100_000);
         let bytes: usize = set.chunks.values().map(|chunk| chunk.bytes.len()).sum();
         assert!(bytes < 400_000, "{bytes}");
+        assert!(set.chunks.values().all(|chunk| chunk.count <= MAX_CHUNK));
         assert_eq!(texts(&set, Some("SKU-0099998")), ["SKU-0099999"]);
     }
 

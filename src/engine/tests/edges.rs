@@ -124,6 +124,47 @@ fn a_number_is_low_enough_while_a_parcel_is_on_the_way() {
     }
 }
 
+/// The same while it is in quarantine, if nobody knows what became of it.
+#[test]
+fn a_held_parcel_may_have_moved_the_number() {
+    let refused = Fault::reject("no_number", "there is no number");
+    for (fault, wanted) in [(refused.clone().after_sending(), "6"), (refused, "8")] {
+        let mut bench = Bench::new();
+        bench.accept("erp", Stream::Stock, vec![level("A", 20)]);
+        bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
+        bench.deliver("erp", Stream::Orders);
+        told(&mut bench, "A");
+        let left = bench.clock.now();
+        let parcel = shipment("S1", "R-north:1", &[("A", 2)], left);
+        bench.accept("erp", Stream::Shipments, vec![parcel]);
+        let claimed = bench.claim("north", Stream::Shipments).remove(0);
+        let outcome = Outcome::Failed(fault);
+        bench.settle("north", Stream::Shipments, vec![(claimed, outcome)]);
+        bench.tick(60);
+        bench.accept("erp", Stream::Stock, vec![level("A", 6)]);
+        let claimed = bench.claim("north", Stream::Stock).remove(0);
+        let Record::Stock(level) = &claimed.delivery.record else {
+            panic!("a number")
+        };
+        assert_eq!(level.on_hand.value().unwrap().to_string(), wanted);
+    }
+}
+
+/// What waits is bounded by what it takes.
+#[test]
+fn the_bytes_that_wait_are_known() {
+    let mut bench = Bench::new();
+    let bytes = |bench: &mut Bench| bench.engine.pressure().unwrap().event_bytes;
+    assert_eq!(bytes(&mut bench), 0);
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    let one = bytes(&mut bench);
+    assert!((200..2000).contains(&one), "{one}");
+    bench.accept("north", Stream::Orders, vec![order("2", &[("A", 1)])]);
+    assert_eq!(bytes(&mut bench), 2 * one);
+    bench.deliver("erp", Stream::Orders);
+    assert_eq!(bytes(&mut bench), 0);
+}
+
 /// The same number may be sent again when nobody knows what became of it; before another one is, that is looked up.
 #[test]
 fn another_number_is_sent_when_the_last_is_known() {
