@@ -180,3 +180,19 @@ fn the_status_says_how_old_a_file_is() {
         assert_eq!(row.unwrap().cursor, expect);
     }
 }
+
+#[test]
+fn an_engine_decides_by_the_rules_of_now() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.engine.rules().publishes.len(), 2);
+    bench.engine.reload(Arc::new(two_pools())).unwrap();
+    assert_eq!(bench.engine.rules().publishes.len(), 3);
+}
+
+/// Whoever reads a log sees what went wrong.
+#[test]
+fn an_error_of_the_engine_says_what_it_is() {
+    let fault = Fault::reject("no_such_thing", "there is none");
+    let error = EngineError::from(fault);
+    assert!(error.to_string().contains("there is none"), "{error}");
+}
