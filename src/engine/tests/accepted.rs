@@ -4,7 +4,7 @@ use super::*;
 use crate::connector::{Operation, Raw, Version};
 use crate::ledger::Entity;
 
-fn life(bench: &mut Bench, stream: Stream, name: &str) -> query::Life {
+fn life(bench: &mut Bench, stream: Stream, name: &str) -> Life {
     let mut lives = bench.engine.explain(stream, name.into()).unwrap();
     assert_eq!(lives.len(), 1, "{name}");
     lives.remove(0)

@@ -18,7 +18,7 @@ impl Bench {
         done.unwrap();
     }
 
-    fn sweep(&mut self) -> sweep::Swept {
+    fn sweep(&mut self) -> Swept {
         let status = self.engine.status().unwrap();
         let mut streams = status.streams.into_iter();
         let of = streams.find(|row| row.connection == "north" && row.stream == Stream::Orders);

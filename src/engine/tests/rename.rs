@@ -285,7 +285,7 @@ fn what_is_said_to_name_no_connection_names_none() {
 fn what_is_noted_of_a_connection_goes_with_it() {
     let mut bench = worked();
     bench.accept("acme", Stream::Stock, vec![level("Z", 5)]);
-    let at = Some(crate::connector::Cursor::Sequence { last: 1 });
+    let at = Some(Cursor::Sequence { last: 1 });
     for name in ["north", "south"] {
         let swept = bench
             .engine
