@@ -305,8 +305,16 @@ mod tests {
         assert_eq!(set.len(), 100_000);
         let bytes: usize = set.chunks.values().map(|chunk| chunk.bytes.len()).sum();
         assert!(bytes < 400_000, "{bytes}");
-        assert!(set.chunks.values().all(|chunk| chunk.count <= MAX_CHUNK));
         assert_eq!(texts(&set, Some("SKU-0099998")), ["SKU-0099999"]);
+    }
+
+    /// Whatever is asked reads one chunk.
+    #[test]
+    fn a_chunk_is_bounded() {
+        let keys: Vec<String> = (0..1000).map(|n| format!("{n:04}")).collect();
+        let mut set = KeySet::default();
+        set.change(keys.iter().map(|key| (key.as_str(), true)));
+        assert!(set.chunks.values().all(|chunk| chunk.count <= MAX_CHUNK));
     }
 
     #[test]

@@ -243,8 +243,8 @@ fn the_lines_of_an_order_keep_their_names() {
     });
     bench.settle("erp", Stream::Orders, vec![(claimed, done)]);
     let lives = bench.engine.explain(Stream::Orders, "N1".into()).unwrap();
-    let link = &lives[0].entity.links[&ConnectionName::from("erp")];
-    assert_eq!(link.lines, [line]);
+    let at_erp = &lives[0].entity.links[&ConnectionName::from("erp")];
+    assert_eq!(at_erp.lines, [line]);
 }
 
 /// What may be read again because timestamps lie: what is open and not too old.

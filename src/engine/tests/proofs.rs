@@ -245,8 +245,8 @@ fn a_number_that_is_stopped_or_late_says_so() {
     let mut bench = Bench::with(rules);
     bench.accept("erp", Stream::Stock, vec![level("A", 17)]);
     let claimed = bench.claim("south", Stream::Stock).remove(0);
-    let lost = Outcome::Failed(Fault::retry("http_timeout", "no reply").after_sending());
-    bench.settle("south", Stream::Stock, vec![(claimed, lost)]);
+    let outcome = Outcome::Failed(Fault::retry("http_timeout", "no reply").after_sending());
+    bench.settle("south", Stream::Stock, vec![(claimed, outcome)]);
     bench.accept("erp", Stream::Stock, vec![level("A", 20)]);
     bench.tick(5);
     bench.deliver("south", Stream::Stock);
