@@ -171,6 +171,11 @@ fn a_return_is_carried_and_then_updated() {
     );
     assert_eq!(updated.len(), 2);
     assert_eq!(bench.counts("returns").routed, 4);
+    // Each is told, also while the one before waits.
+    for received in [1, 2] {
+        bench.accept("north", Stream::Returns, vec![returned("R3", received)]);
+    }
+    assert_eq!(bench.engine.queue(0, 9).unwrap().len(), 2);
 }
 
 /// What another connection owns is noted, counted, and carried nowhere.

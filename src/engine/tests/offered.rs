@@ -166,3 +166,39 @@ fn prices_are_made_of_items() {
         }
     }
 }
+
+/// What a channel has no item for differs and is nobody's work until it is offered again: it is counted apart, each
+/// once, also when it is refused again, and a new number does not make it urgent.
+#[test]
+fn what_is_not_listed_is_counted_apart() {
+    let mut bench = Bench::new();
+    let refused = || Outcome::Failed(Fault::reject("unknown_sku", "no such SKU"));
+    let standing = |bench: &mut Bench| {
+        let rows = bench.engine.status().unwrap().differences;
+        let north = rows.iter().find(|row| row.sink == "north");
+        north.map_or((0, 0), |row| (row.count, row.unlisted))
+    };
+    bench.accept("erp", Stream::Stock, vec![level("A", 5), level("B", 5)]);
+    let claimed = bench.claim("north", Stream::Stock);
+    let results = claimed.into_iter().map(|one| (one, refused())).collect();
+    bench.settle("north", Stream::Stock, results);
+    bench.accept("erp", Stream::Stock, vec![level("C", 5)]);
+    assert_eq!(standing(&mut bench), (1, 2));
+    bench.tick(1);
+    bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
+    let keys = |claimed: &[Claimed]| -> Vec<String> {
+        let keys = claimed.iter().map(|one| one.delivery.key.to_string());
+        keys.collect()
+    };
+    let claimed = bench.claim("north", Stream::Stock);
+    assert_eq!(keys(&claimed), ["C"]);
+    bench.tick(3601);
+    let again = bench.claim("north", Stream::Stock);
+    assert_eq!(keys(&again), ["A", "B"]);
+    let results = vec![
+        (again[0].clone(), refused()),
+        (again[1].clone(), there(&again[1])),
+    ];
+    bench.settle("north", Stream::Stock, results);
+    assert_eq!(standing(&mut bench), (1, 1));
+}

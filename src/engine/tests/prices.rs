@@ -554,3 +554,27 @@ fn a_price_that_is_wanted_back_while_it_is_sent_is_told_again() {
         assert_eq!(again.len(), usize::from(sent));
     }
 }
+
+/// Where two routes lead to one channel it is the owner's that tells and counts.
+#[test]
+fn the_owners_route_tells() {
+    let mut rules = catalogue_without_items();
+    let other = Route {
+        name: "acme_prices".into(),
+        from: ("acme".into(), Stream::Prices),
+        to: ("north".into(), Stream::Prices),
+        mode: Mode::Observe,
+        start_from: None,
+    };
+    let routes = std::iter::once(other).chain(rules.router.all().cloned());
+    rules.router = Router::new(routes.collect::<Vec<_>>());
+    rules.owners.insert(Stream::Prices, "erp".into());
+    let mut bench = Bench::with(rules);
+    bench.accept("acme", Stream::Prices, vec![price("A", "7")]);
+    say(&mut bench, "A", "10");
+    let told = bench.deliver("north", Stream::Prices);
+    assert_eq!(told.len(), 1);
+    assert_eq!(bench.counts("north_prices").delivered, 1);
+    let counts = bench.counts("acme_prices");
+    assert_eq!((counts.routed, counts.filtered["not_the_owner"]), (1, 1));
+}

@@ -222,6 +222,12 @@ fn goes_on(bench: &mut Bench) {
     let by_reference = change(Stream::Shipments, "S9", by_reference);
     bench.accept("books", Stream::Shipments, vec![by_reference]);
     assert_eq!(bench.deliver("west", Stream::Shipments).len(), 1);
+    let crate::connector::Body::Present(record) = orders[0].body.clone() else {
+        unreachable!()
+    };
+    let things = vec![("1".into(), record)];
+    let accounts = bench.engine.account("north_orders".into(), things);
+    assert_eq!(accounts.unwrap()[0].reference, "north:1");
     // A new order carries the new name.
     bench.accept("west", Stream::Orders, vec![order("50", &[("A", 1)])]);
     let claimed = bench.deliver("books", Stream::Orders);

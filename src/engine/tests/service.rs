@@ -105,3 +105,40 @@ async fn a_unit_that_fails_fails_alone() {
     drop(handle);
     thread.join().unwrap();
 }
+
+/// Writes two rows, or none.
+struct Writes(bool);
+
+impl Work for Writes {
+    fn stage(&mut self, stage: &mut Stage<'_, '_>) -> Result<(), EngineError> {
+        for name in ["a", "b"].iter().filter(|_| self.0) {
+            let number = stage.numbers.next();
+            let value = json!(number);
+            META.put(
+                stage.txn,
+                &format!("{name}{number}"),
+                &tables::Fact { value },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), &StoreError>) {
+        assert!(committed.is_ok());
+    }
+}
+
+/// What comes together shares a commit, until that is large; what writes nothing has none.
+#[test]
+fn a_group_shares_a_commit_until_it_is_large() {
+    for (rows, writes, commits) in [(500, true, 1), (3, true, 2), (1, true, 3), (500, false, 0)] {
+        let mut rules = rules(Mode::Apply);
+        rules.limits.commit_rows = rows;
+        let mut bench = Bench::with(rules);
+        let before = bench.disk.commits();
+        let works = (0..3).map(|_| Box::new(Writes(writes)) as Box<dyn Work>);
+        let wrote = bench.engine.group(works.collect()).unwrap();
+        assert_eq!(wrote, writes);
+        assert_eq!(bench.disk.commits() - before, commits, "{rows}");
+    }
+}
