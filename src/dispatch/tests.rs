@@ -66,7 +66,23 @@ impl Sink for Counting {
 /// An engine with so many orders for `erp`, the thread it runs on, and a dispatcher.
 async fn with_orders(
     count: usize,
-    sink: Arc<Counting>,
+    sink: Arc<impl Sink + 'static>,
+) -> (Dispatcher, std::thread::JoinHandle<()>) {
+    with_orders_of(START, count, sink).await
+}
+
+/// Placed an hour after this store was begun: no earlier one can have sent them.
+async fn with_young_orders(
+    count: usize,
+    sink: Arc<impl Sink + 'static>,
+) -> (Dispatcher, std::thread::JoinHandle<()>) {
+    with_orders_of("2026-11-22T11:00:00Z", count, sink).await
+}
+
+async fn with_orders_of(
+    placed_at: &str,
+    count: usize,
+    sink: Arc<impl Sink + 'static>,
 ) -> (Dispatcher, std::thread::JoinHandle<()>) {
     let route = Route {
         name: "orders".into(),
@@ -92,7 +108,7 @@ async fn with_orders(
     let unit = Unit {
         connection: "north".into(),
         stream: Stream::Orders,
-        changes: (0..count).map(order).collect(),
+        changes: (0..count).map(|n| order(n, placed_at)).collect(),
         read_at: START.parse().unwrap(),
         reached: Some(Reached {
             cursor: Cursor::Sequence { last: 1 },
@@ -113,10 +129,10 @@ async fn with_orders(
     (dispatcher, thread)
 }
 
-fn order(n: usize) -> Change {
+fn order(n: usize, placed_at: &str) -> Change {
     let money = json!({"amount": "10", "currency": "EUR"});
     let none = json!({"amount": "0", "currency": "EUR"});
-    let json = json!({"id": n.to_string(), "placed_at": START, "currency": "EUR",
+    let json = json!({"id": n.to_string(), "placed_at": placed_at, "currency": "EUR",
         "customer": {"name": "Zoë"}, "ship_to": {"country": "DE"},
         "lines": [{"line_id": "1", "sku": "A", "quantity": "1", "unit_price": money,
             "prices_include_tax": true, "line_net": money, "line_gross": money}],
@@ -217,4 +233,192 @@ async fn a_lost_reply_is_answered_as_the_system_allows() {
         drop(dispatcher);
         thread.join().unwrap();
     }
+}
+
+/// Answers as it is told, and notes what each request carried.
+#[derive(Debug, Default)]
+struct Scripted {
+    /// Each request; what is only asked after begins with `check`.
+    requests: Mutex<Vec<String>>,
+    /// For so many numbers everything is one submission.
+    feed: Option<usize>,
+    /// It is there under this id when it is looked for.
+    found: Option<&'static str>,
+    /// It captures an id, and then fails the first time.
+    captures: bool,
+    /// It forgets one outcome.
+    forgets: bool,
+}
+
+impl Scripted {
+    fn note(&self, what: &str, batch: &[Delivery]) {
+        let names = batch
+            .iter()
+            .map(|it| it.reference.trim_start_matches("north:"));
+        let names: Vec<&str> = names.collect();
+        let request = format!("{what} {}", names.join(","));
+        self.requests.lock().unwrap().push(request);
+    }
+
+    fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.requests.lock().unwrap())
+    }
+}
+
+#[async_trait]
+impl Sink for Scripted {
+    async fn deliver(&self, batch: &[Delivery], progress: &dyn Progress) -> Vec<Outcome> {
+        self.note("send", batch);
+        let mut outcomes = Vec::new();
+        for delivery in batch {
+            let captured = delivery.captured.get("draft").cloned();
+            let known = captured.is_some();
+            if self.captures && !known {
+                let draft = progress.captured(&delivery.id, "draft", json!("D1"));
+                draft.await.unwrap();
+            }
+            let number: usize = delivery.reference["north:".len()..].parse().unwrap();
+            outcomes.push(match self.feed {
+                Some(size) => Outcome::Submitted {
+                    token: Token {
+                        submission: json!(number / size),
+                        told: Value::Null,
+                    },
+                    check_after: Duration::ZERO,
+                    in_order: false,
+                },
+                None if (self.captures && !known) || self.found.is_some() => {
+                    let lost = Fault::retry("http_timeout", "").wait(Some(Duration::ZERO));
+                    Outcome::Failed(lost.after_sending())
+                }
+                None => Outcome::Delivered(Confirmation {
+                    remote_id: captured.as_ref().and_then(Value::as_str).map(Into::into),
+                    ..Confirmation::default()
+                }),
+            });
+        }
+        outcomes.truncate(batch.len() - usize::from(self.forgets));
+        outcomes
+    }
+
+    async fn check(&self, batch: &[Delivery], _: &[Token]) -> Vec<Outcome> {
+        self.note("check", batch);
+        let done = Outcome::Delivered(Confirmation::default());
+        vec![done; batch.len()]
+    }
+
+    fn repeats(&self, _: Operation) -> Repeats {
+        if self.captures {
+            Repeats::Freely
+        } else {
+            Repeats::AfterFinding
+        }
+    }
+
+    async fn find(&self, delivery: &Delivery) -> Result<Option<Confirmation>, Fault> {
+        self.note("find", std::slice::from_ref(delivery));
+        Ok(self.found.map(|id| Confirmation {
+            remote_id: Some(id.into()),
+            ..Confirmation::default()
+        }))
+    }
+}
+
+/// A request carries as much as it may, and what is claimed fills all of them.
+#[tokio::test]
+async fn requests_are_full() {
+    let sink = Arc::new(Scripted::default());
+    let (mut dispatcher, thread) = with_young_orders(50, Arc::clone(&sink)).await;
+    dispatcher.max_batch = 10;
+    let round = dispatcher.round(&|| false).await.unwrap();
+    assert_eq!((round.settled, round.delivered), (50, 50));
+    let requests = sink.requests();
+    let sizes: Vec<usize> = requests.iter().map(|it| it.split(',').count()).collect();
+    assert_eq!(sizes, [10; 5]);
+    drop(dispatcher);
+    thread.join().unwrap();
+}
+
+/// What one submission carried is asked after in one request, without the rest, and never sent again.
+#[tokio::test]
+async fn what_was_submitted_together_is_asked_after_together() {
+    let feed = Some(2);
+    let sink = Arc::new(Scripted {
+        feed,
+        ..Scripted::default()
+    });
+    let (mut dispatcher, thread) = with_young_orders(4, Arc::clone(&sink)).await;
+    let asked = AtomicBool::new(false);
+    let once = || asked.swap(true, Ordering::SeqCst);
+    dispatcher.max_batch = 4;
+    dispatcher.round(&once).await.unwrap();
+    assert_eq!(sink.requests(), ["send 0,1,2,3"]);
+    let round = dispatcher.round(&|| false).await.unwrap();
+    assert_eq!(round.delivered, 4);
+    assert_eq!(sink.requests(), ["check 0,1", "check 2,3"]);
+    drop(dispatcher);
+    thread.join().unwrap();
+}
+
+/// Story 19: a lost reply of an order that is there. It is linked, and not sent again.
+#[tokio::test]
+async fn what_is_found_is_linked() {
+    let found = Some("SO-17");
+    let sink = Arc::new(Scripted {
+        found,
+        ..Scripted::default()
+    });
+    let (dispatcher, thread) = with_young_orders(1, Arc::clone(&sink)).await;
+    let round = dispatcher.round(&|| false).await.unwrap();
+    assert_eq!((round.settled, round.delivered), (2, 1));
+    assert_eq!(sink.requests(), ["send 0", "find 0"]);
+    let lives = dispatcher.engine.explain(Stream::Orders, "0".into());
+    let life = lives.await.unwrap().remove(0);
+    let id = life.entity.remote_id(&"erp".into()).cloned();
+    assert_eq!(id, Some("SO-17".into()));
+    let story = serde_json::to_string(&life.entries).unwrap();
+    assert!(story.contains("already"), "{story}");
+    drop(dispatcher);
+    thread.join().unwrap();
+}
+
+/// What a step captured is there in the next try, which would make a second draft without it.
+#[tokio::test]
+async fn what_a_step_captured_is_remembered() {
+    let sink = Arc::new(Scripted {
+        captures: true,
+        ..Scripted::default()
+    });
+    let (dispatcher, thread) = with_young_orders(1, Arc::clone(&sink)).await;
+    let round = dispatcher.round(&|| false).await.unwrap();
+    assert_eq!((round.settled, round.delivered), (2, 1));
+    assert_eq!(sink.requests(), ["send 0", "find 0", "send 0"]);
+    let lives = dispatcher.engine.explain(Stream::Orders, "0".into());
+    let id = lives.await.unwrap()[0]
+        .entity
+        .remote_id(&"erp".into())
+        .cloned();
+    assert_eq!(id, Some("D1".into()));
+    drop(dispatcher);
+    thread.join().unwrap();
+}
+
+/// A connector that loses an outcome may have done anything: a person looks, and what is tried again is looked
+/// for first.
+#[tokio::test]
+async fn too_few_outcomes_mean_that_nobody_knows() {
+    let sink = Arc::new(Scripted {
+        forgets: true,
+        ..Scripted::default()
+    });
+    let (dispatcher, thread) = with_young_orders(1, Arc::clone(&sink)).await;
+    dispatcher.round(&|| false).await.unwrap();
+    let held = dispatcher.engine.quarantine(0, 9).await.unwrap();
+    assert_eq!(&*held[0].row.fault.code, "wrong_number_of_outcomes");
+    let retried = dispatcher.engine.quarantine_retry(held[0].number);
+    retried.await.unwrap();
+    dispatcher.round(&|| false).await.unwrap();
+    assert_eq!(sink.requests()[..2], ["send 0", "find 0"]);
+    drop(dispatcher);
+    thread.join().unwrap();
 }

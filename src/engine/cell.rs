@@ -277,8 +277,8 @@ impl Wanted {
 }
 
 /// Notes what differs from now on, and holds what the guard does not let pass. `wanted` is in ascending order
-/// of its keys. `cause` goes to the journal; a bulk change of snapshots has none. Answers which keys are
-/// told less than is there.
+/// of its keys. `cause` goes to the journal; a bulk change of snapshots has none, and of any other the counts alone
+/// tell. Answers which keys are told less than is there.
 pub(super) fn want(
     stage: &mut Stage<'_, '_>,
     feed: &Feed,
@@ -291,6 +291,7 @@ pub(super) fn want(
     }
     let keys = changes.iter().map(|change| change.key);
     let attempts = Attempts::among(stage.txn, &feed.target, keys)?;
+    let cause = cause.filter(|_| stage.may_note(changes.len()));
     let mut guard = GuardRun::begin(stage, feed);
     let mut pending = Vec::with_capacity(changes.len());
     for Changed { key, before, after } in &changes {

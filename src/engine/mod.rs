@@ -107,7 +107,10 @@ use tables::{CHECKPOINT, INTENT, META};
 
 /// How many changes an accept unit has at most.
 pub const UNIT_CHANGES: usize = 64;
-/// How many stock levels or prices an accept unit has at most: they are packed in blocks, so that so many are a
+/// How many prices an accept unit has at most. They are packed in blocks, but each that changed is noted in the journal,
+/// for each channel, and each that is not believed stands in quarantine.
+pub const UNIT_PRICES: usize = 250;
+/// How many stock levels an accept unit has at most: they are packed in blocks, so that so many are a
 /// few dozen rows, and a commit costs more than they do. Some ten milliseconds, after which a decrease
 /// from elsewhere has its turn.
 pub const UNIT_LEVELS: usize = 4000;

@@ -126,14 +126,10 @@ pub(super) fn price_of(key: &Key, tag: Tag) -> Option<Price> {
 /// # Errors
 /// `Reject` for two currencies, or an amount that the currency cannot say.
 pub(super) fn tag_of(price: &Price) -> Result<Tag, Fault> {
+    one_currency(price)?;
     let (amount, currency) = (price.price.amount.normalize(), price.price.currency);
-    let compare_at = match price.compare_at.value() {
-        Some(other) if other.currency != currency => {
-            let message = format!("a price in {currency} is compared with {}", other.currency);
-            return Err(Fault::reject("two_currencies", message));
-        }
-        other => other.map(|other| other.amount.normalize()),
-    };
+    let compare_at = price.compare_at.value();
+    let compare_at = compare_at.map(|other| other.amount.normalize());
     for amount in [Some(amount), compare_at].into_iter().flatten() {
         if amount.scale() > currency.minor_digits() {
             let digits = currency.minor_digits();
@@ -149,6 +145,18 @@ pub(super) fn tag_of(price: &Price) -> Result<Tag, Fault> {
         compare_at: compare_at.filter(|before| *before > amount),
         tax_included: price.tax_included.value().copied(),
     })
+}
+
+/// What is told and kept of a price has one currency: another one would be taken for it.
+fn one_currency(price: &Price) -> Result<(), Fault> {
+    let currency = price.price.currency;
+    match price.compare_at.value() {
+        Some(other) if other.currency != currency => {
+            let message = format!("a price in {currency} is compared with {}", other.currency);
+            Err(Fault::reject("two_currencies", message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What an owner said last of one price.
@@ -287,7 +295,7 @@ fn collect(
                 continue;
             }
         };
-        let key = match key_of(price) {
+        let key = match one_currency(price).and_then(|()| key_of(price)) {
             Ok(key) => key,
             Err(fault) => {
                 reject(stage, unit, change, &fault, accepted)?;

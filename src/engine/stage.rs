@@ -41,6 +41,10 @@ pub(super) struct Numbers {
     random: fastrand::Rng,
 }
 
+/// How many things one unit of work notes before what moves many numbers at once is noted by its counts alone: with
+/// what else it writes it must fit in one commit ([`crate::store::HARD_BATCH_ROWS`]).
+const MOST_NOTED: usize = 2500;
+
 /// How many numbers are taken from the store at a time.
 const NUMBERS_AT_ONCE: u64 = 1 << 20;
 /// The name of the fact up to which numbers were taken.
@@ -272,6 +276,11 @@ impl<'a, 's> Stage<'a, 's> {
             self.notes.insert(thing.to_owned(), first);
         }
         Ok(())
+    }
+
+    /// Whether so many more things may be noted beside what this unit notes anyway.
+    pub(super) fn may_note(&self, more: usize) -> bool {
+        self.notes.len() + more <= MOST_NOTED
     }
 
     /// An outbox row as it stands: one with an intent is being sent.

@@ -16,13 +16,15 @@ use crate::clock::{Clock, Timestamp, earlier, later};
 use crate::connector::Body;
 use crate::connector::{Change, Cursor, Page, Source};
 use crate::engine::{
-    Accepted, EngineError, Handle, Reached, UNIT_CHANGES, UNIT_LEVELS, Unit, Wanted,
+    Accepted, EngineError, Handle, Reached, UNIT_CHANGES, UNIT_LEVELS, UNIT_PRICES, Unit, Wanted,
 };
 use crate::fault::{Class, Fault};
 use crate::id::{ConnectionName, RemoteId};
 use crate::record::Stream;
 use crate::telemetry;
 
+/// How many changes that could not be understood are accepted in one commit.
+const UNIT_REJECTED: usize = 500;
 /// How many ids are fetched at a time.
 const FETCH_AT_ONCE: usize = 25;
 /// How many things are fetched by id before pages are read again.
@@ -180,8 +182,11 @@ impl Poller {
         } = page;
         let when = When::of(read_at, took, as_of);
         run.changes += changes.len();
-        let unit_size = self.unit_size();
-        while changes.len() > unit_size {
+        loop {
+            let unit_size = self.unit_size(&changes);
+            if unit_size == changes.len() {
+                break;
+            }
             let rest = changes.split_off(unit_size);
             self.accept(std::mem::replace(&mut changes, rest), when, None, run)
                 .await?;
@@ -195,12 +200,19 @@ impl Poller {
             .await
     }
 
-    fn unit_size(&self) -> usize {
+    /// How many of these changes are accepted in one commit. One that could not be understood is a row of the quarantine
+    /// and one of the journal, also where those that could are packed.
+    fn unit_size(&self, changes: &[Change]) -> usize {
         let most = match self.stream {
-            Stream::Stock | Stream::Prices => UNIT_LEVELS,
+            Stream::Stock => UNIT_LEVELS,
+            Stream::Prices => UNIT_PRICES,
             _ => UNIT_CHANGES,
         };
-        most.min(self.schedule.unit_changes).max(1)
+        let most = most.min(self.schedule.unit_changes).max(1);
+        let is_rejected = |(_, change): &(usize, &Change)| matches!(change.body, Body::Rejected(_));
+        let mut rejected = changes.iter().enumerate().filter(is_rejected);
+        let room = rejected.nth(UNIT_REJECTED);
+        room.map_or(changes.len(), |(at, _)| at).min(most)
     }
 
     async fn accept(
@@ -406,3 +418,6 @@ impl Poller {
         Ok((changes, when))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,7 +62,7 @@ impl Poller {
         let read = page.changes.len();
         let mut changes = page.changes;
         while !changes.is_empty() {
-            let rest = changes.split_off(self.unit_size().min(changes.len()));
+            let rest = changes.split_off(self.unit_size(&changes));
             let unit = std::mem::replace(&mut changes, rest);
             self.accept(unit, when, None, &mut swept).await?;
         }

@@ -65,6 +65,7 @@ fn the_rule_is_applied_in_its_fixed_order() {
         (100, rule(0, 100, 1, 0, Some(20)), 20),
         (0, rule(0, 100, 1, 2, None), 2),
         (52_900, rule(0, 100, 1000, 0, None), 52), // story 40: pieces in stock, boxes on sale
+        (10, rule(0, 50, 0, 0, None), 5),          // a pack of none is a piece
     ];
     for (available, rule, expect) in cases {
         assert_eq!(rule.number(n(available)), n(expect), "{available} {rule:?}");
@@ -153,6 +154,11 @@ fn a_partial_shipment_absorbs_its_part() {
     order.absorb(StockBasis::OnHand, at(200), Duration::ZERO);
     assert_eq!(order.outstanding(), Quantity::pieces(3));
     assert_eq!(order.unshipped(), Quantity::pieces(3));
+    let called_off = Reservation {
+        released: Quantity::pieces(2),
+        ..order.clone()
+    };
+    assert_eq!(called_off.unshipped(), Quantity::pieces(1));
     order.issue("S2", Quantity::pieces(3), at(300));
     order.absorb(StockBasis::OnHand, at(310), Duration::from_secs(60));
     assert_eq!(
@@ -232,4 +238,64 @@ fn what_is_not_for_sale_is_not_offered() {
     let mut tally = Tally::default();
     tally.member(&position, false);
     assert_eq!(tally.there, n(7));
+}
+
+/// A share is allowed up to its last piece, and judging begins with the smallest number it is meant for.
+#[test]
+fn a_run_may_do_as_much_as_it_may_and_no_more() {
+    let guard = Guard::default();
+    let judge = |known, rows, to_zero| {
+        let facts = Facts {
+            known,
+            rows,
+            to_zero,
+        };
+        guard.judge(facts).map_err(|held| held.code)
+    };
+    assert_eq!(judge(100, 80, 0), Ok(()));
+    assert_eq!(judge(100, 79, 0), Err("too_few_rows"));
+    assert_eq!(judge(100, 100, 30), Ok(()));
+    assert_eq!(judge(100, 100, 31), Err("too_many_zeros"));
+    assert_eq!(judge(19, 0, 0), Ok(()));
+    assert_eq!(judge(20, 0, 0), Err("too_few_rows"));
+}
+
+#[test]
+fn a_price_may_move_by_half_and_never_be_given_away() {
+    let guard = PriceGuard::default();
+    let judge = |told: Option<i64>, new| guard.judge(told.map(n), n(new)).map_err(|held| held.code);
+    for (told, new, expect) in [
+        (Some(10), 5, Ok(())),
+        (Some(10), 4, Err(PRICE_JUMP)),
+        (Some(10), 15, Ok(())),
+        (Some(10), 16, Err(PRICE_JUMP)),
+        (Some(10), 0, Err("zero_price")),
+        (None, 5, Ok(())),
+        // What was free has no share to move by.
+        (Some(0), 5, Ok(())),
+    ] {
+        assert_eq!(judge(told, new), expect, "{told:?} {new}");
+    }
+    let run = |held, known| guard.judge_run(held, known).map_err(|held| held.code);
+    assert_eq!(run(19, 19), Ok(()));
+    assert_eq!(run(2, 20), Ok(()));
+    assert_eq!(run(3, 20), Err("too_many_jumps"));
+}
+
+/// Its read may have begun in the same moment and before the confirmation.
+#[test]
+fn an_owner_that_read_when_it_confirmed_may_not_know_the_order() {
+    let mut order = taken("north", 2);
+    order.confirmed_at = Some(at(100));
+    assert!(!order.absorb(StockBasis::Free, at(100), Duration::ZERO));
+    assert!(order.absorb(StockBasis::Free, at(101), Duration::ZERO));
+}
+
+/// Unknown is not zero.
+#[test]
+fn of_what_no_owner_told_there_is_no_number() {
+    let tally = Tally::default();
+    assert!(!tally.is_known());
+    let numbers = tally.number(&PublishRule::default(), false);
+    assert_eq!((numbers.published, numbers.to_write), (None, None));
 }

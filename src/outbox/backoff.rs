@@ -64,5 +64,9 @@ mod tests {
             ["1", "2", "4", "32", "60", "60"]
         );
         assert_eq!(backoff.delay(3, 0), Duration::from_secs(2));
+        assert_eq!(
+            Backoff::default().delay(1000, u32::MAX),
+            Backoff::default().max
+        );
     }
 }

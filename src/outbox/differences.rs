@@ -358,6 +358,8 @@ mod tests {
         };
         assert_eq!(keys(&differences, 9), ["B", "A"]);
         assert_eq!(keys(&differences, 1), ["A"]);
+        assert_eq!(differences.len(&target), 2);
+        assert!(!differences.is_empty());
         assert_eq!(differences.next_due(&target), Some(Timestamp::UNIX_EPOCH));
         differences.hold(&target, &"A".into());
         assert_eq!(differences.next_due(&target), Some(at(5)));
@@ -366,6 +368,25 @@ mod tests {
         differences.remove(&target, &"A".into());
         differences.remove(&target, &"B".into());
         assert!(differences.is_empty());
+    }
+
+    /// What a sink takes at a time is counted over all lanes.
+    #[test]
+    fn no_more_is_due_than_was_asked_for() {
+        let target = ("north".into(), Stream::Stock);
+        let mut differences = Differences::default();
+        for (key, lane) in [
+            ("A", Lane::StockDown),
+            ("B", Lane::StockUp),
+            ("C", Lane::StockUp),
+        ] {
+            differences.put(&target, &key.into(), lane, When::Now);
+        }
+        let due = differences.due(&target, Timestamp::UNIX_EPOCH, 2);
+        assert_eq!(
+            due,
+            [("A".into(), Lane::StockDown), ("B".into(), Lane::StockUp)]
+        );
     }
 
     #[test]

@@ -308,6 +308,15 @@ mod tests {
         assert_eq!(texts(&set, Some("SKU-0099998")), ["SKU-0099999"]);
     }
 
+    /// Whatever is asked reads one chunk.
+    #[test]
+    fn a_chunk_is_bounded() {
+        let keys: Vec<String> = (0..1000).map(|n| format!("{n:04}")).collect();
+        let mut set = KeySet::default();
+        set.change(keys.iter().map(|key| (key.as_str(), true)));
+        assert!(set.chunks.values().all(|chunk| chunk.count <= MAX_CHUNK));
+    }
+
     #[test]
     fn a_key_of_any_length_is_kept() {
         let keys: Vec<String> = [0, 1, 127, 128, 300, 70_000]

@@ -465,6 +465,40 @@ mod tests {
         assert_eq!(queue.size_of(&target()), 1);
     }
 
+    /// What loops and people are told of the queue, by its rows as they stand.
+    #[test]
+    fn what_stands_in_the_queue_is_counted() {
+        let mut queue = Queue::default();
+        let waiting = |since| Entry {
+            waits_on: Some(("item".into(), at(since))),
+            bytes: 10,
+            ..entry("a", Lane::Orders, None)
+        };
+        queue.put(3, waiting(7));
+        queue.put(4, waiting(5));
+        let other = Entry {
+            sink: "north".into(),
+            ..entry("c", Lane::Orders, Some(0))
+        };
+        queue.put(8, other);
+        queue.put(9, entry("b", Lane::Orders, Some(9)));
+        queue.put(6, entry("c", Lane::Orders, Some(20)));
+        assert_eq!((queue.len(), queue.size_of(&target())), (5, 4));
+        assert_eq!(queue.size_of(&("erp".into(), Stream::Items)), 0);
+        assert_eq!(queue.bytes(), 20);
+        let waits = Waiting {
+            count: 2,
+            oldest: at(5),
+        };
+        assert_eq!(queue.waiting(), BTreeMap::from([(target(), waits)]));
+        let north = ("north".into(), Stream::Orders);
+        assert_eq!(queue.oldest(), BTreeMap::from([(target(), 6), (north, 8)]));
+        assert_eq!(queue.get(3), Some(waiting(7)));
+        assert_eq!(queue.get(9).unwrap().due, Some(at(9)));
+        queue.remove(3);
+        assert_eq!((queue.len(), queue.bytes()), (4, 10));
+    }
+
     #[test]
     fn waiting_rows_are_found_by_what_they_wait_for() {
         let mut queue = Queue::default();

@@ -137,7 +137,17 @@ fn open_orders_that_must_leave_are_found() {
     let open = bench.engine.open_orders(None, before).unwrap();
     assert_eq!(open.next, None);
     assert_eq!(open.found.len(), 1);
+    let due = "2026-11-22T20:00:00Z".parse().unwrap();
+    assert!(
+        bench
+            .engine
+            .open_orders(None, due)
+            .unwrap()
+            .found
+            .is_empty()
+    );
     let (connection, found) = &open.found[0];
+    assert_eq!(found.number, "N1", "the channel sends its own");
     assert_eq!(connection.as_str(), "north");
     assert_eq!(found.ship_by, "2026-11-22T20:00:00Z".parse().unwrap());
 }
@@ -174,4 +184,43 @@ fn more_sold_than_there_is_is_found() {
     assert_eq!(missing(&mut bench), ["main A 2"]);
     bench.accept("erp", Stream::Stock, vec![level("A", 2)]);
     assert_eq!(missing(&mut bench), [""; 0]);
+}
+
+/// A parcel of it left: somebody is at it, whether or not all of it did.
+#[test]
+fn an_order_of_which_a_parcel_left_is_not_late() {
+    let mut bench = Bench::new();
+    let mut json = order_json("1", &[("A", 2)]);
+    json["ship_by"] = json!({ "to": "2026-11-22T20:00:00Z" });
+    json["fulfilled_by"] = json!("seller");
+    bench.accept(
+        "north",
+        Stream::Orders,
+        vec![change(Stream::Orders, "1", json)],
+    );
+    bench.deliver("erp", Stream::Orders);
+    let late = |bench: &mut Bench| {
+        let before = "2026-11-23T10:00:00Z".parse().unwrap();
+        bench.engine.open_orders(None, before).unwrap().found.len()
+    };
+    assert_eq!(late(&mut bench), 1);
+    let left = bench.clock.now();
+    let parcel = shipment("S1", "R-north:1", &[("A", 1)], left);
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    assert_eq!(late(&mut bench), 0);
+}
+
+/// A channel that was told of the first of two notices is still owed the second.
+#[test]
+fn a_channel_is_owed_what_it_was_not_told() {
+    let mut bench = Bench::new();
+    let text = "north is paused";
+    let other = Finding::new(Kind::Paused, "north", Severity::Urgent, text);
+    let both = finding().into_iter().chain([other]).collect();
+    let owed = look(&mut bench, both).owed["smtp"].clone();
+    let numbers: BTreeSet<u64> = owed.iter().map(|(number, _)| *number).collect();
+    assert_eq!((owed.len(), numbers.len()), (2, 2));
+    bench.engine.alert_told("smtp".into(), owed[0].0).unwrap();
+    let rest = look(&mut bench, finding()).owed["smtp"].clone();
+    assert_eq!(rest[0], owed[1]);
 }

@@ -200,3 +200,47 @@ fn a_change_before_it_was_sent_is_sent() {
         assert_eq!(order.lines[0].qty_cancelled.to_string(), "1");
     }
 }
+
+/// More is wanted: over when the owner shows as much, and not while it shows what it had.
+#[test]
+fn more_of_a_line_is_over_when_the_owner_shows_it() {
+    let mut bench = carried(0);
+    bench.accept("north", Stream::Orders, vec![reading(5, 0, 0)]);
+    shown(&mut bench, &[("A", 3)]);
+    assert_eq!(desk(&mut bench)[0].0, "A from 3 to 5");
+    shown(&mut bench, &[("A", 4)]);
+    assert_eq!(desk(&mut bench).len(), 1);
+    shown(&mut bench, &[("A", 5)]);
+    assert!(desk(&mut bench).is_empty());
+}
+
+/// What a second sink shows says nothing of the goods: they stay reserved until whoever sends them shows it.
+#[test]
+fn only_who_sends_gives_back() {
+    let mut rules = rules(Mode::Apply);
+    let books = Route {
+        name: "north_books".into(),
+        from: ("north".into(), Stream::Orders),
+        to: ("books".into(), Stream::Orders),
+        mode: Mode::Apply,
+        start_from: None,
+    };
+    let routes: Vec<Route> = rules.router.all().cloned().chain([books]).collect();
+    rules.router = Router::new(routes);
+    let mut bench = Bench::with(rules);
+    bench.tick(3600);
+    bench.accept("erp", Stream::Stock, vec![level("A", 10)]);
+    bench.accept("north", Stream::Orders, vec![reading(3, 0, 0)]);
+    bench.deliver("erp", Stream::Orders);
+    bench.deliver("books", Stream::Orders);
+    bench.accept("north", Stream::Orders, vec![reading(3, 1, 0)]);
+    assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 2);
+    let there = order_json("R-north:1", &[("A", 2)]);
+    let there = change(Stream::Orders, "R-north:1", there);
+    bench.accept("books", Stream::Orders, vec![there.clone()]);
+    assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 1);
+    assert_eq!(told(&mut bench, "A"), "9/7");
+    bench.accept("erp", Stream::Orders, vec![there]);
+    assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 0);
+    assert_eq!(told(&mut bench, "A"), "10/8");
+}

@@ -34,6 +34,8 @@ fn a_refused_order_blocks_only_itself_and_goes_after_a_retry() {
     bench.settle("erp", Stream::Orders, results);
     let desk = bench.engine.quarantine(0, 9).unwrap();
     assert_eq!((desk.len(), desk[0].row.stage.as_str()), (1, "deliver"));
+    assert_eq!(desk[0].row.attempts, 1);
+    assert_eq!(bench.counts("north_orders").quarantined, 1);
     let mut bench = bench.crash();
     assert!(bench.claim("erp", Stream::Orders).is_empty());
     bench.engine.quarantine_retry(desk[0].number).unwrap();
@@ -379,4 +381,63 @@ fn what_nobody_decides_about_is_let_go_with_that_reason() {
     let told = entries.iter().find(|(_, it)| it.what == "dismissed");
     let told = &told.unwrap().1.detail;
     assert!(told.contains("nobody decided for 2 days"), "{told}");
+}
+
+/// What steps of an order captured belongs to the record that it was: an edited one begins anew, and is looked for
+/// first; one that is only tried again goes on where it was.
+#[test]
+fn an_edited_delivery_begins_anew() {
+    for (is_edited, action, captured) in [
+        (true, Action::FindFirst(Earlier::Over), 0),
+        (false, Action::Send, 1),
+    ] {
+        let mut bench = Bench::new();
+        bench.tick(3600);
+        bench.accept(
+            "north",
+            Stream::Orders,
+            vec![young("1", &[("A", 1)], "none")],
+        );
+        let claimed = bench.claim("erp", Stream::Orders).remove(0);
+        let Place::Event(seq) = claimed.place else {
+            unreachable!()
+        };
+        let draft = json!("D1");
+        bench.engine.progress(seq, "draft".into(), draft).unwrap();
+        let refused = Outcome::Failed(Fault::reject("unknown_sku", "A is not known"));
+        bench.settle("erp", Stream::Orders, vec![(claimed, refused)]);
+        let number = bench.engine.quarantine(0, 9).unwrap()[0].number;
+        if is_edited {
+            let mut json = order_json("1", &[("B", 1)]);
+            json["placed_at"] = json!("2026-11-22T11:00:00Z");
+            bench.engine.quarantine_edit(number, json).unwrap();
+        }
+        bench.engine.quarantine_retry(number).unwrap();
+        let claimed = bench.claim("erp", Stream::Orders).remove(0);
+        assert_eq!(claimed.action, action);
+        assert_eq!(claimed.delivery.captured.len(), captured);
+    }
+}
+
+/// The desk names each row as people know it, page by page, and says what would be told.
+#[test]
+fn the_desk_can_be_read_page_by_page() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    for (sink, stream) in [("erp", Stream::Orders), ("south", Stream::Stock)] {
+        let claimed = bench.claim(sink, stream).remove(0);
+        let refused = Outcome::Failed(Fault::reject("no", "no"));
+        bench.settle(sink, stream, vec![(claimed, refused)]);
+        bench.tick(1);
+    }
+    let since = bench.engine.attention().unwrap().quarantined_since;
+    assert_eq!(since, Some(START.parse().unwrap()));
+    let first = bench.engine.quarantine(0, 1).unwrap().remove(0);
+    assert_eq!(first.name, "1 N1");
+    let rest = bench.engine.quarantine(first.number, 9).unwrap();
+    assert_eq!(rest.len(), 1);
+    assert_eq!(rest[0].name, "A");
+    let sheet = bench.engine.quarantine_show(rest[0].number).unwrap();
+    assert_eq!(sheet.record, Some(json!({"to_be_told": "4", "told": null})));
 }

@@ -174,3 +174,102 @@ fn what_was_not_fetched_yet_is_not_put_off_by_a_burst() {
         "and was told of no more since"
     );
 }
+
+/// The bound is on what is new: what waits already is told of again, however little may wait. One more than may
+/// wait is refused.
+#[test]
+fn what_waits_already_is_never_refused() {
+    let mut bench = Bench::new();
+    assert_eq!(tell(&mut bench, &["1", "2", "3"]).unwrap(), 3);
+    assert!(tell(&mut bench, &["4"]).is_err());
+    let again = NewHint {
+        stream: Stream::Orders,
+        id: "1".into(),
+        not_before: None,
+    };
+    let told = bench.engine.take_hints("north".into(), vec![again], 1);
+    assert_eq!(told.unwrap(), 0);
+    assert!(wanted(&mut bench).iter().all(|one| one.is_told));
+    // What was refused or read makes room.
+    let asked = wanted(&mut bench).remove(0);
+    let fault = Fault::reject("refused", "no such thing");
+    bench
+        .engine
+        .hint_refused("north".into(), Stream::Orders, asked, fault)
+        .unwrap();
+    assert_eq!(tell(&mut bench, &["4"]).unwrap(), 1);
+    assert!(tell(&mut bench, &["5"]).is_err());
+}
+
+/// A parcel waits for its order, and then a webhook tells of it: now it is fetched whatever a page shows.
+#[test]
+fn a_webhook_is_a_better_reason_than_a_guess() {
+    let mut bench = Bench::new();
+    let at = bench.clock.now();
+    let mut early = shipment("S8", "78", &[("A", 1)], at);
+    if let crate::connector::Body::Present(Record::Shipment(shipment)) = &mut early.body {
+        shipment.order_reference = "north:8".to_owned().into();
+    }
+    let other = shipment("S9", "79", &[("A", 1)], at);
+    bench.accept("erp", Stream::Shipments, vec![early.clone(), other.clone()]);
+    assert_eq!(bench.wanted("erp", Stream::Shipments), ["S8"]);
+    let of = |bench: &mut Bench| {
+        bench
+            .engine
+            .hints("erp".into(), Stream::Shipments, 9)
+            .unwrap()
+    };
+    let guess = of(&mut bench).remove(0);
+    assert!(!guess.is_told);
+    let hint = NewHint {
+        stream: Stream::Shipments,
+        id: "S8".into(),
+        not_before: None,
+    };
+    let told = bench.engine.take_hints("erp".into(), vec![hint], 9);
+    assert_eq!(told.unwrap(), 0, "it waits already");
+    let better = of(&mut bench).remove(0);
+    assert!(better.is_told);
+    let done = bench
+        .engine
+        .hints_answered("erp".into(), Stream::Shipments, vec![guess]);
+    done.unwrap();
+    assert_eq!(bench.wanted("erp", Stream::Shipments), ["S8"]);
+}
+
+/// What was put off and then told of while it was fetched is fetched at once, as if for the first time.
+#[test]
+fn what_is_told_again_begins_anew() {
+    let mut bench = Bench::new();
+    tell(&mut bench, &["1"]).unwrap();
+    let asked = wanted(&mut bench);
+    bench
+        .engine
+        .hints_postponed("north".into(), Stream::Orders, asked)
+        .unwrap();
+    bench.tick(2);
+    let asked = wanted(&mut bench);
+    assert_eq!(asked[0].tries, 1);
+    let later = bench.clock.now() + Duration::from_secs(60);
+    let hint = NewHint {
+        stream: Stream::Orders,
+        id: "1".into(),
+        not_before: Some(later),
+    };
+    bench
+        .engine
+        .take_hints("north".into(), vec![hint], 9)
+        .unwrap();
+    answered(&mut bench, asked);
+    assert!(wanted(&mut bench).is_empty(), "not before");
+    bench.tick(60);
+    let asked = wanted(&mut bench);
+    assert_eq!(asked[0].tries, 0);
+    tell(&mut bench, &["1"]).unwrap();
+    answered(&mut bench, asked);
+    assert_eq!(
+        wanted(&mut bench).len(),
+        1,
+        "the wait was for the first time"
+    );
+}

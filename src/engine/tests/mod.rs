@@ -1,20 +1,27 @@
 //! The engine against a store that can crash, with scripted sources and sinks.
 
+mod accepted;
 mod account;
 mod alerts;
 mod care;
+mod carried;
 mod catalogue;
 mod changes;
 mod desk;
+mod edges;
 mod events;
 mod hints;
 mod items;
+mod kept;
 mod late;
+mod offered;
+mod pool;
 mod prices;
 mod proofs;
 mod rename;
 mod restored;
 mod rules_change;
+mod service;
 mod stock;
 mod submitted;
 mod tills;
@@ -131,20 +138,25 @@ impl Bench {
     }
 
     pub fn with(rules: Rules) -> Self {
-        let clock = ManualClock::at(START.parse().unwrap());
-        let disk = MemoryDisk::new();
-        let store = Box::new(disk.open().unwrap());
-        let engine = Engine::open(store, Arc::new(rules), Arc::new(clock.clone()), 1).unwrap();
-        let mut bench = Self {
-            engine,
-            disk,
-            clock,
-        };
+        let mut bench = Self::with_unread(rules);
         // Nobody is told a number before all sales are known.
         for channel in ["north", "south", "till"] {
             bench.accept(channel, Stream::Orders, vec![]);
         }
         bench
+    }
+
+    /// Of which nothing was read so far.
+    pub fn with_unread(rules: Rules) -> Self {
+        let clock = ManualClock::at(START.parse().unwrap());
+        let disk = MemoryDisk::new();
+        let store = Box::new(disk.open().unwrap());
+        let engine = Engine::open(store, Arc::new(rules), Arc::new(clock.clone()), 1).unwrap();
+        Self {
+            engine,
+            disk,
+            clock,
+        }
     }
 
     /// The machine loses power and comes back.

@@ -348,3 +348,254 @@ fn an_older_version_of_a_price_changes_nothing() {
     bench.accept("erp", Stream::Prices, vec![version("12", is)]);
     assert_eq!(told(&mut bench, "A"), "12", "two changes in one second");
 }
+
+fn with(change: impl FnOnce(&mut Value)) -> Change {
+    let mut json = json!({"sku": "A", "price": {"amount": "10", "currency": "EUR"}});
+    change(&mut json);
+    self::change(Stream::Prices, "A", json)
+}
+
+/// All of a price arrives: what it is compared with, and whether tax is in it.
+#[test]
+fn a_price_is_told_with_everything_that_was_said() {
+    let mut bench = bench();
+    for tax in [true, false] {
+        bench.tick(1);
+        let said = with(|json| {
+            json["compare_at"] = json!({"amount": "12", "currency": "EUR"});
+            json["tax_included"] = json!(tax);
+        });
+        assert_eq!(bench.accept("erp", Stream::Prices, vec![said]).news, 1);
+        let claimed = bench.deliver("north", Stream::Prices);
+        let Record::Price(price) = &claimed[0].delivery.record else {
+            panic!("a price")
+        };
+        assert_eq!(price.tax_included.value(), Some(&tax));
+        assert_eq!(price.compare_at.value().unwrap().to_string(), "12.00 EUR");
+    }
+    let why = bench.engine.explain_price("A".into(), None).unwrap();
+    assert_eq!(why.len(), 2);
+    for reason in why {
+        assert_eq!((reason.said.len(), reason.applies), (1, true));
+        assert_eq!(reason.said[0].0, "erp");
+    }
+}
+
+/// The name of a list is part of a key of the store: short, and without what separates its parts.
+#[test]
+fn a_price_list_has_a_name_that_can_be_a_key() {
+    let mut bench = bench();
+    let longest = crate::store::MAX_KEY_BYTES - "A\t\tEUR".len();
+    for (list, is_good) in [
+        ("a\tb".to_owned(), false),
+        ("x".repeat(longest + 1), false),
+        ("gold".to_owned(), true),
+    ] {
+        bench.tick(1);
+        let said = with(|json| json["list"] = json!(list));
+        let accepted = bench.accept("erp", Stream::Prices, vec![said]);
+        let expected = if is_good { (1, 0) } else { (0, 1) };
+        assert_eq!((accepted.news, accepted.rejected), expected);
+        // Good news of it ends what was bad before.
+        assert_eq!(held(&mut bench).len(), usize::from(!is_good));
+    }
+}
+
+/// What stood there as francs would be shown as euros: it is not taken in.
+#[test]
+fn a_price_is_not_compared_with_another_currency() {
+    let mut bench = bench();
+    let said = with(|json| json["compare_at"] = json!({"amount": "12", "currency": "CHF"}));
+    assert_eq!(bench.accept("erp", Stream::Prices, vec![said]).rejected, 1);
+    assert!(bench.claim("north", Stream::Prices).is_empty());
+    let codes: Vec<String> = held(&mut bench).into_iter().map(|row| row.1).collect();
+    assert_eq!(codes, ["two_currencies"]);
+    say(&mut bench, "A", "10");
+    assert_eq!(held(&mut bench), []);
+    assert_eq!(told(&mut bench, "A"), "10");
+}
+
+/// A price for another time is told by nobody, and counted.
+#[test]
+fn a_price_is_told_while_it_is_valid() {
+    for (from, to, told) in [
+        (None, None, 1),
+        (Some("2026-11-22T10:00:00Z"), None, 1),
+        (Some("2026-11-22T10:00:01Z"), None, 0),
+        (None, Some("2026-11-22T10:00:01Z"), 1),
+        (None, Some("2026-11-22T10:00:00Z"), 0),
+        (
+            Some("2026-11-20T10:00:00Z"),
+            Some("2026-11-21T10:00:00Z"),
+            0,
+        ),
+    ] {
+        let mut bench = bench();
+        let said = with(|json| {
+            json["valid_from"] = json!(from);
+            json["valid_to"] = json!(to);
+        });
+        bench.accept("erp", Stream::Prices, vec![said]);
+        let claimed = bench.claim("north", Stream::Prices);
+        assert_eq!(claimed.len(), told, "{from:?} {to:?}");
+        let counts = bench.counts("north_prices");
+        let filtered = counts.filtered.get("not_valid_now").copied();
+        assert_eq!(counts.routed, 1, "{from:?} {to:?}");
+        assert_eq!(filtered.unwrap_or(0), 1 - told as u64, "{from:?} {to:?}");
+    }
+}
+
+/// Two readings of one moment: what came last counts.
+#[test]
+fn of_one_moment_the_last_word_counts() {
+    let mut bench = bench();
+    for amount in ["10", "11"] {
+        let accepted = bench.accept("erp", Stream::Prices, vec![price("A", amount)]);
+        assert_eq!((accepted.news, accepted.stale), (1, 0));
+    }
+    assert_eq!(told(&mut bench, "A"), "11");
+}
+
+/// A mapping that refuses a price, keeps one back, or lets all through.
+#[derive(Debug)]
+struct Choosy(&'static str);
+
+impl RecordMapping for Choosy {
+    fn apply(&self, record: &Value) -> Result<Mapped, Fault> {
+        match (self.0, record["sku"].as_str()) {
+            ("choosy", Some("A")) => Err(Fault::reject("lookup_unmatched", "no entry")),
+            ("choosy", Some("B")) => Ok(Mapped::Filtered("no_samples".into())),
+            _ => Ok(Mapped::Kept(record.clone())),
+        }
+    }
+    fn version(&self) -> &str {
+        self.0
+    }
+}
+
+fn choosing(version: &'static str) -> Rules {
+    let mut rules = catalogue_without_items();
+    for route in ["north_prices", "south_prices"] {
+        let mapping = Arc::new(Choosy(version));
+        rules.mappings.insert(route.into(), mapping);
+    }
+    rules
+}
+
+/// A mapping that refuses holds one row for each route; mended, each row is tried by itself, and what was kept
+/// back comes with the next application of the rules.
+#[test]
+fn a_price_that_a_mapping_refused_is_told_when_that_is_mended() {
+    let mut bench = Bench::with(choosing("choosy"));
+    let prices = vec![price("A", "10"), price("B", "10")];
+    bench.accept("erp", Stream::Prices, prices);
+    assert!(bench.claim("north", Stream::Prices).is_empty());
+    let rows = held(&mut bench);
+    assert_eq!(rows.len(), 2, "one for each route");
+    let counts = bench.counts("north_prices");
+    assert_eq!((counts.routed, counts.filtered["no_samples"]), (1, 1));
+    bench.engine.reload(Arc::new(choosing("mended"))).unwrap();
+    bench.engine.quarantine_retry(rows[0].0).unwrap();
+    assert_eq!(held(&mut bench).len(), 1, "the other is tried by itself");
+    let north = bench.claim("north", Stream::Prices);
+    let south = bench.claim("south", Stream::Prices);
+    assert_eq!((north.len(), south.len()), (1, 0));
+    while bench.engine.derive_prices().unwrap() {}
+    assert_eq!(held(&mut bench).len(), 0);
+    assert_eq!(bench.claim("south", Stream::Prices).len(), 2);
+}
+
+/// A changed mapping is applied to all prices, however many steps that takes.
+#[test]
+fn a_changed_mapping_is_applied_to_every_price() {
+    let count = 1000; // just two steps
+    let mut bench = Bench::with(choosing("choosy"));
+    let prices = (0..count).map(|n| price(&format!("S{n:04}"), "10"));
+    bench.accept("erp", Stream::Prices, prices.collect());
+    let mut rules = choosing("mended");
+    rules.facts = BTreeMap::new();
+    let other = Route {
+        name: "west_prices".into(),
+        from: ("erp".into(), Stream::Prices),
+        to: ("west".into(), Stream::Prices),
+        mode: Mode::Apply,
+        start_from: None,
+    };
+    let routes: Vec<Route> = rules.router.all().cloned().chain([other]).collect();
+    rules.router = Router::new(routes);
+    bench.engine.reload(Arc::new(rules)).unwrap();
+    let mut steps = 0;
+    while bench.engine.derive_prices().unwrap() {
+        steps += 1;
+        assert!(steps < 100, "it never ends");
+    }
+    let mut told = 0;
+    loop {
+        let claimed = bench.deliver("west", Stream::Prices);
+        if claimed.is_empty() {
+            break;
+        }
+        told += claimed.len();
+    }
+    assert_eq!(told, count);
+}
+
+/// A list as long as one unit of work may be, for two channels: it fits in a commit.
+#[test]
+fn a_long_list_is_taken_in() {
+    let mut bench = bench();
+    let list = |amount: &str| {
+        (0..UNIT_LEVELS)
+            .map(|n| price(&format!("S{n:04}"), amount))
+            .collect()
+    };
+    for amount in ["10", "11"] {
+        bench.tick(1);
+        let accepted = bench.accept("erp", Stream::Prices, list(amount));
+        assert_eq!(accepted.news, UNIT_LEVELS);
+    }
+    assert_eq!(bench.counts("south_prices").routed, 2 * UNIT_LEVELS as u64);
+}
+
+/// A price in flight that is wanted back: nobody knows what stands there after a crash, so it is told again. One
+/// that was never sent leaves no doubt.
+#[test]
+fn a_price_that_is_wanted_back_while_it_is_sent_is_told_again() {
+    for sent in [true, false] {
+        let mut bench = bench();
+        say(&mut bench, "A", "10");
+        assert_eq!(told(&mut bench, "A"), "10");
+        say(&mut bench, "A", "12");
+        if sent {
+            assert_eq!(bench.claim("north", Stream::Prices).len(), 1);
+        }
+        say(&mut bench, "A", "10");
+        let mut bench = bench.crash_with(catalogue_without_items());
+        let again = bench.claim("north", Stream::Prices);
+        assert_eq!(again.len(), usize::from(sent));
+    }
+}
+
+/// Where two routes lead to one channel it is the owner's that tells and counts.
+#[test]
+fn the_owners_route_tells() {
+    let mut rules = catalogue_without_items();
+    let other = Route {
+        name: "acme_prices".into(),
+        from: ("acme".into(), Stream::Prices),
+        to: ("north".into(), Stream::Prices),
+        mode: Mode::Observe,
+        start_from: None,
+    };
+    let routes = std::iter::once(other).chain(rules.router.all().cloned());
+    rules.router = Router::new(routes.collect::<Vec<_>>());
+    rules.owners.insert(Stream::Prices, "erp".into());
+    let mut bench = Bench::with(rules);
+    bench.accept("acme", Stream::Prices, vec![price("A", "7")]);
+    say(&mut bench, "A", "10");
+    let told = bench.deliver("north", Stream::Prices);
+    assert_eq!(told.len(), 1);
+    assert_eq!(bench.counts("north_prices").delivered, 1);
+    let counts = bench.counts("acme_prices");
+    assert_eq!((counts.routed, counts.filtered["not_the_owner"]), (1, 1));
+}

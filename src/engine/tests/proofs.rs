@@ -171,3 +171,86 @@ fn a_price_is_told_with_its_list_and_currency() {
     assert_eq!(told[0].wanted.to_string(), "12.5");
     assert!(told[0].held.is_some());
 }
+
+#[derive(Debug)]
+struct NoParcels;
+
+impl RecordMapping for NoParcels {
+    fn apply(&self, _: &Value) -> Result<Mapped, Fault> {
+        Ok(Mapped::Filtered("letters_only".into()))
+    }
+    fn version(&self) -> &'static str {
+        "v1"
+    }
+}
+
+/// A shipment that names one of our orders is ours, also before the order is read; one that a rule keeps back is
+/// known as that after the journal forgot it.
+#[test]
+fn a_shipment_says_whose_it_is_and_what_kept_it_back() {
+    let mut rules = rules(Mode::Apply);
+    rules
+        .mappings
+        .insert("to_north".into(), Arc::new(NoParcels));
+    let mut bench = Bench::with(rules);
+    let at = bench.clock.now();
+    let mut early = shipment("S8", "78", &[("A", 1)], at);
+    if let Body::Present(Record::Shipment(shipment)) = &mut early.body {
+        shipment.order_reference = "north:8".to_owned().into();
+    }
+    bench.accept("erp", Stream::Shipments, vec![early.clone()]);
+    assert_eq!(bench.parcels_of("to_north", &early).elsewhere, None);
+
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
+    bench.deliver("erp", Stream::Orders);
+    let one = shipment("S1", "R-north:1", &[("A", 1)], at);
+    bench.accept("erp", Stream::Shipments, vec![one.clone()]);
+    bench.tick(91 * 24 * 3600);
+    let mut sweep = Some(Sweep::default());
+    while let Some(after) = sweep.take() {
+        sweep = bench.engine.expire_journal(after).unwrap();
+    }
+    let state = bench.parcels_of("to_north", &one).account.state;
+    assert_eq!(state, State::Filtered("letters_only".into()));
+}
+
+/// A stream that the guard stopped, a number that was told before, and what may still be carried out: each is said.
+#[test]
+fn a_number_that_is_stopped_or_late_says_so() {
+    let mut bench = Bench::with(catalogue(Mode::Apply));
+    bench.accept("erp", Stream::Items, vec![]);
+    let list = |amount: &str| (0..30).map(|n| price(&format!("S{n}"), amount)).collect();
+    bench.accept("erp", Stream::Prices, list("10"));
+    bench.deliver("north", Stream::Prices);
+    bench.tick(60);
+    bench.accept("erp", Stream::Prices, vec![price("S29", "11")]);
+    let why = |bench: &mut Bench, key: usize| {
+        let told = bench.told("north", Stream::Prices);
+        told[key].held.clone().unwrap()
+    };
+    let of = |told: &[Told]| {
+        told.iter()
+            .position(|one| one.place.to_string().starts_with("S29"))
+    };
+    let at = of(&bench.told("north", Stream::Prices)).unwrap();
+    let (word, text) = why(&mut bench, at);
+    assert_eq!(word, "pending");
+    assert!(text.contains("10 was told at"), "{text}");
+    bench.accept("erp", Stream::Prices, list("1000"));
+    let (word, text) = why(&mut bench, at);
+    assert_eq!(word, "guarded", "{text}");
+
+    let mut rules = rules(Mode::Apply);
+    rules.facts.entry("south".into()).or_default().late = Duration::from_secs(30);
+    let mut bench = Bench::with(rules);
+    bench.accept("erp", Stream::Stock, vec![level("A", 17)]);
+    let claimed = bench.claim("south", Stream::Stock).remove(0);
+    let outcome = Outcome::Failed(Fault::retry("http_timeout", "no reply").after_sending());
+    bench.settle("south", Stream::Stock, vec![(claimed, outcome)]);
+    bench.accept("erp", Stream::Stock, vec![level("A", 20)]);
+    bench.tick(5);
+    bench.deliver("south", Stream::Stock);
+    assert_eq!(bench.held("south", Stream::Stock).as_deref(), Some("late"));
+    bench.tick(25);
+    assert_ne!(bench.held("south", Stream::Stock).as_deref(), Some("late"));
+}

@@ -222,6 +222,12 @@ fn goes_on(bench: &mut Bench) {
     let by_reference = change(Stream::Shipments, "S9", by_reference);
     bench.accept("books", Stream::Shipments, vec![by_reference]);
     assert_eq!(bench.deliver("west", Stream::Shipments).len(), 1);
+    let crate::connector::Body::Present(record) = orders[0].body.clone() else {
+        unreachable!()
+    };
+    let things = vec![("1".into(), record)];
+    let accounts = bench.engine.account("north_orders".into(), things);
+    assert_eq!(accounts.unwrap()[0].reference, "north:1");
     // A new order carries the new name.
     bench.accept("west", Stream::Orders, vec![order("50", &[("A", 1)])]);
     let claimed = bench.deliver("books", Stream::Orders);
@@ -277,4 +283,55 @@ fn what_is_said_to_name_no_connection_names_none() {
         let name = row.split(':').next().unwrap();
         assert!(silent.iter().all(|it| it.name != name), "{row}");
     }
+}
+
+/// What is noted of a connection goes with it, and what is noted of others stays where it is: silent owners, sweeps,
+/// and groups of items that another one calls so.
+#[test]
+fn what_is_noted_of_a_connection_goes_with_it() {
+    let mut bench = worked();
+    bench.accept("acme", Stream::Stock, vec![level("Z", 5)]);
+    let at = Some(Cursor::Sequence { last: 1 });
+    for name in ["north", "south"] {
+        let swept = bench
+            .engine
+            .swept(name.into(), Stream::Orders, at.clone(), (1, 0));
+        swept.unwrap();
+    }
+    bench.tick(3601);
+    while bench.engine.refresh(None).unwrap().is_some() {}
+    let disk = bench.disk.durable_image();
+    let mut store = disk.open().unwrap();
+    let keys = |store: &dyn Store, part: &str| -> Vec<String> {
+        let keys = rows(store).into_iter();
+        let keys = keys.map(|row| String::from_utf8_lossy(&row.key).into_owned());
+        let keys = keys.filter_map(|key| key.find(part).map(|at| key[at..].to_owned()));
+        keys.map(|key| key.trim_end_matches(['\0', '\u{1}']).to_owned())
+            .collect()
+    };
+    assert_eq!(
+        keys(&store, "stale/"),
+        ["stale/main/acme", "stale/main/erp"]
+    );
+    let moved = rename_connection(&mut store, &"acme".into(), &"depot".into()).unwrap();
+    assert!(moved > 0, "it says how much that was");
+    assert_eq!(
+        keys(&store, "stale/"),
+        ["stale/main/depot", "stale/main/erp"]
+    );
+    let groups = |store: &dyn Store| {
+        let range = KeyRange::prefix([table::GROUP.prefix]);
+        let rows = store.scan(&range, 99).unwrap().into_iter();
+        let keys = rows.map(|row| String::from_utf8_lossy(&row.key[1..]).into_owned());
+        keys.map(|key| key.replace(['\0', '\u{1}'], " "))
+            .map(|key| key.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(groups(&store), ["north erp/g"]);
+    rename_connection(&mut store, &"north".into(), &"west".into()).unwrap();
+    let sweeps = keys(&store, "sweep/");
+    assert_eq!(sweeps, ["sweep/south/orders", "sweep/west/orders"]);
+    assert_eq!(groups(&store), ["west erp/g"]);
+    rename_connection(&mut store, &"erp".into(), &"books".into()).unwrap();
+    assert_eq!(groups(&store), ["west books/g"]);
 }

@@ -144,3 +144,53 @@ fn a_parcel_that_an_earlier_life_may_have_told_is_not_counted_on() {
     bench.settle("north", Stream::Shipments, vec![(looked, outcome)]);
     assert_eq!(told(&mut bench, "A"), "7/7");
 }
+
+/// State is read from its beginning, and told again; of events it is known how far they were read, and not that
+/// they were read to their end.
+#[test]
+fn a_restored_store_reads_state_anew() {
+    let mut bench = Bench::with(catalogue(Mode::Apply));
+    bench.accept("erp", Stream::Items, vec![item("A", "a", "active")]);
+    while !bench.deliver("north", Stream::Items).is_empty() {}
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    let refuse = |bench: &mut Bench, sink: &str, stream| {
+        let claimed = bench.claim(sink, stream);
+        assert!(!claimed.is_empty(), "{sink} {stream}");
+        let refused = |one: Claimed| (one, Outcome::Failed(Fault::reject("no", "no")));
+        let results = claimed.into_iter().map(refused).collect();
+        bench.settle(sink, stream, results);
+    };
+    refuse(&mut bench, "north", Stream::Stock);
+    refuse(&mut bench, "erp", Stream::Orders);
+    assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 2);
+    let (clock, copy) = (bench.clock.clone(), bench.disk.durable_image());
+    mark_restored(&mut copy.open().unwrap(), clock.now()).unwrap();
+    let store = Box::new(copy.open().unwrap());
+    let rules = Arc::new(catalogue(Mode::Apply));
+    let engine = Engine::open(store, rules, Arc::new(clock.clone()), 3).unwrap();
+    let mut bench = Bench {
+        engine,
+        disk: copy,
+        clock,
+    };
+    let read = |bench: &mut Bench, from: &str, stream| {
+        let cursor = bench.engine.cursor(from.into(), stream).unwrap();
+        let drained = bench.engine.drained_at(from.into(), stream).unwrap();
+        (cursor.is_some(), drained.is_some())
+    };
+    assert_eq!(read(&mut bench, "erp", Stream::Stock), (false, false));
+    assert_eq!(read(&mut bench, "erp", Stream::Items), (false, false));
+    assert_eq!(read(&mut bench, "north", Stream::Orders), (true, false));
+    let desk = bench.engine.quarantine(0, 9).unwrap();
+    assert_eq!(desk.len(), 1, "the number is forgotten, the order is not");
+    assert_eq!(desk[0].row.stream, Stream::Orders);
+    // The item is linked, and told once more what it is.
+    bench.accept("erp", Stream::Items, vec![item("A", "a", "active")]);
+    let again = bench.claim("north", Stream::Items);
+    assert_eq!(again.len(), 1);
+    assert!(again[0].delivery.target.is_some());
+    // The order is as it was: nothing is news of it.
+    let accepted = bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    assert_eq!((accepted.duplicates, accepted.news), (1, 0));
+}

@@ -297,3 +297,88 @@ fn an_order_of_the_channel_itself_ends_the_trust_in_a_submission() {
         nothing(&mut bench);
     }
 }
+
+/// A feed with 8 was gone past with 2, which stands there; the feed is watched.
+fn watching() -> Bench {
+    let mut bench = with(5);
+    now_there(&mut bench, 8);
+    let (one, _) = claimed(&mut bench);
+    settle(&mut bench, one, taken_in("f1", false));
+    now_there(&mut bench, 2);
+    for _ in 0..20 {
+        bench.tick(60);
+        let (one, shown) = claimed(&mut bench);
+        if shown.starts_with("check") {
+            settle(&mut bench, one, taken_in("f1", false));
+        } else {
+            settle(&mut bench, one, done());
+            return bench;
+        }
+    }
+    panic!("nothing goes past")
+}
+
+/// What hangs for a week is taken for ended: the number is told once more, and that is all.
+#[test]
+fn a_feed_is_not_watched_for_ever() {
+    let mut bench = watching();
+    let mut hours = 0;
+    loop {
+        bench.tick(3600);
+        hours += 1;
+        assert!(hours < 200, "it is watched for ever");
+        let (one, shown) = claimed(&mut bench);
+        if shown.starts_with("watch") {
+            settle(&mut bench, one, taken_in("f1", false));
+            continue;
+        }
+        assert!(shown.ends_with(" 2"), "{shown}");
+        settle(&mut bench, one, done());
+        break;
+    }
+    assert!((160..175).contains(&hours), "{hours}");
+    bench.tick(100_000);
+    nothing(&mut bench);
+}
+
+/// A question that was not answered says nothing of what is watched; a refusal ends it.
+#[test]
+fn a_watched_feed_ends_with_an_answer() {
+    let mut bench = watching();
+    bench.tick(3600);
+    let (one, shown) = claimed(&mut bench);
+    assert_eq!(shown, "watch \"f1\" 8");
+    let unanswered = Outcome::Failed(Fault::retry("connect", "nobody answers"));
+    settle(&mut bench, one, unanswered);
+    nothing(&mut bench);
+    bench.tick(300);
+    let (one, shown) = claimed(&mut bench);
+    assert_eq!(shown, "watch \"f1\" 8");
+    let refused = Outcome::Failed(Fault::reject("fatal", "the feed was cancelled"));
+    settle(&mut bench, one, refused);
+    let (one, shown) = claimed(&mut bench);
+    assert!(shown.ends_with(" 2"), "{shown}");
+    settle(&mut bench, one, done());
+    bench.tick(100_000);
+    nothing(&mut bench);
+}
+
+/// More stock, or the same, waits for a submission: only less may go past it, and not at once.
+#[test]
+fn more_stock_waits_for_what_was_taken_in() {
+    let mut bench = with(5);
+    now_there(&mut bench, 8);
+    let (one, _) = claimed(&mut bench);
+    settle(&mut bench, one, taken_in("f1", false));
+    now_there(&mut bench, 9);
+    for minute in 0..30 {
+        bench.tick(60);
+        let (one, shown) = claimed(&mut bench);
+        assert_eq!(shown, "check \"f1\" 8", "minute {minute}");
+        settle(&mut bench, one, taken_in("f1", false));
+    }
+    now_there(&mut bench, 2);
+    bench.tick(60);
+    let (_, shown) = claimed(&mut bench);
+    assert_eq!(shown, "alone 2", "it was patient enough");
+}

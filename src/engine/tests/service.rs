@@ -1,0 +1,144 @@
+//! The writer on a thread of its own, as everybody else sees it.
+
+use super::*;
+use crate::connector::Delivery;
+use crate::engine::service::Commits;
+
+/// Handles to a running engine; the thread ends when they are gone.
+fn running() -> (Handle, std::thread::JoinHandle<Engine>) {
+    let bench = Bench::new();
+    let (service, handle) = Service::new(bench.engine);
+    let thread = std::thread::spawn(move || service.run().unwrap());
+    (handle, thread)
+}
+
+fn unit(changes: Vec<Change>) -> Unit {
+    let now = START.parse().unwrap();
+    Unit {
+        connection: "north".into(),
+        stream: Stream::Orders,
+        changes,
+        read_at: now,
+        read_until: now,
+        as_of: None,
+        reached: None,
+    }
+}
+
+async fn is_told(commits: &Commits) -> bool {
+    let told = commits.changed();
+    tokio::time::timeout(Duration::from_millis(50), told)
+        .await
+        .is_ok()
+}
+
+/// Whoever waits for something to do is woken by a commit, also by one that came while it was busy, and not by
+/// what it knows.
+#[tokio::test]
+async fn a_commit_wakes_who_waits() {
+    let (handle, thread) = running();
+    let mut commits = handle.commits();
+    assert!(!is_told(&commits).await);
+    handle
+        .accept(unit(vec![order("1", &[("A", 1)])]))
+        .await
+        .unwrap();
+    assert!(is_told(&commits).await);
+    assert!(is_told(&commits).await, "nobody said that it is known");
+    commits.mark_seen();
+    assert!(!is_told(&commits).await);
+    // Nothing was written: nothing can be due that was not before.
+    handle.is_paused("erp".into()).await.unwrap();
+    assert!(!is_told(&commits).await);
+    drop(handle);
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn others_see_that_it_has_stopped() {
+    let (handle, thread) = running();
+    let mut stopped = std::pin::pin!(handle.stopped());
+    let short = Duration::from_millis(50);
+    assert!(tokio::time::timeout(short, &mut stopped).await.is_err());
+    drop(thread); // it runs on until its last handle is gone
+    let (service, dead) = Service::new(Bench::new().engine);
+    drop(service);
+    dead.stopped().await;
+    let answer = dead.is_paused("erp".into()).await;
+    assert_eq!(answer.unwrap_err().into_fault().code, "engine_stopped");
+}
+
+/// Other rules hold for what comes after them, in the order in which everything was asked for.
+#[tokio::test]
+async fn a_reload_takes_its_turn() {
+    let (handle, thread) = running();
+    let one = handle.accept(unit(vec![order("1", &[("A", 1)])]));
+    let none = handle.reload(Arc::new(Rules::default()));
+    let two = handle.accept(unit(vec![order("2", &[("A", 1)])]));
+    let (one, none, two) = tokio::join!(one, none, two);
+    none.unwrap();
+    assert_eq!((one.unwrap().queued, two.unwrap().queued), (1, 0));
+    // A store in memory has nothing to give back.
+    assert_eq!(handle.compact(0, u64::MAX).await.unwrap(), None);
+    drop(handle);
+    thread.join().unwrap();
+}
+
+/// A unit that fails is answered with its error and takes nobody else's work with it.
+#[tokio::test]
+async fn a_unit_that_fails_fails_alone() {
+    let (handle, thread) = running();
+    let good = handle.accept(unit(vec![order("1", &[("A", 1)])]));
+    let bad = handle.quarantine_retry(77);
+    let other = handle.accept(unit(vec![order("2", &[("A", 1)])]));
+    let (good, bad, other) = tokio::join!(good, bad, other);
+    assert!(bad.is_err());
+    assert_eq!((good.unwrap().queued, other.unwrap().queued), (1, 1));
+    let due: Vec<Delivery> = handle
+        .claim("erp".into(), Stream::Orders, 9)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|claimed| claimed.delivery)
+        .collect();
+    assert_eq!(due.len(), 2);
+    drop(handle);
+    thread.join().unwrap();
+}
+
+/// Writes two rows, or none.
+struct Writes(bool);
+
+impl Work for Writes {
+    fn stage(&mut self, stage: &mut Stage<'_, '_>) -> Result<(), EngineError> {
+        for name in ["a", "b"].iter().filter(|_| self.0) {
+            let number = stage.numbers.next();
+            let value = json!(number);
+            META.put(
+                stage.txn,
+                &format!("{name}{number}"),
+                &tables::Fact { value },
+            )?;
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), &StoreError>) {
+        assert!(committed.is_ok());
+    }
+}
+
+/// What comes together shares a commit, until that is large; what writes nothing has none.
+#[test]
+fn a_group_shares_a_commit_until_it_is_large() {
+    for (rows, writes, commits) in [(500, true, 1), (3, true, 2), (1, true, 3), (500, false, 0)] {
+        let mut rules = rules(Mode::Apply);
+        rules.limits.commit_rows = rows;
+        let mut bench = Bench::with(rules);
+        let before = bench.disk.commits();
+        let works = (0..3).map(|_| Box::new(Writes(writes)) as Box<dyn Work>);
+        let wrote = bench.engine.group(works.collect()).unwrap();
+        assert_eq!(wrote, writes);
+        assert_eq!(bench.disk.commits() - before, commits, "{rows}");
+    }
+}
