@@ -35,11 +35,11 @@ foreach = { in = "[delivery.record.incoming]", as = "it", step = [
 
 #[tokio::test]
 async fn a_plan_sees_all_that_it_reads_wherever_that_is() {
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let hears = Arc::clone(&said);
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&requests);
     let toy = Toy::new(move |path, body| {
         let heard = (path.to_owned(), body.clone());
-        hears.lock().unwrap().push(heard);
+        noted.lock().unwrap().push(heard);
         Ok((200, json!({})))
     });
     let connection = toy.open(EVERYWHERE);
@@ -59,12 +59,12 @@ async fn a_plan_sees_all_that_it_reads_wherever_that_is() {
     };
     assert_eq!(confirmation.remote_id.unwrap().as_str(), "ann");
     assert_eq!(confirmation.number.as_deref(), Some("2"));
-    let said = said.lock().unwrap().clone();
+    let requests = requests.lock().unwrap().clone();
     let expected = [
         ("/one/A%2F1".to_owned(), json!({ "n": "3" })),
         ("/two".to_owned(), json!("5")),
     ];
-    assert_eq!(said, expected);
+    assert_eq!(requests, expected);
     for (more, code) in [(("reserved", "9"), "nine"), (("backordered", "7"), "seven")] {
         let done = deliver(&connection, &told(more), &StepLog::default()).await;
         assert!(
