@@ -78,6 +78,32 @@ fn an_order_that_is_done_takes_nothing_again() {
     assert_eq!(told(&mut bench, "A"), "3/3");
 }
 
+/// The same of an order of which a part was called off.
+#[test]
+fn an_order_of_which_a_part_left_and_the_rest_was_called_off_is_done() {
+    let mut bench = Bench::new();
+    bench.tick(3600);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    let of = |name: &str| {
+        let mut json = order_json("1", &[("A", 3)]);
+        json["placed_at"] = json!("2026-11-22T11:00:00Z");
+        json["lines"][0]["qty_cancelled"] = json!("1");
+        json["customer"] = json!({ "name": name });
+        change(Stream::Orders, "1", json)
+    };
+    bench.accept("north", Stream::Orders, vec![of("Zoë")]);
+    bench.deliver("erp", Stream::Orders);
+    let left = bench.clock.now();
+    let parcel = shipment("S1", "R-north:1", &[("A", 2)], left);
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    bench.deliver("north", Stream::Shipments);
+    bench.tick(60);
+    bench.accept("erp", Stream::Stock, vec![level("A", 3)]);
+    assert_eq!(told(&mut bench, "A"), "3/3");
+    bench.accept("north", Stream::Orders, vec![of("Zoé")]);
+    assert_eq!(told(&mut bench, "A"), "3/3");
+}
+
 /// Fewer, and then more again, before the owner was told: exactly what is wanted is taken.
 #[test]
 fn a_line_takes_what_is_wanted_now() {

@@ -41,13 +41,26 @@ fn intents_end_with_what_they_were_for() {
     let outcome = there(&first);
     bench.settle("erp", Stream::Orders, vec![(first, outcome)]);
     assert_eq!(intents(&bench), 1);
+    // Claimed anew by the next process, and then by another: one of them is the last that counts.
     let mut bench = bench.crash();
+    assert_eq!(bench.claim("erp", Stream::Orders).len(), 2);
+    let mut bench = bench.crash();
+    assert_eq!(intents(&bench), 1);
     let again = bench.claim("erp", Stream::Orders);
     assert_eq!(again.len(), 2);
     let results = again.iter().map(|one| (one.clone(), there(one))).collect();
+    assert!(again.iter().all(|one| one.action != Action::Send));
     bench.settle("erp", Stream::Orders, results);
     let bench = bench.crash();
     assert_eq!(intents(&bench), 0);
+    let mut bench = Bench::new();
+    let orders = ["1", "2"].map(|id| order(id, &[("A", 1)]));
+    bench.accept("north", Stream::Orders, orders.to_vec());
+    for one in bench.claim("erp", Stream::Orders) {
+        let outcome = there(&one);
+        bench.settle("erp", Stream::Orders, vec![(one, outcome)]);
+    }
+    assert_eq!(intents(&bench), 0, "without a crash, too");
 }
 
 /// A submission that is being asked after is claimed by nobody else after a reload.
@@ -368,4 +381,44 @@ fn every_table_is_checked() {
     let rows = rows.filter(|info| info.shape == crate::store::table::Shape::Rows);
     let all: BTreeSet<u8> = rows.map(|info| info.prefix).collect();
     assert_eq!(checked, all);
+}
+
+/// What is in doubt is what an earlier process may have written, until it is told again: not what this one told, also
+/// over a reload. What is sure and wanted back is told nobody.
+#[test]
+fn what_is_sure_need_not_be_told_again() {
+    for reload in [false, true] {
+        let mut bench = Bench::new();
+        bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
+        assert_eq!(bench.claim("south", Stream::Stock).len(), 1);
+        let mut bench = bench.crash();
+        assert_eq!(told(&mut bench, "A"), "4/4");
+        bench.tick(1);
+        bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+        if reload {
+            bench.engine.reload(Arc::new(rules(Mode::Apply))).unwrap();
+        }
+        bench.tick(1);
+        bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
+        assert!(bench.claim("south", Stream::Stock).is_empty(), "{reload}");
+    }
+}
+
+/// The guard knows how many prices were told, also after a crash.
+#[test]
+fn the_guard_survives_a_crash() {
+    let mut bench = Bench::with(catalogue(Mode::Apply));
+    bench.accept("erp", Stream::Items, vec![]);
+    let list = (0..30).map(|n| price(&format!("S{n}"), "10"));
+    bench.accept("erp", Stream::Prices, list.collect());
+    bench.deliver("north", Stream::Prices);
+    let mut bench = bench.crash_with(catalogue(Mode::Apply));
+    bench.tick(60);
+    let jumps = (0..4).map(|n| price(&format!("S{n}"), "200"));
+    bench.accept("erp", Stream::Prices, jumps.collect());
+    let desk = bench.engine.quarantine(0, 99).unwrap();
+    let stops = desk
+        .iter()
+        .filter(|row| row.row.fault.code == "too_many_jumps");
+    assert_eq!(stops.count(), 1);
 }

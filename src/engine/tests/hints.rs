@@ -237,6 +237,29 @@ fn a_webhook_is_a_better_reason_than_a_guess() {
     assert_eq!(bench.wanted("erp", Stream::Shipments), ["S8"]);
 }
 
+/// A parcel that waited for its order is read with it: that makes room for what webhooks say.
+#[test]
+fn what_was_read_makes_room() {
+    let mut bench = Bench::new();
+    let at = bench.clock.now();
+    let mut early = shipment("S8", "78", &[("A", 1)], at);
+    if let crate::connector::Body::Present(Record::Shipment(shipment)) = &mut early.body {
+        shipment.order_reference = "north:8".to_owned().into();
+    }
+    bench.accept("erp", Stream::Shipments, vec![early.clone()]);
+    assert_eq!(bench.wanted("erp", Stream::Shipments), ["S8"]);
+    bench.accept("north", Stream::Orders, vec![order("8", &[("A", 1)])]);
+    bench.accept("erp", Stream::Shipments, vec![early]);
+    assert_eq!(bench.wanted("erp", Stream::Shipments), [""; 0]);
+    let hint = NewHint {
+        stream: Stream::Shipments,
+        id: "S9".into(),
+        not_before: None,
+    };
+    let told = bench.engine.take_hints("erp".into(), vec![hint], 1);
+    assert_eq!(told.unwrap(), 1);
+}
+
 /// What was put off and then told of while it was fetched is fetched at once, as if for the first time.
 #[test]
 fn what_is_told_again_begins_anew() {

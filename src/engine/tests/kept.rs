@@ -78,6 +78,24 @@ fn what_a_sweep_found_is_noted() {
     assert_eq!(noted(&mut bench), 1);
 }
 
+/// Each stream has a sweep of its own.
+#[test]
+fn sweeps_of_two_connections_are_apart() {
+    let mut bench = Bench::new();
+    bench.turn();
+    bench.tick(43_200);
+    let south = |bench: &mut Bench| {
+        let turn = bench.engine.sweep_turn("south".into(), Stream::Orders, DAY);
+        turn.unwrap()
+    };
+    assert_eq!(south(&mut bench), SweepTurn::Rest);
+    bench.tick(43_200);
+    assert_eq!(bench.turn(), SweepTurn::Begin);
+    assert_eq!(south(&mut bench), SweepTurn::Rest);
+    bench.swept(Some(Cursor::Sequence { last: 7 }), (1, 0));
+    assert_eq!(south(&mut bench), SweepTurn::Rest);
+}
+
 /// A sweep that cannot go on is over: the next begins anew when it is due.
 #[test]
 fn a_sweep_that_was_given_up_begins_anew() {

@@ -202,3 +202,38 @@ fn what_is_not_listed_is_counted_apart() {
     bench.settle("north", Stream::Stock, results);
     assert_eq!(standing(&mut bench), (1, 1));
 }
+
+/// Two channels' mappings refuse one item: each stands on the desk, and one is mended without the other.
+#[test]
+fn each_route_has_its_own_refusal() {
+    #[derive(Debug)]
+    struct Broken;
+    impl RecordMapping for Broken {
+        fn apply(&self, _: &Value) -> Result<Mapped, Fault> {
+            Err(Fault::reject("lookup_unmatched", "no entry"))
+        }
+        fn version(&self) -> &'static str {
+            "v1"
+        }
+    }
+    let broken = |routes: &[&str]| {
+        let mut rules = catalogue(Mode::Apply);
+        for route in routes {
+            rules.mappings.insert((*route).into(), Arc::new(Broken));
+        }
+        rules
+    };
+    let mut bench = Bench::with(broken(&["north_items", "south_items"]));
+    accept(&mut bench, vec![item("A", "a", "active")]);
+    let desk = bench.engine.quarantine(0, 9).unwrap();
+    assert_eq!(desk.len(), 2);
+    bench
+        .engine
+        .reload(Arc::new(broken(&["south_items"])))
+        .unwrap();
+    accept(&mut bench, vec![item("A", "b", "active")]);
+    let desk = bench.engine.quarantine(0, 9).unwrap();
+    let routes: Vec<_> = desk.into_iter().map(|row| row.row.route.unwrap()).collect();
+    assert_eq!(routes, ["south_items".into()]);
+    assert_eq!(deliver_all(&mut bench).len(), 1);
+}

@@ -385,10 +385,11 @@ fn a_price_is_told_with_everything_that_was_said() {
 #[test]
 fn a_price_list_has_a_name_that_can_be_a_key() {
     let mut bench = bench();
-    let longest = crate::store::MAX_KEY_BYTES - "A\t\tEUR".len();
+    let longest = crate::store::blocks::MAX_KEY_BYTES - "A\t\tEUR".len();
     for (list, is_good) in [
         ("a\tb".to_owned(), false),
         ("x".repeat(longest + 1), false),
+        ("x".repeat(longest), true),
         ("gold".to_owned(), true),
     ] {
         bench.tick(1);

@@ -161,6 +161,8 @@ fn a_restored_store_reads_state_anew() {
         let results = claimed.into_iter().map(refused).collect();
         bench.settle(sink, stream, results);
     };
+    let parcel = shipment("S1", "77", &[("A", 1)], bench.clock.now());
+    bench.accept("erp", Stream::Shipments, vec![parcel.clone()]);
     refuse(&mut bench, "north", Stream::Stock);
     refuse(&mut bench, "erp", Stream::Orders);
     assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 2);
@@ -192,5 +194,7 @@ fn a_restored_store_reads_state_anew() {
     assert!(again[0].delivery.target.is_some());
     // The order is as it was: nothing is news of it.
     let accepted = bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    assert_eq!((accepted.duplicates, accepted.news), (1, 0));
+    let accepted = bench.accept("erp", Stream::Shipments, vec![parcel]);
     assert_eq!((accepted.duplicates, accepted.news), (1, 0));
 }

@@ -196,3 +196,27 @@ fn an_error_of_the_engine_says_what_it_is() {
     let error = EngineError::from(fault);
     assert!(error.to_string().contains("there is none"), "{error}");
 }
+
+/// The same of a pool: an owner leaves it and comes back.
+#[test]
+fn a_pool_that_was_another_one_for_a_while_leaves_nothing_behind() {
+    let without_acme = || {
+        let mut rules = rules(Mode::Apply);
+        let pool = rules.pools.get_mut("main").unwrap();
+        pool.members
+            .retain(|member| member.connection.as_str() == "erp");
+        Arc::new(rules)
+    };
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    bench.accept("acme", Stream::Stock, vec![level("A", 7)]);
+    while bench.engine.derive_stock().unwrap() {}
+    assert_eq!(told(&mut bench, "A"), "12/12");
+    bench.engine.reload(without_acme()).unwrap();
+    bench.tick(1);
+    bench.accept("erp", Stream::Stock, vec![level("A", 6)]);
+    assert_eq!(told(&mut bench, "A"), "6/6");
+    bench.engine.reload(Arc::new(rules(Mode::Apply))).unwrap();
+    while bench.engine.derive_stock().unwrap() {}
+    assert_eq!(told(&mut bench, "A"), "13/13");
+}
