@@ -248,7 +248,9 @@ fn is_being_counted(stage: &Stage<'_, '_>, row: &OutboxRow) -> bool {
 fn on_the_way(stage: &Stage<'_, '_>, target: &Target) -> BTreeMap<Key, Decimal> {
     let apart = stage.rules.facts(&target.0).stock_basis == StockBasis::AllocatedApart;
     if apart && target.1 == Stream::Stock {
-        stage.index.queue.on_the_way(&target.0)
+        // What an earlier life told is looked for soon; what a person must decide about first may stand for long.
+        let perhaps = stage.now <= stage.index.ours();
+        stage.index.queue.on_the_way(&target.0, perhaps)
     } else {
         BTreeMap::new()
     }

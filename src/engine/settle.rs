@@ -179,8 +179,8 @@ fn again_at(stage: &Stage<'_, '_>, row: &OutboxRow, entity: &mut Entity) -> Opti
     let link = entity.links.get_mut(&row.sink)?;
     let late = link.late_until.max(row.late_until);
     link.late_until = late.filter(|until| *until > stage.now);
-    let mut line = stage.index.queue.of_line(&row.sink, &entity.id);
-    link.late_until.filter(|_| line.all(|seq| seq == row.seq))
+    let mut queued = stage.index.queue.of_line(&row.sink, &entity.id);
+    link.late_until.filter(|_| queued.all(|seq| seq == row.seq))
 }
 
 fn tell_again(

@@ -35,6 +35,8 @@ pub struct Entry {
     pub bytes: u64,
     /// Goods of a shipment of which nobody knows yet whether its sink has been told.
     pub on_the_way: Vec<(Key, Decimal)>,
+    /// If it was, then by an earlier life whose store was lost.
+    pub perhaps: bool,
 }
 
 impl Entry {
@@ -58,6 +60,7 @@ impl Entry {
             holds_group: matches!(row.state, State::InFlight { .. } | State::Uncertain { .. }),
             bytes: row.record.text().len() as u64,
             on_the_way: on_the_way(row, ours),
+            perhaps: matches!(row.state, State::Pending { .. }),
         }
     }
 }
@@ -287,6 +290,7 @@ impl Queue {
             holds_group: extra.is_some_and(|extra| extra.holds_group),
             bytes: u64::from(slot.bytes),
             on_the_way: slot.on_the_way().to_vec(),
+            perhaps: extra.is_none_or(|extra| extra.perhaps),
         })
     }
 
@@ -312,11 +316,12 @@ impl Queue {
     }
 
     /// What shipments take of which a sink may have been told, by SKU: it may have lowered its own
-    /// number by so many.
-    pub fn on_the_way(&self, sink: &ConnectionName) -> BTreeMap<Key, Decimal> {
+    /// number by so many. With those that `perhaps` an earlier life told, or without.
+    pub fn on_the_way(&self, sink: &ConnectionName, perhaps: bool) -> BTreeMap<Key, Decimal> {
         let mut goods = BTreeMap::new();
         let rows = self.on_the_way.get(sink).into_iter().flatten();
         let rows = rows.filter_map(|seq| self.entries.get(seq));
+        let rows = rows.filter(|slot| perhaps || slot.extra.as_ref().is_some_and(|it| !it.perhaps));
         for (sku, quantity) in rows.flat_map(Slot::on_the_way) {
             *goods.entry(sku.clone()).or_default() += quantity;
         }
@@ -398,6 +403,7 @@ mod tests {
             holds_group: false,
             bytes: 0,
             on_the_way: Vec::new(),
+            perhaps: false,
         }
     }
 

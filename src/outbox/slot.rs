@@ -37,6 +37,7 @@ pub(super) struct Extra {
     pub group: Option<Key>,
     pub holds_group: bool,
     pub on_the_way: Vec<(Key, Decimal)>,
+    pub perhaps: bool,
 }
 
 /// The thing with which a row keeps order: of ours, `ord_` and 32 digits, what they say; else the text.
@@ -60,6 +61,7 @@ impl Slot {
             group: group.clone(),
             holds_group: entry.holds_group,
             on_the_way: on_the_way.clone(),
+            perhaps: entry.perhaps,
         });
         Self {
             thing: Thing::of(&entry.line),

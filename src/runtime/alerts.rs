@@ -304,8 +304,11 @@ impl Desk {
         is_told: bool,
     ) -> Result<BTreeMap<(String, Key), Quantity>, EngineError> {
         let mut found = BTreeMap::new();
+        if !is_told {
+            return Ok(found);
+        }
         let mut after = None;
-        while is_told {
+        loop {
             let some = self.caring.engine.oversold(after).await?;
             found.extend(some.found);
             after = some.next;

@@ -60,13 +60,9 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 #[expect(clippy::print_stdout, reason = "what was swept is printed")]
 fn whatever_happens_everything_ends_well() {
-    let seeds = match number("CROSSDOCK_SEED") {
-        Some(seed) => seed..=seed,
-        None => {
-            let from = number("CROSSDOCK_FROM").unwrap_or(1);
-            from..=from + number("CROSSDOCK_SEEDS").unwrap_or(SEEDS) - 1
-        }
-    };
+    let from = number("CROSSDOCK_FROM").unwrap_or(1);
+    let many = number("CROSSDOCK_SEEDS").unwrap_or(SEEDS);
+    let seeds = number("CROSSDOCK_SEED").map_or(from..=from + many - 1, |seed| seed..=seed);
     let is_one = seeds.clone().count() == 1;
     let swept = sweep::sweep(seeds.clone());
     if let Some(failed) = swept.failed {

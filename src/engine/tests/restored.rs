@@ -140,6 +140,16 @@ fn a_parcel_that_an_earlier_life_may_have_told_is_not_counted_on() {
     );
     let looked = bench.claim("north", Stream::Shipments).remove(0);
     assert_eq!(looked.action, Action::FindFirst(Earlier::OtherStore));
+    let refused = Outcome::Failed(Fault::retry("unavailable", "not now"));
+    bench.settle("north", Stream::Shipments, vec![(looked, refused)]);
+    assert_eq!(told(&mut bench, "A"), "7/7");
+    bench.tick(16 * 60);
+    assert_eq!(
+        told(&mut bench, "A"),
+        "10/7",
+        "that holds nothing up for long"
+    );
+    let looked = bench.claim("north", Stream::Shipments).remove(0);
     let outcome = there(&looked);
     bench.settle("north", Stream::Shipments, vec![(looked, outcome)]);
     assert_eq!(told(&mut bench, "A"), "7/7");
