@@ -422,3 +422,22 @@ fn the_guard_survives_a_crash() {
         .filter(|row| row.row.fault.code == "too_many_jumps");
     assert_eq!(stops.count(), 1);
 }
+
+/// A vendor's clock may be a quarter of an hour ahead of ours: what it says happened just after this store was begun may
+/// have been sent by an earlier one.
+#[test]
+fn a_vendors_clock_may_be_ahead() {
+    for (minutes, action) in [
+        (14, Action::FindFirst(Earlier::OtherStore)),
+        (16, Action::Send),
+    ] {
+        let mut bench = Bench::new();
+        bench.tick(3600);
+        let mut json = order_json("1", &[("A", 1)]);
+        json["placed_at"] = json!(format!("2026-11-22T10:{minutes}:00Z"));
+        let placed = change(Stream::Orders, "1", json);
+        bench.accept("north", Stream::Orders, vec![placed]);
+        let claimed = bench.claim("erp", Stream::Orders).remove(0);
+        assert_eq!(claimed.action, action, "{minutes}");
+    }
+}
