@@ -300,7 +300,7 @@ pub(super) fn want(
             guard::hold(stage, feed, key, after, &fault)?;
         } else {
             let attempt = attempts.get(stage.txn, key)?;
-            pending.extend(refresh_pending(stage, feed, key, after, attempt));
+            pending.extend(refresh_pending(stage, feed, key, after, attempt)?);
         }
     }
     let pending = Update::Cells(feed.target.clone(), pending);
@@ -414,8 +414,8 @@ fn refresh_pending(
     feed: &Feed,
     key: &Key,
     cell: &Cell,
-    attempt: Option<CellAttempt>,
-) -> Option<Difference> {
+    mut attempt: Option<CellAttempt>,
+) -> Result<Option<Difference>, EngineError> {
     let target = &feed.target;
     let quarantined = attempt.as_ref().and_then(|attempt| attempt.quarantine);
     if let Some(number) = quarantined {
@@ -427,16 +427,21 @@ fn refresh_pending(
         .as_ref()
         .is_some_and(|attempt| attempt.uncertain.is_some());
     let is_told = !cell.is_pending() && !uncertain;
-    if let Some(attempt) = &attempt
-        && (is_told || quarantined.is_some())
-    {
-        attempts::forget(stage, target, key, attempt);
+    match &attempt {
+        Some(before) if is_told => attempts::forget(stage, target, key, before),
+        Some(before) if quarantined.is_some() => {
+            // What may still land there, or was taken in, is no matter of the value that was held.
+            let afresh = before.afresh(stage.now);
+            attempts::put(stage, target, key, (Some(before), &afresh))?;
+            attempt = Some(afresh);
+        }
+        _ => {}
     }
     if is_told {
-        return Some((key.clone(), None));
+        return Ok(Some((key.clone(), None)));
     }
     if stage.index.in_flight.contains(target, key) {
-        return None; // settling it will look at the difference again
+        return Ok(None); // settling it will look at the difference again
     }
     let when = match attempt {
         _ if feed.mode == Mode::Observe => When::Observed,
@@ -444,7 +449,7 @@ fn refresh_pending(
         Some(attempt) => submitted::when(&attempt, cell, stage.limits()).unwrap_or(When::Now),
         None => When::Now,
     };
-    Some((key.clone(), Some((cell.lane(), when))))
+    Ok(Some((key.clone(), Some((cell.lane(), when)))))
 }
 
 /// Nothing stands in the way of a cell any more: it is written at once, if it differs.

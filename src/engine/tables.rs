@@ -249,6 +249,17 @@ impl CellAttempt {
             fault: None,
         }
     }
+
+    /// Nothing tried yet of another value; what may still become of earlier ones stays.
+    pub(super) fn afresh(&self, since: Timestamp) -> Self {
+        Self {
+            uncertain: self.uncertain.clone(),
+            late_until: self.late_until,
+            submitted: self.submitted.clone(),
+            overtaken: self.overtaken.clone(),
+            ..Self::new(since)
+        }
+    }
 }
 
 /// What exactly is in quarantine.

@@ -158,11 +158,19 @@ impl Tally {
             }),
             None => None,
         };
+        // Of what it sold itself and is not there, nothing may come back on offer when a buyer calls off.
+        let missing = available.map_or(Decimal::ZERO, |available| (-available).max(Decimal::ZERO));
+        let own_open = match published {
+            Some(published) if published.is_zero() && !withdrawn => {
+                (self.own_open - missing).max(Decimal::ZERO)
+            }
+            _ => self.own_open,
+        };
         Numbers {
             available,
             published,
             own_open: self.own_open,
-            to_write: published.map(|published| published + self.own_open),
+            to_write: published.map(|published| published + own_open),
             only_decrease,
             withdrawn,
         }

@@ -552,52 +552,6 @@ fn a_floor_holds_as_soon_as_an_owner_is_silent() {
     assert_eq!(told(&mut bench, "A"), "5/5");
 }
 
-/// The channel lowers its own number when it is told of a parcel. Until it has answered nobody knows
-/// whether it did: it is told less only, and so little that it is right in both cases.
-#[test]
-fn while_a_parcel_is_being_told_its_channel_is_only_told_less() {
-    let mut bench = Bench::new();
-    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
-    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
-    bench.deliver("erp", Stream::Orders);
-    assert_eq!(told(&mut bench, "A"), "5/3");
-    let left = bench.clock.now();
-    let parcel = shipment("S1", "R-north:1", &[("A", 2)], left);
-    bench.accept("erp", Stream::Shipments, vec![parcel]);
-    assert_eq!(bench.claim("north", Stream::Shipments).len(), 1);
-    // Killed before the answer: north has 5 on hand of which 2 are allocated, or 3.
-    let mut bench = bench.crash();
-    bench.accept("south", Stream::Orders, vec![order("2", &[("A", 1)])]);
-    assert_eq!(
-        told(&mut bench, "A"),
-        "2/3",
-        "4 would be too many if it has 3"
-    );
-    bench.accept("erp", Stream::Stock, vec![level("A", 9)]);
-    assert_eq!(told(&mut bench, "A"), "2/7", "more can wait");
-    bench.deliver("north", Stream::Shipments);
-    assert_eq!(told(&mut bench, "A"), "6/7", "two left, one is reserved");
-}
-
-/// The other way round: a parcel is not told while a number of its goods is on its way.
-#[test]
-fn a_parcel_waits_for_a_number_that_is_being_written() {
-    let mut bench = Bench::new();
-    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
-    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
-    bench.deliver("erp", Stream::Orders);
-    told(&mut bench, "A");
-    bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
-    let writing = bench.claim("north", Stream::Stock);
-    assert_eq!(writing.len(), 1);
-    let parcel = shipment("S1", "R-north:1", &[("A", 2)], bench.clock.now());
-    bench.accept("erp", Stream::Shipments, vec![parcel]);
-    assert!(bench.claim("north", Stream::Shipments).is_empty());
-    let results = writing.iter().map(|c| (c.clone(), there(c))).collect();
-    bench.settle("north", Stream::Stock, results);
-    assert_eq!(bench.claim("north", Stream::Shipments).len(), 1);
-}
-
 /// A number was on its way when the process died, and what is desired is back at what was told before:
 /// nobody knows which of the two the channel shows.
 #[test]

@@ -8,7 +8,7 @@ use crossdock::connector::Cursor;
 use super::world::{ACME, ERP, MARKET};
 
 /// What a thing may need until it shows in lists, and clocks to tick.
-const SHOWN: Duration = Duration::from_secs(8);
+pub const SHOWN: Duration = Duration::from_secs(8);
 
 /// The last answer that a reader was given.
 #[derive(Debug)]

@@ -16,6 +16,8 @@ use super::sinks::{begin, done, sku_number};
 use super::wire::{Link, Shared};
 use super::world::{ERP, SYSTEMS, World};
 
+/// How much later than it changed a price shows at most.
+const MOST_LATE: Duration = Duration::from_millis(2500);
 /// What everything costs in the beginning.
 const FIRST: i64 = 100;
 
@@ -86,6 +88,11 @@ impl World {
         let newest = history
             .iter()
             .rposition(|(shown, _)| known.is_some_and(|known| *shown <= known));
+        // What changed again before it was read moved on in the list: nobody need have seen it.
+        let read = known.map(|known| known + super::horizon::SHOWN);
+        let next = newest.and_then(|newest| history.get(newest + 1));
+        let moved = next.is_some_and(|(shown, _)| Some(*shown) <= read.map(|it| it + MOST_LATE));
+        let newest = newest.filter(|_| !moved);
         let can_be = history[newest.unwrap_or(0)..]
             .iter()
             .any(|(_, it)| *it == amount);
