@@ -37,6 +37,8 @@ impl Horizons {
                 self.known.insert(stream, began);
             } else {
                 is_new_run = false;
+                // The reply may be lost, and the same page be asked for again.
+                self.answers.insert(stream, answer);
             }
         }
         if is_new_run {
