@@ -297,14 +297,14 @@ impl Books {
         }
     }
 
-    /// What a channel sells of an item. One that was never told of it offers none.
+    /// What a channel sells of an item. One that was never told of it offers none, and so does one that owes some.
     fn offered(&self, shop: &str, sku: &str) -> i64 {
         if shop == MARKET {
             return self.for_sale.get(sku).copied().unwrap_or(0);
         }
         let on_hand = self.on_hand.get(&(shop.to_owned(), sku.to_owned()));
         let allocated = self.open(&self.told_left, sku, |placed| placed.channel == shop);
-        on_hand.map_or(0, |on_hand| on_hand - allocated)
+        on_hand.map_or(0, |on_hand| (on_hand - allocated).max(0))
     }
 
     /// The ERP's prices and the channels'.
