@@ -63,6 +63,8 @@ pub struct Shop {
     /// What it promised to orders, where that is apart.
     pub promised: BTreeMap<usize, i64>,
     pub feeds: Vec<Feed>,
+    /// When the last feed that does not hang is applied.
+    pub last_feed: Duration,
     /// Pieces of which SKU it took off its number because it was told of a parcel, and when.
     pub parcels: Vec<(Duration, usize, i64)>,
     /// What things cost here, by SKU.
@@ -81,6 +83,7 @@ impl Shop {
             told: BTreeMap::new(),
             promised: BTreeMap::new(),
             feeds: Vec::new(),
+            last_feed: Duration::ZERO,
             parcels: Vec::new(),
             prices: BTreeMap::new(),
             items: BTreeMap::new(),

@@ -260,7 +260,9 @@ fn take_in(world: &mut World, shop: usize, levels: &[Level]) -> Vec<Outcome> {
         fate,
     });
     if fate != Fate::Stuck {
-        let at = world.now + wait;
+        let last = world.shops[shop].last_feed + Duration::from_millis(1);
+        let at = (world.now + wait).max(last);
+        world.shops[shop].last_feed = at;
         world.schedule(at, Event::Apply(n));
     }
     (0..levels.len()).map(|_| submitted(n)).collect()
