@@ -40,6 +40,7 @@ pub(super) fn accept(
     let lines = match match_to_order(&order, &content, entity, shipment) {
         Ok(lines) => lines,
         Err(fault) => {
+            left_all_the_same(stage, unit, (&mut order, &content), entity, shipment)?;
             for route in routes.iter().filter(|route| route.to.0 == order.origin) {
                 let record = Record::Shipment(Box::new(shipment.clone()));
                 quarantine_mapping(stage, entity, &record, route, fault.clone())?;
@@ -65,6 +66,28 @@ pub(super) fn accept(
         }
     }
     Ok(ENTITY.put(stage.txn, &order.id.clone(), &order)?)
+}
+
+/// Pieces that were called off and sent all the same have left: they are taken off, though nobody is told of the
+/// parcel before somebody looked.
+fn left_all_the_same(
+    stage: &mut Stage<'_, '_>,
+    unit: &Unit,
+    (order, content): (&mut Entity, &Order),
+    entity: &Entity,
+    shipment: &Shipment,
+) -> Result<(), EngineError> {
+    let mut ordered = content.clone();
+    for line in &mut ordered.lines {
+        line.qty_cancelled = Quantity::ZERO;
+    }
+    let Ok(lines) = match_to_order(order, &ordered, entity, shipment) else {
+        return Ok(()); // more than was ever ordered: nobody knows of what
+    };
+    take_goods(stage, unit, order, &shipment_key(entity), shipment, &lines)?;
+    remember(order, entity, &lines);
+    changes::left(stage, order, &unit.connection)?;
+    Ok(ENTITY.put(stage.txn, &order.id.clone(), order)?)
 }
 
 /// By the link to the order, else by our reference on it (after a lost store, say).

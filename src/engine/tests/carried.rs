@@ -104,6 +104,39 @@ fn an_order_of_which_a_part_left_and_the_rest_was_called_off_is_done() {
     assert_eq!(told(&mut bench, "A"), "3/3");
 }
 
+/// A buyer calls off while the parcel is packed, and it is sent all the same. The channel is not told of it before somebody
+/// looked; the pieces have left, so that nobody waits for them for ever.
+#[test]
+fn what_was_called_off_and_sent_all_the_same_is_taken_off() {
+    let mut bench = Bench::new();
+    bench.tick(3600);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5), level("B", 5)]);
+    let at = |called_off: &str, cancellation: &str| {
+        let mut json = order_json("1", &[("A", 2), ("B", 1)]);
+        json["placed_at"] = json!("2026-11-22T11:00:00Z");
+        json["lines"][0]["qty_cancelled"] = json!(called_off);
+        json["axes"] = json!({ "cancellation": cancellation });
+        change(Stream::Orders, "1", json)
+    };
+    bench.accept("north", Stream::Orders, vec![at("0", "none")]);
+    bench.deliver("erp", Stream::Orders);
+    bench.accept("north", Stream::Orders, vec![at("2", "cancelled")]);
+    let left = bench.clock.now();
+    let parcel = shipment("S1", "R-north:1", &[("A", 2), ("B", 1)], left);
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    let cancel = bench.claim("erp", Stream::Orders).remove(0);
+    let shipped = Outcome::Failed(Fault::reject("already_shipped", "goods have left"));
+    bench.settle("erp", Stream::Orders, vec![(cancel, shipped)]);
+    assert!(bench.claim("north", Stream::Shipments).is_empty());
+    let desk = bench.engine.quarantine(0, 9).unwrap();
+    let codes: Vec<&str> = desk.iter().map(|row| row.row.fault.code.as_ref()).collect();
+    assert_eq!(codes, ["more_shipped_than_ordered", "already_shipped"]);
+    bench.tick(60);
+    bench.accept("erp", Stream::Stock, vec![level("A", 3), level("B", 4)]);
+    assert_eq!(told(&mut bench, "A"), "3/3");
+    assert_eq!(told(&mut bench, "B").split('/').next_back(), Some("4"));
+}
+
 /// Fewer, and then more again, before the owner was told: exactly what is wanted is taken.
 #[test]
 fn a_line_takes_what_is_wanted_now() {

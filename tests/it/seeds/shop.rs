@@ -20,6 +20,8 @@ pub struct Order {
     pub lines: Vec<(usize, i64)>,
     /// The buyer took it along.
     pub at_till: bool,
+    /// Its shop says of each line whether it was called off.
+    pub tells_lines: bool,
     pub placed: Timestamp,
     pub cancelled: bool,
     pub fulfilled: Parcels,
@@ -123,6 +125,7 @@ impl Shop {
             id,
             lines,
             at_till: self.is_till,
+            tells_lines: self.system == super::world::MARKET,
             placed,
             cancelled: false,
             fulfilled: Parcels::new(),
@@ -171,6 +174,10 @@ impl Order {
                 // A shop says of the whole order whether it is shipped.
                 if self.at_till {
                     line["qty_shipped"] = json!(n.to_string());
+                }
+                // Some say of each line too that it was called off.
+                if self.cancelled && self.tells_lines {
+                    line["qty_cancelled"] = json!(n.to_string());
                 }
                 line
             })
