@@ -23,7 +23,7 @@ pub struct Limits {
     #[schemars(range(min = 1, max = 4000))]
     pub accept_max_changes: usize,
     /// The most rows that are written in one commit.
-    #[schemars(range(min = 50, max = 10_000))]
+    #[schemars(range(min = 50, max = 2000))]
     pub commit_max_rows: usize,
     /// The most pages that one run of a stream reads before deliveries and other streams get their turn.
     #[schemars(range(min = 1, max = 10_000))]

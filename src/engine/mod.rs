@@ -100,7 +100,7 @@ use crate::id::{ConnectionName, EntityId, Key, RemoteId, RouteName};
 use crate::outbox::OutboxRow;
 use crate::proof::{Account, Parcels, Told};
 use crate::record::{Record, Shipment, Stream};
-use crate::store::{Store, StoreError, Txn};
+use crate::store::{HARD_BATCH_BYTES, HARD_BATCH_ROWS, Store, StoreError, Txn};
 use index::Index;
 use stage::{Numbers, Stage};
 use tables::{CHECKPOINT, INTENT, META};
@@ -116,6 +116,8 @@ pub const UNIT_PRICES: usize = 250;
 pub const UNIT_LEVELS: usize = 4000;
 /// How many SKUs of a location one unit sets to zero at most.
 const ABSENT_PER_UNIT: usize = 500;
+/// So many rows are added to a commit behind its units at most.
+const SPARE_ROWS: usize = 16;
 /// How many rows one step of removing old ones looks at.
 const CARE_ROWS: usize = 500;
 
@@ -178,6 +180,8 @@ pub struct Engine {
 trait Work {
     /// Stages it.
     fn stage(&mut self, stage: &mut Stage<'_, '_>) -> Result<(), EngineError>;
+    /// What it staged was taken back, and this is why.
+    fn refuse(&mut self, fault: Fault);
     /// Answers; `committed` tells why it did not become durable, if it did not.
     fn answer(self: Box<Self>, committed: Result<(), &StoreError>);
 }
@@ -284,11 +288,20 @@ impl Engine {
         let mut staged: Vec<Box<dyn Work>> = Vec::new();
         for mut work in works {
             let (index, numbers) = (&self.index, &mut self.numbers);
+            let mut is_too_large = false;
             let updates = txn.attempt(|txn| {
                 let mut stage = Stage::new(txn, &rules, index, now, numbers);
                 work.stage(&mut stage)?;
-                stage.finish()
+                let updates = stage.finish()?;
+                is_too_large = !fits(txn);
+                if is_too_large {
+                    return Err(too_large().into());
+                }
+                Ok::<_, EngineError>(updates)
             });
+            if is_too_large {
+                work.refuse(too_large());
+            }
             // A unit that failed keeps its own error for its answer; what it staged is taken back. The
             // index may run ahead of the commit: should that fail, nothing is believed any more.
             for update in updates.unwrap_or_default() {
@@ -338,6 +351,18 @@ impl Engine {
         }
         Ok(value)
     }
+}
+
+/// Whether a commit of this is taken, with what is added at its end.
+fn fits(txn: &Txn<'_>) -> bool {
+    txn.len() + SPARE_ROWS <= HARD_BATCH_ROWS && txn.bytes() <= HARD_BATCH_BYTES / 2
+}
+
+/// A unit that no commit takes fails alone: otherwise it would stop the daemon, again after each start.
+fn too_large() -> Fault {
+    let message = "this is too much for one commit: a smaller limits.accept_max_changes or \
+                   limits.commit_max_rows may help; nothing of it was taken in";
+    Fault::bug("unit_too_large", message)
 }
 
 macro_rules! requests {

@@ -189,6 +189,10 @@ where
         }
     }
 
+    fn refuse(&mut self, fault: Fault) {
+        self.result = Some(Err(fault.into()));
+    }
+
     fn answer(self: Box<Self>, committed: Result<(), &StoreError>) {
         let result = match (committed, self.result) {
             (Err(error), _) => Err(Fault::bug("store", error.to_string()).into()),

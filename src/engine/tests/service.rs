@@ -123,9 +123,57 @@ impl Work for Writes {
         Ok(())
     }
 
+    fn refuse(&mut self, fault: Fault) {
+        panic!("{fault}");
+    }
+
     fn answer(self: Box<Self>, committed: Result<(), &StoreError>) {
         assert!(committed.is_ok());
     }
+}
+
+/// Writes more rows than a commit may have.
+struct Large(Arc<std::sync::Mutex<Vec<String>>>);
+
+impl Work for Large {
+    fn stage(&mut self, stage: &mut Stage<'_, '_>) -> Result<(), EngineError> {
+        for n in 0..5000 {
+            let value = json!(n);
+            META.put(stage.txn, &format!("large{n}"), &tables::Fact { value })?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, fault: Fault) {
+        self.0.lock().unwrap().push(fault.code.to_string());
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), &StoreError>) {
+        assert!(committed.is_ok(), "the others of its commit are durable");
+    }
+}
+
+/// A unit that no commit takes fails alone. It would stop the daemon, and again when it is read after the next start.
+#[test]
+fn a_unit_that_is_too_large_fails_alone() {
+    let mut bench = Bench::new();
+    let refused = Arc::default();
+    let works: Vec<Box<dyn Work>> = vec![
+        Box::new(Writes(true)),
+        Box::new(Large(Arc::clone(&refused))),
+        Box::new(Writes(true)),
+    ];
+    assert!(bench.engine.group(works).unwrap());
+    assert_eq!(*refused.lock().unwrap(), ["unit_too_large"]);
+    let txn = Txn::new(bench.engine.store());
+    assert!(!META.contains(&txn, &"large0".to_owned()).unwrap());
+    let facts = META.scan(&txn, &META.all(), 100).unwrap();
+    let names = facts.iter().map(|(name, _)| name.as_str());
+    assert_eq!(
+        names.filter(|name| name.starts_with(['a', 'b'])).count(),
+        5,
+        "four, and `began`"
+    );
 }
 
 /// What comes together shares a commit, until that is large; what writes nothing has none.
