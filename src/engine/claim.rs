@@ -200,7 +200,7 @@ fn claim_event(
     };
     let lane = crate::outbox::lane(row.stream, row.operation);
     // In flight: nobody else may claim it, whatever its state says after a crash.
-    let mut entry = crate::outbox::Entry::of(&row, stage.index.ours());
+    let mut entry = crate::outbox::Entry::of(&row);
     entry.due = None;
     stage.updates.push(Update::Event(row.seq, Some(entry)));
     Ok(Some(Claimed {
@@ -249,7 +249,7 @@ fn on_the_way(stage: &Stage<'_, '_>, target: &Target) -> BTreeMap<Key, Decimal> 
     let apart = stage.rules.facts(&target.0).stock_basis == StockBasis::AllocatedApart;
     if apart && target.1 == Stream::Stock {
         // What an earlier life told is looked for soon; what a person must decide about first may stand for long.
-        let perhaps = stage.now <= stage.index.ours();
+        let perhaps = stage.index.is_young(stage.now);
         stage.index.queue.on_the_way(&target.0, perhaps)
     } else {
         BTreeMap::new()

@@ -27,6 +27,9 @@ const SCAN: usize = 1000;
 /// How far a vendor's clock may be ahead of ours when it says that something happened before we started.
 const CLOCK_MARGIN: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
+/// For how long a number is held back because of a parcel that a store before this one may have told.
+const YOUNG: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+
 /// What the index learns from a committed unit of work.
 #[derive(Debug)]
 pub(super) enum Update {
@@ -152,9 +155,9 @@ impl Index {
         happened <= later(self.opened_at, CLOCK_MARGIN)
     }
 
-    /// What happened before this may have been told by a store that was lost.
-    pub(super) fn ours(&self) -> Timestamp {
-        later(self.began, CLOCK_MARGIN)
+    /// Whether this store is so young that what a store before it told is still being looked for.
+    pub(super) fn is_young(&self, now: Timestamp) -> bool {
+        now <= later(self.began, YOUNG)
     }
 
     /// Reads what an index needs from the store.
@@ -220,7 +223,7 @@ impl Index {
                     *self.outstanding.entry(*number).or_default() += 1;
                     self.show_intent(&mut row);
                 }
-                let mut entry = QueueEntry::of(&row, self.ours());
+                let mut entry = QueueEntry::of(&row);
                 // Nobody is sending it any more: its outcome is unknown, to be found out at once.
                 if matches!(row.state, State::InFlight { .. }) {
                     entry.due = Some(now);

@@ -312,6 +312,7 @@ pub(super) fn new_row(
         state: State::Pending { due: stage.now },
         captured: Captured::new(),
         late_until: None,
+        is_of_before: false,
         again: false,
         attempts: 0,
         accepted_at: stage.now,
@@ -408,22 +409,13 @@ fn reserve(
             None => {
                 moved.insert(sku.clone());
                 Reservation {
-                    order: entity.id.clone(),
-                    order_number: entity.key.to_string(),
-                    line_id: line.line_id.clone(),
-                    sku: line.sku.clone(),
-                    channel: entity.origin.clone(),
-                    quantity: line.quantity,
                     released: if is_till {
                         cancelled
                     } else {
                         Quantity(line.quantity.0 - line.qty_open().0)
                     },
                     called_off: cancelled,
-                    issues: Vec::new(),
-                    confirmed_at: None,
-                    known_to_owner: false,
-                    placed_at: order.placed_at,
+                    ..new_reservation(entity, line, order.placed_at)
                 }
             }
         };
@@ -519,6 +511,62 @@ pub(super) fn release_cancelled(
         row.released = Quantity(row.released.0 + left.0);
         left.is_positive()
     })
+}
+
+/// The owner does not call an order off that this store saw called off from the first (the store before it was lost): what
+/// has not left there is not for sale. An order that was seen before has its reservations still.
+pub(super) fn take_what_is_kept(
+    stage: &mut Stage<'_, '_>,
+    entity: &Entity,
+    owner: &ConnectionName,
+) -> Result<(), EngineError> {
+    let pool = stage.rules.pool_of_channel(&entity.origin);
+    if pool.is_none_or(|(_, pool)| pool.fulfilled_by.as_ref() != Some(owner)) {
+        return Ok(());
+    }
+    let Some(content) = content(stage, &entity.id)? else {
+        return Ok(());
+    };
+    let mut dirty = BTreeSet::new();
+    for line in &content.lines {
+        let sku = Key::new(line.sku.as_str());
+        let key = (sku.clone(), entity.id.clone(), line.line_id.clone());
+        let is_known = RESERVATION.get(stage.txn, &key)?.is_some();
+        if is_known || left(entity, line).0 >= line.quantity.0 {
+            continue;
+        }
+        let mut row = new_reservation(entity, line, content.placed_at);
+        row.called_off = line.quantity;
+        row.confirmed_at = Some(stage.now);
+        // Whether a snapshot knows of these already, nobody knows: the next one will.
+        for (shipment, lines) in &entity.shipped {
+            if let Some(quantity) = lines.get(&line.line_id) {
+                row.issue(shipment.as_str(), *quantity, stage.now);
+            }
+        }
+        pools::put_reservation(stage, &key, row)?;
+        dirty.insert(sku);
+    }
+    let cause = format!("order {} is kept by {owner}", entity.key);
+    pools::recompute(stage, &dirty, Some(&cause))
+}
+
+/// What a line takes from its pool before anything is known of it.
+fn new_reservation(entity: &Entity, line: &Line, placed_at: Timestamp) -> Reservation {
+    Reservation {
+        order: entity.id.clone(),
+        order_number: entity.key.to_string(),
+        line_id: line.line_id.clone(),
+        sku: line.sku.clone(),
+        channel: entity.origin.clone(),
+        quantity: line.quantity,
+        released: Quantity::ZERO,
+        called_off: Quantity::ZERO,
+        issues: Vec::new(),
+        confirmed_at: None,
+        known_to_owner: false,
+        placed_at,
+    }
 }
 
 /// What the origin of an order said last of it.

@@ -369,7 +369,13 @@ fn failed(
             pause(stage, &row.sink, &fault)?;
             "paused"
         }
-        Next::Quarantine => return hold(stage, row, fault),
+        Next::Quarantine => {
+            let is_kept = row.stream == Stream::Orders && row.operation == Operation::Cancel;
+            if is_kept && let Some(entity) = ENTITY.get(stage.txn, &row.entity)? {
+                orders::take_what_is_kept(stage, &entity, &row.sink)?;
+            }
+            return hold(stage, row, fault);
+        }
     };
     let detail = format!("{}: {fault}", row.sink);
     stage.note(row.entity.as_str(), word, detail, Some(&row.sink))?;

@@ -265,6 +265,10 @@ fn enqueue(
         Operation::Create
     };
     let mut row = new_row(stage, entity, &order.id, route, operation, &mapped);
+    // What a life before could know was there when this store read for the first time.
+    let source = (entity.origin.clone(), Stream::Shipments);
+    let read = CHECKPOINT.get(stage.txn, &source)?;
+    row.is_of_before = read.is_none_or(|read| read.drained_at.is_none());
     if target.is_none() {
         row.state = State::Waiting {
             on: order.id.clone(),

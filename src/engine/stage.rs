@@ -348,7 +348,7 @@ impl<'a, 's> Stage<'a, 's> {
     pub(super) fn put_event(&mut self, row: &mut OutboxRow) -> Result<(), EngineError> {
         row.written = self.numbers.next();
         EVENT.put(self.txn, &row.seq, row)?;
-        let mut entry = QueueEntry::of(row, self.index.ours());
+        let mut entry = QueueEntry::of(row);
         if self.mode(&row.route) == Mode::Observe {
             entry.due = None;
         }

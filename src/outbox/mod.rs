@@ -117,6 +117,9 @@ pub struct OutboxRow {
     /// Until when an earlier try, of which nobody knows what became, may still be carried out over there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_until: Option<Timestamp>,
+    /// It stood in the first reading of a store that is new or restored: a life before it may have told it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_of_before: bool,
     /// It was delivered, and is told once more: something older may have been carried out behind it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,

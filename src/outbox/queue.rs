@@ -40,8 +40,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What the index needs of a row. What happened before `ours` another store may have told.
-    pub fn of(row: &OutboxRow, ours: Timestamp) -> Self {
+    /// What the index needs of a row.
+    pub fn of(row: &OutboxRow) -> Self {
         let (due, waits_on) = match &row.state {
             State::Pending { due } | State::Uncertain { due } | State::Submitted { due, .. } => {
                 (Some(*due), None)
@@ -59,14 +59,14 @@ impl Entry {
             group: row.group.clone(),
             holds_group: matches!(row.state, State::InFlight { .. } | State::Uncertain { .. }),
             bytes: row.record.text().len() as u64,
-            on_the_way: on_the_way(row, ours),
+            on_the_way: on_the_way(row),
             perhaps: matches!(row.state, State::Pending { .. }),
         }
     }
 }
 
 /// The goods of a new shipment that is being told, or was told without an answer, or perhaps by an earlier life.
-fn on_the_way(row: &OutboxRow, ours: Timestamp) -> Vec<(Key, Decimal)> {
+fn on_the_way(row: &OutboxRow) -> Vec<(Key, Decimal)> {
     if row.stream != Stream::Shipments || row.operation != Operation::Create {
         return Vec::new();
     }
@@ -79,10 +79,7 @@ fn on_the_way(row: &OutboxRow, ours: Timestamp) -> Vec<(Key, Decimal)> {
             let fault = row.last_fault.as_ref();
             fault.is_some_and(|fault| fault.effect == Effect::Unknown)
         }
-        State::Pending { .. } => {
-            let left = shipment.shipped_at.value();
-            *left.unwrap_or(&row.accepted_at) <= ours
-        }
+        State::Pending { .. } => row.is_of_before,
         // Its order is not known at the sink: nothing is added to the number there for it.
         State::Waiting { .. } => false,
     };

@@ -208,3 +208,60 @@ fn a_restored_store_reads_state_anew() {
     let accepted = bench.accept("erp", Stream::Shipments, vec![parcel]);
     assert_eq!((accepted.duplicates, accepted.news), (1, 0));
 }
+
+/// Seed 32934: an order of which a part had left was called off at its shop, and then the store was lost. This one sees
+/// it called off from the first, and the owner refuses to: what has not left there is not for sale.
+#[test]
+fn what_an_owner_keeps_of_an_order_first_seen_called_off_is_taken() {
+    let mut bench = Bench::new();
+    bench.tick(3600);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    bench.accept("north", Stream::Orders, vec![cancelled("1", &[("A", 3)])]);
+    assert_eq!(told(&mut bench, "A"), "5/5");
+    let looked = bench.claim("erp", Stream::Orders).remove(0);
+    assert_eq!(looked.action, Action::FindOnly);
+    let found = Outcome::Delivered(Confirmation {
+        remote_id: Some("R-north:1".into()),
+        existed: true,
+        ..Confirmation::default()
+    });
+    bench.settle("erp", Stream::Orders, vec![(looked, found)]);
+    let left = bench.clock.now();
+    let parcel = shipment("S1", "R-north:1", &[("A", 1)], left);
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    let cancel = bench.claim("erp", Stream::Orders).remove(0);
+    let shipped = Outcome::Failed(Fault::reject("already_shipped", "goods have left"));
+    bench.settle("erp", Stream::Orders, vec![(cancel, shipped)]);
+    assert_eq!(
+        told(&mut bench, "A"),
+        "2/2",
+        "nobody knows yet that one left"
+    );
+    bench.tick(60);
+    bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
+    assert_eq!(told(&mut bench, "A"), "2/2", "two of three are kept");
+    let parcel = shipment("S2", "R-north:1", &[("A", 2)], bench.clock.now());
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    bench.tick(60);
+    bench.accept("erp", Stream::Stock, vec![level("A", 2)]);
+    assert_eq!(told(&mut bench, "A"), "2/2");
+    bench.accept("erp", Stream::Stock, vec![level("A", 3)]);
+    assert_eq!(told(&mut bench, "A"), "3/3", "all left, nothing is kept");
+}
+
+/// A parcel that comes when a new store has read once was told by nobody before: it holds nothing back, though another
+/// one of its order stands on the desk.
+#[test]
+fn a_parcel_of_this_life_holds_nothing_back() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Shipments, vec![]);
+    bench.accept("erp", Stream::Stock, vec![level("A", 10)]);
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 3)])]);
+    bench.deliver("erp", Stream::Orders);
+    let left = bench.clock.now();
+    bench.tick(10);
+    bench.accept("erp", Stream::Stock, vec![level("A", 7)]);
+    let parcel = shipment("S1", "R-north:1", &[("A", 3)], left);
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    assert_eq!(told(&mut bench, "A"), "10/7");
+}
