@@ -171,6 +171,10 @@ fn move_checkpoint(
     } else {
         Some(stage.now)
     };
+    let first_drained_at = match before.as_ref().filter(|before| before.drained_at.is_some()) {
+        Some(before) => before.first_drained_at,
+        None => drained_at,
+    };
     let run_read_at = match &before {
         Some(before) if before.in_run => before.run_read_at,
         _ => Some(unit.read_at),
@@ -181,6 +185,7 @@ fn move_checkpoint(
         run_read_at,
         accepted_at: stage.now,
         drained_at,
+        first_drained_at,
         as_of: unit.as_of,
         in_run: reached.more,
         run_start: if reached.more { run_start } else { None },

@@ -265,10 +265,7 @@ fn enqueue(
         Operation::Create
     };
     let mut row = new_row(stage, entity, &order.id, route, operation, &mapped);
-    // What a life before could know was there when this store read for the first time.
-    let source = (entity.origin.clone(), Stream::Shipments);
-    let read = CHECKPOINT.get(stage.txn, &source)?;
-    row.is_of_before = read.is_none_or(|read| read.drained_at.is_none());
+    row.is_of_before = is_of_before(stage, entity)?;
     if target.is_none() {
         row.state = State::Waiting {
             on: order.id.clone(),
@@ -281,4 +278,16 @@ fn enqueue(
     let detail = format!("shipment of order {} to {}", order.key, route.to.0);
     stage.note(&thing, "queued", detail.clone(), Some(&route.to.0))?;
     stage.note(order.id.as_ref(), "shipped", detail, Some(&route.to.0))
+}
+
+/// Whether a life before may have known of a shipment: it was there when this store read them for the first time, perhaps
+/// before its order was known.
+fn is_of_before(stage: &Stage<'_, '_>, entity: &Entity) -> Result<bool, EngineError> {
+    let source = (entity.origin.clone(), Stream::Shipments);
+    let read = CHECKPOINT.get(stage.txn, &source)?;
+    let Some(read) = read.filter(|read| read.drained_at.is_some()) else {
+        return Ok(true);
+    };
+    let seen = entity.links.get(&entity.origin).map(|link| link.since);
+    Ok(seen.is_some() && seen <= read.first_drained_at)
 }

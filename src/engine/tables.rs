@@ -135,6 +135,9 @@ pub struct Checkpoint {
     /// When the stream was last read to its end, by ours: what "fresh" means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained_at: Option<Timestamp>,
+    /// When it was read to its end for the first time since the store was made or restored, by ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_drained_at: Option<Timestamp>,
     /// How old what was read is where it is older than that: when a file was made, by our clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Timestamp>,
