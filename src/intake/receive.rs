@@ -123,6 +123,8 @@ impl Reception {
         let mut new = Vec::new();
         let mut wake = BTreeSet::new();
         let mut events = Vec::new();
+        let mut told = Vec::new();
+        let now = self.clock.monotonic();
         for hint in hints {
             let Hint { stream, id, event } = hint;
             let (Some(can_fetch), id) = (leads.streams.get(&stream), id) else {
@@ -141,7 +143,8 @@ impl Reception {
                 }
                 events.push(event);
             }
-            let is_slow = self.is_too_often(&thing, leads.per_minute);
+            let is_slow = self.with(|memory| memory.is_too_often(&thing, now, leads.per_minute));
+            told.push(thing);
             taken.slowed += usize::from(is_slow);
             match named {
                 Some(id) => {
@@ -163,6 +166,8 @@ impl Reception {
             taken.new = self.make_durable(connection, new, leads.most).await?;
             taken.known += asked - taken.new;
         }
+        // What was refused is told again because it was refused: only what was taken in counts.
+        self.note(&told, now, leads.per_minute);
         self.with(|memory| memory.remember(events));
         for stream in wake {
             self.bells.of(connection, stream).ring();
@@ -185,13 +190,13 @@ impl Reception {
         }
     }
 
-    fn is_too_often(&self, thing: &Thing, most: u32) -> bool {
-        let now = self.clock.monotonic();
-        let (is_too_often, is_new) = self.with(|memory| memory.note(thing, now, most));
-        if is_too_often {
-            telemetry::webhook_slowed(&thing.0, thing.1, most, is_new);
+    fn note(&self, told: &[Thing], now: Duration, most: u32) {
+        for thing in told {
+            let (is_too_often, is_new) = self.with(|memory| memory.note(thing, now, most));
+            if is_too_often {
+                telemetry::webhook_slowed(&thing.0, thing.1, most, is_new);
+            }
         }
-        is_too_often
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Memory) -> T) -> T {
@@ -211,7 +216,13 @@ struct Memory {
 }
 
 impl Memory {
-    /// Whether a thing is told of too often, and whether that should be said.
+    /// Whether a thing that is told of once more is told of too often.
+    fn is_too_often(&self, thing: &Thing, now: Duration, most: u32) -> bool {
+        let told = self.told.get(thing);
+        told.is_some_and(|(since, count)| now < *since + MINUTE && *count >= most)
+    }
+
+    /// A thing was told of: whether too often, and whether that should be said.
     fn note(&mut self, thing: &Thing, now: Duration, most: u32) -> (bool, bool) {
         if self.told.len() >= MAX_REMEMBERED && !self.told.contains_key(thing) {
             self.told.retain(|_, (since, _)| now < *since + MINUTE);
@@ -259,8 +270,11 @@ mod tests {
         let mut memory = Memory::default();
         let at = Duration::from_secs;
         for n in 0..5 {
+            assert!(!memory.is_too_often(&thing("1"), at(n), 5));
             assert_eq!(memory.note(&thing("1"), at(n), 5), (false, false));
         }
+        assert!(memory.is_too_often(&thing("1"), at(6), 5));
+        assert!(!memory.is_too_often(&thing("1"), at(60), 5));
         assert_eq!(memory.note(&thing("1"), at(6), 5), (true, true));
         assert_eq!(memory.note(&thing("1"), at(7), 5), (true, false));
         assert_eq!(memory.note(&thing("2"), at(7), 5), (false, false));
