@@ -241,23 +241,21 @@ fn process(config: &Config, document: &Document, findings: &mut Diagnostics) {
 
 fn limits(config: &Config, document: &Document, findings: &mut Diagnostics) {
     let limits = &config.limits;
+    let (first, max) = (limits.retry_first_ms, limits.retry_max_secs);
+    let (max_ms, age) = (max.saturating_mul(1000), limits.retry_max_age_secs);
     let ordered = [
         (
-            "retry_first_secs",
-            limits.retry_first_secs,
+            "retry_first_ms",
+            first,
+            first > max_ms,
             "retry_max_secs",
-            limits.retry_max_secs,
+            max,
         ),
-        (
-            "retry_max_secs",
-            limits.retry_max_secs,
-            "retry_max_age_secs",
-            limits.retry_max_age_secs,
-        ),
+        ("retry_max_secs", max, max > age, "retry_max_age_secs", age),
     ];
-    for (small, less, large, more) in ordered {
-        if less > more {
-            let message = format!("`{small}` is {less}, more than `{large}`, which is {more}");
+    for (small, less, is_longer, large, more) in ordered {
+        if is_longer {
+            let message = format!("`{small}` is {less}, longer than `{large}`, which is {more}");
             findings.push(document.error(codes::CONTRADICTION, &["limits", small], message));
         }
     }

@@ -46,9 +46,9 @@ pub struct Limits {
     /// The most deliveries in one call of a sink, even if the connector could take more.
     #[schemars(range(min = 1, max = 10_000))]
     pub batch_max_deliveries: usize,
-    /// The wait after the first failed attempt; it doubles with each further one.
-    #[schemars(range(min = 1, max = 3600))]
-    pub retry_first_secs: u64,
+    /// The wait in milliseconds after the first failed attempt; it doubles with each further one.
+    #[schemars(range(min = 10, max = 3_600_000))]
+    pub retry_first_ms: u64,
     /// The longest wait between two attempts.
     #[schemars(range(min = 1, max = 86_400))]
     pub retry_max_secs: u64,
@@ -118,7 +118,7 @@ impl Default for Limits {
             quarantine_max_bytes: 256 << 20,
             quarantine_max_age_secs: 180 * 86_400,
             batch_max_deliveries: 250,
-            retry_first_secs: 1,
+            retry_first_ms: 250,
             retry_max_secs: 300,
             retry_max_age_secs: 86_400,
             not_listed_retry_secs: 3600,

@@ -18,7 +18,7 @@ pub struct Backoff {
 impl Default for Backoff {
     fn default() -> Self {
         Self {
-            initial: Duration::from_secs(1),
+            initial: Duration::from_millis(250),
             max: Duration::from_secs(300),
         }
     }

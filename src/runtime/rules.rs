@@ -80,7 +80,7 @@ fn limits(plan: &Plan) -> EngineLimits {
     let secs = Duration::from_secs;
     EngineLimits {
         backoff: Backoff {
-            initial: secs(plan.limits.retry_first_secs),
+            initial: Duration::from_millis(plan.limits.retry_first_ms),
             max: secs(plan.limits.retry_max_secs),
         },
         max_age: secs(plan.limits.retry_max_age_secs),

@@ -108,7 +108,7 @@ async fn edit(place: &Place, daemon: &mut Daemon, full: &str) {
         "[connection.erp]\nhttp.timeout_secs = 50\n",
         1,
     );
-    place.write(&format!("{limited}\n[limits]\nretry_first_secs = 2\n"));
+    place.write(&format!("{limited}\n[limits]\nretry_first_ms = 2000\n"));
     let said = told(&daemon.reload().await);
     assert!(said.contains("[connection.erp] changed"), "{said}");
     assert!(said.contains("[limits] changed"), "{said}");
