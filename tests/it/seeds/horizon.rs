@@ -15,6 +15,7 @@ pub const SHOWN: Duration = Duration::from_secs(8);
 struct Answer {
     /// When the run began that it is the end of; absent in the middle of a run.
     run_began: Option<Duration>,
+    at: Duration,
     cursor: Cursor,
 }
 
@@ -24,6 +25,8 @@ pub struct Horizons {
     answers: BTreeMap<(usize, &'static str), Answer>,
     runs: BTreeMap<(usize, &'static str), Duration>,
     known: BTreeMap<(usize, &'static str), Duration>,
+    /// When the list was given by which that is known; it may have been asked for long before.
+    given: BTreeMap<(usize, &'static str), Duration>,
     read_once: BTreeSet<(usize, &'static str)>,
 }
 
@@ -35,6 +38,7 @@ impl Horizons {
         if let Some(answer) = answer.filter(|answer| Some(&answer.cursor) == after) {
             if let Some(began) = answer.run_began {
                 self.known.insert(stream, began);
+                self.given.insert(stream, answer.at);
             } else {
                 is_new_run = false;
                 // The reply may be lost, and the same page be asked for again.
@@ -47,13 +51,23 @@ impl Horizons {
     }
 
     /// It was answered.
-    pub fn answered(&mut self, stream: (usize, &'static str), cursor: Cursor, more: bool) {
+    pub fn answered(
+        &mut self,
+        stream: (usize, &'static str),
+        (cursor, more): (Cursor, bool),
+        at: Duration,
+    ) {
         let began = self.runs.get(&stream).copied();
         let run_began = began.filter(|_| !more);
         if !more {
             self.read_once.insert(stream);
         }
-        self.answers.insert(stream, Answer { run_began, cursor });
+        let answer = Answer {
+            run_began,
+            at,
+            cursor,
+        };
+        self.answers.insert(stream, answer);
     }
 
     /// A shop whose sales were never read to their end with this store.
@@ -66,10 +80,11 @@ impl Horizons {
         *self = Self::default();
     }
 
-    /// Until when all prices were known; `None` when they were never read.
-    pub fn prices_known_until(&self) -> Option<Duration> {
+    /// Until when all prices were known, and when the list was given that says so; `None` when they were never read.
+    pub fn prices_known_until(&self) -> Option<(Duration, Duration)> {
         let known = self.known.get(&(ERP, "prices"))?;
-        Some(known.saturating_sub(SHOWN))
+        let given = self.given.get(&(ERP, "prices"))?;
+        Some((known.saturating_sub(SHOWN), *given))
     }
 
     /// Until when everything was known at the latest; `None` when something was never read.

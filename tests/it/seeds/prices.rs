@@ -80,18 +80,18 @@ impl World {
     }
 
     /// A shop is told what something costs: what it cost at some time, and no longer ago than can be.
-    fn price(&mut self, shop: usize, sku: usize, amount: i64, known: Option<Duration>) {
+    fn price(&mut self, shop: usize, sku: usize, amount: i64, known: Known) {
         let name = SYSTEMS[shop];
         self.shops[shop].prices.insert(sku, amount);
         self.effect(format_args!("{name} is told that S{sku} costs {amount}"));
         let history = &self.erp.prices[sku].history;
         let newest = history
             .iter()
-            .rposition(|(shown, _)| known.is_some_and(|known| *shown <= known));
-        // What changed again before it was read moved on in the list: nobody need have seen it.
-        let read = known.map(|known| known + super::horizon::SHOWN);
+            .rposition(|(shown, _)| known.is_some_and(|(known, _)| *shown <= known));
+        // What changed again before the list was given moved on in it: nobody need have seen it.
         let next = newest.and_then(|newest| history.get(newest + 1));
-        let moved = next.is_some_and(|(shown, _)| Some(*shown) <= read.map(|it| it + MOST_LATE));
+        let moved = next
+            .is_some_and(|(shown, _)| known.is_some_and(|(_, given)| *shown <= given + MOST_LATE));
         let newest = newest.filter(|_| !moved);
         let can_be = history[newest.unwrap_or(0)..]
             .iter()
@@ -99,7 +99,8 @@ impl World {
         if !can_be {
             self.broke(format!(
                 "{name} is told that S{sku} costs {amount}: when that was decided, all prices until \
-                 {known:?} were known: {history:?}"
+                 {:?} were known: {history:?}",
+                known.map(|(known, _)| known)
             ));
         }
     }
@@ -109,8 +110,11 @@ impl World {
 #[derive(Debug)]
 pub struct PriceSink(pub Link);
 
-/// SKU, amount, and until when everything was known when it was decided.
-type Told = (usize, i64, Option<Duration>);
+/// Until when all prices were known when something was decided, and when the list was given that says so.
+pub type Known = Option<(Duration, Duration)>;
+
+/// SKU, amount, and what was known when it was decided.
+type Told = (usize, i64, Known);
 
 fn told(delivery: &Delivery) -> Told {
     let Record::Price(price) = &delivery.record else {

@@ -113,8 +113,8 @@ impl World {
 
     fn answered(&mut self, system: usize, kind: Kind, page: &Page) {
         let stream = (system, kind.name());
-        self.horizons
-            .answered(stream, page.cursor.clone(), page.more);
+        let reached = (page.cursor.clone(), page.more);
+        self.horizons.answered(stream, reached, self.now);
         if !page.changes.is_empty() && kind != Kind::Stock {
             let ids: Vec<String> = page.changes.iter().map(|it| it.id.to_string()).collect();
             let name = super::world::SYSTEMS[system];

@@ -81,6 +81,7 @@ pub struct World {
     /// Pieces in orders, or changes of them, that show later than the vendor promises: nobody need know of them.
     hidden: BTreeMap<usize, i64>,
     decided: BTreeMap<String, Option<Duration>>,
+    decided_prices: BTreeMap<String, super::prices::Known>,
     late: LateOps,
     /// What is carried out just now was sent so long ago.
     late_since: Option<Duration>,
@@ -118,6 +119,7 @@ impl World {
                 .collect(),
             hidden: BTreeMap::new(),
             decided: BTreeMap::new(),
+            decided_prices: BTreeMap::new(),
             late: LateOps::default(),
             late_since: None,
             broken: Vec::new(),
@@ -240,9 +242,12 @@ impl World {
     }
 
     /// The same for a price, which only its owner says.
-    pub fn decided_price(&mut self, delivery: &str) -> Option<Duration> {
+    pub fn decided_price(&mut self, delivery: &str) -> super::prices::Known {
         let known = self.horizons.prices_known_until();
-        *self.decided.entry(delivery.to_owned()).or_insert(known)
+        *self
+            .decided_prices
+            .entry(delivery.to_owned())
+            .or_insert(known)
     }
 
     /// The next thing that happens by itself.
@@ -463,6 +468,7 @@ impl World {
         self.effects = 0;
         self.in_flight.clear();
         self.decided.clear();
+        self.decided_prices.clear();
         for quota in &mut self.quotas {
             *quota = Quota::default();
         }
