@@ -220,7 +220,7 @@ impl World {
     }
 
     /// By number: nothing behind a gap that may still be filled.
-    fn after_number(&self, mut rows: Vec<Row>, after: Option<&Cursor>) -> (Vec<Row>, Cursor) {
+    fn after_number(&mut self, mut rows: Vec<Row>, after: Option<&Cursor>) -> (Vec<Row>, Cursor) {
         let last = match after {
             Some(Cursor::Sequence { last }) => *last,
             _ => 0,
@@ -231,8 +231,13 @@ impl World {
         let gap = rows
             .iter()
             .position(|row| hidden(row) && row.visible < self.now + PROMISED);
-        rows.truncate(gap.unwrap_or(rows.len()));
+        let behind = rows.split_off(gap.unwrap_or(rows.len()));
         rows.retain(|row| !hidden(row));
+        if let [late, behind @ ..] = &behind[..] {
+            for row in behind {
+                self.hide_behind(&late.id, &row.id);
+            }
+        }
         (rows, Cursor::Sequence { last })
     }
 

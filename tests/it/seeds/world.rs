@@ -80,6 +80,10 @@ pub struct World {
     free: Vec<Vec<(Duration, i64)>>,
     /// Pieces in orders, or changes of them, that show later than the vendor promises: nobody need know of them.
     hidden: BTreeMap<usize, i64>,
+    /// Orders that show later than is promised.
+    late_ones: BTreeSet<String>,
+    /// Orders that stood behind one of these.
+    behind: BTreeSet<String>,
     decided: BTreeMap<String, Option<Duration>>,
     decided_prices: BTreeMap<String, super::prices::Known>,
     late: LateOps,
@@ -118,6 +122,8 @@ impl World {
                 .map(|n| vec![(Duration::ZERO, *n)])
                 .collect(),
             hidden: BTreeMap::new(),
+            late_ones: BTreeSet::new(),
+            behind: BTreeSet::new(),
             decided: BTreeMap::new(),
             decided_prices: BTreeMap::new(),
             late: LateOps::default(),
@@ -398,12 +404,29 @@ impl World {
         let late = self.late();
         // What changes before it was read moves on in the list: it is read later than it would have been.
         let reference = format!("{}:{}", SYSTEMS[shop], self.shops[shop].orders[n].id);
+        if late > PROMISED {
+            let id = self.shops[shop].orders[n].id.clone();
+            self.late_ones.insert(id);
+        }
         if late > PROMISED || self.erp.find(&reference).is_none() {
             for (sku, quantity) in self.shops[shop].orders[n].lines.clone() {
                 *self.hidden.entry(sku).or_default() += quantity;
             }
         }
         self.shops[shop].orders[n].change(now + late, at, sequence);
+    }
+
+    /// An order stands behind one that shows later than is promised, and is not seen before that.
+    pub fn hide_behind(&mut self, late: &str, order: &str) {
+        if !self.late_ones.contains(late) {
+            return;
+        }
+        let lines = self.shops[1].order(order).map(|order| order.lines.clone());
+        if self.behind.insert(order.to_owned()) {
+            for (sku, quantity) in lines.unwrap_or_default() {
+                *self.hidden.entry(sku).or_default() += quantity;
+            }
+        }
     }
 
     /// How much later than it happened a thing shows in lists: less than is promised, or on a bad day a minute.
@@ -446,6 +469,7 @@ impl World {
             for (sku, n) in &lines {
                 *self.hidden.entry(*sku).or_default() += n;
             }
+            self.late_ones.insert(id.clone());
         }
         let visible = self.now + late;
         // While it is on its way to the ERP, say.
