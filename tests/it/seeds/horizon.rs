@@ -24,6 +24,8 @@ struct Answer {
 pub struct Horizons {
     answers: BTreeMap<(usize, &'static str), Answer>,
     runs: BTreeMap<(usize, &'static str), Duration>,
+    /// What comes after what was asked for last, where that was in the middle of a run.
+    middles: BTreeMap<(usize, &'static str), Cursor>,
     known: BTreeMap<(usize, &'static str), Duration>,
     /// When the list was given by which that is known; it may have been asked for long before.
     given: BTreeMap<(usize, &'static str), Duration>,
@@ -45,9 +47,15 @@ impl Horizons {
                 self.answers.insert(stream, answer);
             }
         }
+        // The reply was lost, and the same is asked for again: still in the middle.
+        is_new_run &= after.is_none() || self.middles.get(&stream) != after;
         if is_new_run {
             self.runs.insert(stream, now);
         }
+        match after.filter(|_| !is_new_run) {
+            Some(after) => self.middles.insert(stream, after.clone()),
+            None => self.middles.remove(&stream),
+        };
     }
 
     /// It was answered.
