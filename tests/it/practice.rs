@@ -298,7 +298,9 @@ async fn a_daemon_that_is_killed_again_and_again_loses_and_doubles_nothing() {
     assert!(statement.holds(), "{report}\n{}", last_lines(folder));
     assert_eq!((toll.kills, toll.disk_full.len()), (kills, 1));
     assert!(toll.at_effect > kills / 4, "{toll:?}");
-    assert!(statement.placed_in_all() > usize::try_from(kills).unwrap());
+    // After half an hour there is nothing left to buy: 966 orders in 2,000 lives.
+    let most = usize::try_from(kills).unwrap().min(600);
+    assert!(statement.placed_in_all() > most, "{report}");
     assert!(recognised > 0, "no write was ever in doubt");
 }
 
