@@ -255,10 +255,9 @@ fn change(n: usize, json: Json, stream: Stream) -> Change {
     };
     let raw = told.raw.map(|raw| Bytes::from(raw.to_string()));
     Change {
-        id: RemoteId::from(id),
-        body,
         version: told.version,
         raw: Some(as_it_came(raw.unwrap_or(bytes))),
+        ..Change::of(RemoteId::from(id), body)
     }
 }
 

@@ -218,6 +218,12 @@ pub trait Source: Send + Sync + Debug {
         self.pull(None).await.map(Some)
     }
 
+    /// Whether the page behind one may be asked for before that one is accepted: asking takes nothing away, and tells
+    /// nobody how far things were read.
+    fn reads_ahead(&self) -> bool {
+        false
+    }
+
     /// Whether [`Source::fetch`] works.
     fn can_fetch(&self) -> bool {
         true

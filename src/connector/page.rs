@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Cursor;
 use crate::fault::Fault;
 use crate::id::RemoteId;
-use crate::record::Record;
+use crate::record::{Fingerprint, Record};
 
 /// What the source says about which version it is; a hint for ordering, never for skipping.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -51,36 +51,49 @@ pub struct Change {
     pub version: Version,
     /// The payload as it came.
     pub raw: Option<Raw>,
+    /// The record's, where it was computed already.
+    pub(crate) fingerprint: Option<Fingerprint>,
 }
 
 impl Change {
-    /// A thing that is there.
-    pub fn present(id: impl Into<RemoteId>, record: Record) -> Self {
+    /// What is known of a thing.
+    pub(crate) fn of(id: RemoteId, body: Body) -> Self {
         Self {
-            id: id.into(),
-            body: Body::Present(record),
+            id,
+            body,
             version: Version::default(),
             raw: None,
+            fingerprint: None,
         }
+    }
+
+    /// A thing that is there.
+    pub fn present(id: impl Into<RemoteId>, record: Record) -> Self {
+        Self::of(id.into(), Body::Present(record))
     }
 
     /// A thing that is gone.
     pub fn absent(id: impl Into<RemoteId>) -> Self {
-        Self {
-            id: id.into(),
-            body: Body::Absent,
-            version: Version::default(),
-            raw: None,
-        }
+        Self::of(id.into(), Body::Absent)
     }
 
     /// A thing that could not be understood.
     pub fn rejected(id: impl Into<RemoteId>, fault: Fault) -> Self {
-        Self {
-            id: id.into(),
-            body: Body::Rejected(fault),
-            version: Version::default(),
-            raw: None,
+        Self::of(id.into(), Body::Rejected(fault))
+    }
+
+    /// With the fingerprint of its record, so that the one thread that decides need not compute it.
+    #[must_use]
+    pub(crate) fn fingerprinted(mut self) -> Self {
+        self.fingerprint = self.record_fingerprint();
+        self
+    }
+
+    /// Of its record, if there is one.
+    pub(crate) fn record_fingerprint(&self) -> Option<Fingerprint> {
+        match &self.body {
+            Body::Present(record) => self.fingerprint.or_else(|| Some(record.fingerprint())),
+            Body::Absent | Body::Rejected(_) => None,
         }
     }
 }

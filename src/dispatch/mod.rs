@@ -175,6 +175,9 @@ impl Dispatcher {
     }
 
     async fn settle(&self, batch: Vec<Claimed>, outcomes: Vec<Outcome>) -> Result<Round, Fault> {
+        let outcomes = batch.iter().zip(outcomes);
+        let outcomes = outcomes.map(|(claimed, outcome)| fingerprinted(claimed, outcome));
+        let outcomes: Vec<Outcome> = outcomes.collect();
         let delivered = outcomes
             .iter()
             .filter(|outcome| matches!(outcome, Outcome::Delivered(_)))
@@ -282,6 +285,20 @@ fn nobody_knows(delivery: &Delivery) -> Fault {
         delivery.reference
     );
     Fault::reject("outcome_unknown", message)
+}
+
+/// What was told stands there, unless the sink says otherwise. It is computed here and not by the one thread that
+/// decides.
+fn fingerprinted(claimed: &Claimed, outcome: Outcome) -> Outcome {
+    match (outcome, &claimed.place) {
+        (Outcome::Delivered(confirmation), Place::Event(_)) if confirmation.stored.is_none() => {
+            Outcome::Delivered(Confirmation {
+                stored: Some(claimed.delivery.record.fingerprint()),
+                ..confirmation
+            })
+        }
+        (outcome, _) => outcome,
+    }
 }
 
 /// Whether two deliveries share a request: plain sends, and what is asked after of one submission. What must be

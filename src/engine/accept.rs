@@ -259,7 +259,7 @@ fn accept_thing(
         Body::Absent => None,
     };
     let known = stage.linked(&unit.connection, unit.stream, &change.id)?;
-    let fingerprint = record.map(Record::fingerprint);
+    let fingerprint = change.record_fingerprint();
     let sighting = Sighting {
         connection: &unit.connection,
         owner: stage.rules.owner_of(unit.stream),

@@ -3,6 +3,7 @@
 //! ```text
 //! accept.rs     what came in: ledger, routes, mapping, reservations, queue, checkpoint
 //!   orders.rs shipments.rs items.rs snapshots.rs prices.rs      what it means for each kind of thing
+//! commit.rs     several units share a commit, and the next is staged while it is written (service.rs: for whom)
 //! claim.rs      what may be sent next; the intent is durable before it is handed out
 //! settle.rs     what became of it: link, confirmation, or the policy table (policy.rs); of numbers: settle/cells.rs
 //! changes.rs    orders whose lines changed after they were carried
@@ -36,6 +37,7 @@ mod care;
 mod cell;
 mod changes;
 mod claim;
+mod commit;
 mod compact;
 mod derived;
 mod desk;
@@ -100,7 +102,7 @@ use crate::id::{ConnectionName, EntityId, Key, RemoteId, RouteName};
 use crate::outbox::OutboxRow;
 use crate::proof::{Account, Parcels, Told};
 use crate::record::{Record, Shipment, Stream};
-use crate::store::{HARD_BATCH_BYTES, HARD_BATCH_ROWS, Store, StoreError, Txn};
+use crate::store::{Store, StoreError, Txn, WriteBatch};
 use index::Index;
 use stage::{Numbers, Stage};
 use tables::{CHECKPOINT, INTENT, META};
@@ -169,21 +171,13 @@ impl std::error::Error for EngineError {}
 /// The single writer.
 #[derive(Debug)]
 pub struct Engine {
-    store: Box<dyn Store>,
+    store: Arc<dyn Store>,
+    /// What is being committed.
+    under_way: Option<Arc<WriteBatch>>,
     rules: Arc<Rules>,
     clock: Arc<dyn Clock>,
     index: Index,
     numbers: Numbers,
-}
-
-/// A unit of work in a group: staged once, answered after the commit.
-trait Work {
-    /// Stages it.
-    fn stage(&mut self, stage: &mut Stage<'_, '_>) -> Result<(), EngineError>;
-    /// What it staged was taken back, and this is why.
-    fn refuse(&mut self, fault: Fault);
-    /// Answers; `committed` tells why it did not become durable, if it did not.
-    fn answer(self: Box<Self>, committed: Result<(), &StoreError>);
 }
 
 impl Engine {
@@ -217,7 +211,8 @@ impl Engine {
         let batch = txn.into_batch();
         store.commit(batch)?;
         Ok(Self {
-            store,
+            store: store.into(),
+            under_way: None,
             rules,
             clock,
             index,
@@ -267,66 +262,6 @@ impl Engine {
         self.store.as_ref()
     }
 
-    /// Stages units of work, commits them together and answers them; in several commits where they
-    /// stage more rows than one should have.
-    fn group(&mut self, works: Vec<Box<dyn Work>>) -> Result<bool, StoreError> {
-        let mut works = works.into_iter().peekable();
-        let mut wrote = false;
-        while works.peek().is_some() {
-            wrote |= self.commit_some(&mut works)?;
-        }
-        Ok(wrote)
-    }
-
-    fn commit_some(
-        &mut self,
-        works: &mut dyn Iterator<Item = Box<dyn Work>>,
-    ) -> Result<bool, StoreError> {
-        let now = self.clock.now();
-        let rules = Arc::clone(&self.rules);
-        let mut txn = Txn::new(self.store.as_ref());
-        let mut staged: Vec<Box<dyn Work>> = Vec::new();
-        for mut work in works {
-            let (index, numbers) = (&self.index, &mut self.numbers);
-            let mut is_too_large = false;
-            let updates = txn.attempt(|txn| {
-                let mut stage = Stage::new(txn, &rules, index, now, numbers);
-                work.stage(&mut stage)?;
-                let updates = stage.finish()?;
-                is_too_large = !fits(txn);
-                if is_too_large {
-                    return Err(too_large().into());
-                }
-                Ok::<_, EngineError>(updates)
-            });
-            if is_too_large {
-                work.refuse(too_large());
-            }
-            // A unit that failed keeps its own error for its answer; what it staged is taken back. The
-            // index may run ahead of the commit: should that fail, nothing is believed any more.
-            for update in updates.unwrap_or_default() {
-                self.index.apply(update);
-            }
-            staged.push(work);
-            if txn.len() >= rules.limits.commit_rows {
-                break;
-            }
-        }
-        // Where that fails nothing is committed at all.
-        let taken = self.numbers.take_more(&mut txn);
-        let batch = txn.into_batch();
-        let wrote = !batch.is_empty();
-        let committed = match taken {
-            Err(EngineError::Store(error)) => Err(error),
-            _ if wrote => self.store.commit(batch),
-            _ => Ok(()),
-        };
-        for work in staged {
-            work.answer(committed.as_ref().copied());
-        }
-        committed.map(|()| wrote)
-    }
-
     /// Does one unit of work in a commit of its own.
     fn alone<T>(
         &mut self,
@@ -344,25 +279,13 @@ impl Engine {
         self.numbers.take_more(&mut txn)?;
         let batch = txn.into_batch();
         if !batch.is_empty() {
-            self.store.commit(batch)?;
+            self.store.commit_beside(&batch)?;
         }
         for update in updates {
             self.index.apply(update);
         }
         Ok(value)
     }
-}
-
-/// Whether a commit of this is taken, with what is added at its end.
-fn fits(txn: &Txn<'_>) -> bool {
-    txn.len() + SPARE_ROWS <= HARD_BATCH_ROWS && txn.bytes() <= HARD_BATCH_BYTES / 2
-}
-
-/// A unit that no commit takes fails alone: otherwise it would stop the daemon, again after each start.
-fn too_large() -> Fault {
-    let message = "this is too much for one commit: a smaller limits.accept_max_changes or \
-                   limits.commit_max_rows may help; nothing of it was taken in";
-    Fault::bug("unit_too_large", message)
 }
 
 macro_rules! requests {

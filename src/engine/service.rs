@@ -1,12 +1,15 @@
-//! The engine behind a queue: many ask, one writes, several units share a commit.
+//! The engine behind a queue: many ask, one decides, several units share a commit, which another one writes.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::commit::{Closed, Group, Job, Work};
 use super::stage::Stage;
-use super::{Engine, EngineError, Work};
+use super::{Engine, EngineError};
 use crate::fault::Fault;
 use crate::store::{Compacted, StoreError};
 
@@ -14,8 +17,8 @@ use crate::store::{Compacted, StoreError};
 const QUEUE: usize = 256;
 /// How many units share a commit at most.
 const GROUP: usize = 64;
-
-type Job = Box<dyn Work + Send>;
+/// How many turns others have while a commit is written, where everything takes turns.
+const TURNS: usize = 3;
 
 /// Asks the engine. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -67,6 +70,16 @@ enum Message {
     ),
 }
 
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Work(_) => "Work",
+            Self::Reload(..) => "Reload",
+            Self::Compact(..) => "Compact",
+        })
+    }
+}
+
 /// Above how many bytes a store is compacted, and how many the copy may take.
 #[derive(Debug, Clone, Copy)]
 struct Room {
@@ -74,11 +87,32 @@ struct Room {
     free: u64,
 }
 
-/// The engine's own loop. It blocks on the store, so it runs on a thread of its own.
+/// The engine's own loop. It reads the store, and somebody else writes it, one commit after the other: a thread each.
 #[derive(Debug)]
 pub struct Service {
     engine: Engine,
     queue: mpsc::Receiver<Message>,
+    commits: Commits,
+    /// What is staged and not on its way yet.
+    group: Group,
+    /// What came behind the last unit that was staged.
+    next: Option<Message>,
+}
+
+/// What became of a commit.
+type Committed = Result<(), StoreError>;
+
+/// Who writes groups, for the loop that stages them.
+struct Committer {
+    groups: mpsc::Sender<Closed>,
+    done: mpsc::Receiver<Committed>,
+    is_busy: bool,
+}
+
+/// The same, for whoever writes them.
+struct Groups {
+    todo: mpsc::Receiver<Closed>,
+    done: mpsc::Sender<Committed>,
     commits: Commits,
 }
 
@@ -92,6 +126,8 @@ impl Service {
                 engine,
                 queue: receiver,
                 commits: commits.clone(),
+                group: Group::default(),
+                next: None,
             },
             Handle {
                 queue: sender,
@@ -104,62 +140,196 @@ impl Service {
     ///
     /// # Errors
     /// When a commit failed: the store must be opened again before anything is believed.
-    pub fn run(mut self) -> Result<Engine, StoreError> {
-        while let Some(first) = self.queue.blocking_recv() {
-            self.turn(first)?;
-        }
-        Ok(self.end())
+    pub fn run(self) -> Result<Engine, StoreError> {
+        let (committer, groups) = committer(self.commits.clone());
+        thread::scope(|scope| {
+            let writer = thread::Builder::new().name("commits".into());
+            let writing = writer.spawn_scoped(scope, || groups.write());
+            writing.map_err(|error| StoreError::Io {
+                doing: "starting a thread".into(),
+                message: error.to_string(),
+            })?;
+            block_on(self.work(committer))
+        })
     }
 
     /// The same as a task, for simulations, where everything takes turns on one thread.
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub async fn run_in_turns(mut self) -> Result<Engine, StoreError> {
-        while let Some(first) = self.queue.recv().await {
-            self.turn(first)?;
-        }
-        Ok(self.end())
+    pub async fn run_in_turns(self) -> Result<Engine, StoreError> {
+        let (committer, groups) = committer(self.commits.clone());
+        tokio::join!(self.work(committer), groups.write_in_turns()).0
     }
 
-    fn end(mut self) -> Engine {
+    /// Whatever waits already shares a commit; nobody waits for more to come.
+    async fn work(mut self, mut committer: Committer) -> Result<Engine, StoreError> {
+        let done = self.take_turns(&mut committer).await;
+        if let Err(error) = done {
+            // It was staged over what nobody knows any more.
+            self.group.fail(&error);
+            return Err(error);
+        }
         // Without this note the next process tells some numbers twice, and that is all.
         if let Err(error) = self.engine.end() {
             tracing::warn!("that nothing is under way could not be noted: {error}");
         }
-        self.engine
+        Ok(self.engine)
     }
 
-    /// One group: whatever waits already shares the commit; nobody waits for more to come.
-    fn turn(&mut self, first: Message) -> Result<(), StoreError> {
-        let mut group = Vec::new();
-        let mut next = Some(first);
-        while let Some(message) = next.take() {
-            match message {
-                Message::Work(work) => group.push(work as Box<dyn Work>),
-                Message::Reload(rules, reply) => {
-                    self.commit(std::mem::take(&mut group))?;
+    async fn take_turns(&mut self, committer: &mut Committer) -> Result<(), StoreError> {
+        loop {
+            if self.next.is_none() && !self.engine.is_full(&self.group) {
+                tokio::select! {
+                    biased;
+                    done = committer.done.recv(), if committer.is_busy => {
+                        committer.finished(done, &mut self.engine)?;
+                    }
+                    message = self.queue.recv() => match message {
+                        Some(message) => self.next = Some(message),
+                        None => return self.write_all(committer).await,
+                    }
+                }
+            } else if committer.is_busy {
+                let done = committer.done.recv().await;
+                committer.finished(done, &mut self.engine)?;
+            }
+            match self.next.take() {
+                Some(Message::Work(first)) => self.stage(first)?,
+                Some(Message::Reload(rules, reply)) => {
+                    self.write_all(committer).await?;
                     let _ = reply.send(self.engine.reload(rules));
                 }
-                Message::Compact(room, reply) => {
-                    self.commit(std::mem::take(&mut group))?;
+                Some(Message::Compact(room, reply)) => {
+                    self.write_all(committer).await?;
                     let _ = reply.send(self.engine.compact(room.above, room.free));
                 }
+                None => {}
             }
-            if group.len() < GROUP {
-                next = self.queue.try_recv().ok();
+            if !committer.is_busy {
+                committer.write(&mut self.group, &mut self.engine).await?;
             }
         }
-        self.commit(group)
     }
 
-    fn commit(&mut self, group: Vec<Box<dyn Work>>) -> Result<(), StoreError> {
-        if self.engine.group(group)? {
+    /// Stages a unit and what waits behind it.
+    fn stage(&mut self, first: Job) -> Result<(), StoreError> {
+        let Self {
+            engine,
+            queue,
+            group,
+            next,
+            ..
+        } = self;
+        let mut first = Some(first);
+        let mut staged = 0;
+        engine.stage(group, &mut || {
+            staged += 1;
+            if first.is_some() || staged > GROUP {
+                return first.take();
+            }
+            match queue.try_recv() {
+                Ok(Message::Work(work)) => Some(work),
+                other => {
+                    *next = other.ok();
+                    None
+                }
+            }
+        })
+    }
+
+    /// Until everything that is staged is durable.
+    async fn write_all(&mut self, committer: &mut Committer) -> Result<(), StoreError> {
+        loop {
+            if committer.is_busy {
+                let done = committer.done.recv().await;
+                committer.finished(done, &mut self.engine)?;
+            } else if self.group.is_empty() {
+                return Ok(());
+            } else {
+                committer.write(&mut self.group, &mut self.engine).await?;
+            }
+        }
+    }
+}
+
+fn committer(commits: Commits) -> (Committer, Groups) {
+    let (groups, todo) = mpsc::channel(1);
+    let (told, done) = mpsc::channel(1);
+    let committer = Committer {
+        groups,
+        done,
+        is_busy: false,
+    };
+    let groups = Groups {
+        todo,
+        done: told,
+        commits,
+    };
+    (committer, groups)
+}
+
+impl Committer {
+    /// Has a group written, if there is anything in it. Only while it is not busy.
+    async fn write(&mut self, group: &mut Group, engine: &mut Engine) -> Result<(), StoreError> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        let closed = engine.close(std::mem::take(group));
+        self.is_busy = true;
+        let sent = self.groups.send(closed).await;
+        sent.map_err(|_| StoreError::Closed)
+    }
+
+    fn finished(&mut self, done: Option<Committed>, engine: &mut Engine) -> Result<(), StoreError> {
+        self.is_busy = false;
+        done.unwrap_or(Err(StoreError::Closed))?;
+        engine.committed();
+        Ok(())
+    }
+}
+
+impl Groups {
+    /// Writes one group after the other, until nobody stages any more.
+    fn write(mut self) {
+        while let Some(group) = self.todo.blocking_recv() {
+            let done = self.commit(group);
+            if self.done.blocking_send(done).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The same as a task. Others have turns before each commit, as they go on while a disk writes.
+    async fn write_in_turns(mut self) {
+        while let Some(group) = self.todo.recv().await {
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
+            let done = self.commit(group);
+            if self.done.send(done).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn commit(&self, group: Closed) -> Committed {
+        if group.commit()? {
             self.commits.told.count.fetch_add(1, Ordering::Relaxed);
             self.commits.told.changed.notify_waiters();
         }
         Ok(())
     }
+}
+
+/// Runs the loop on this thread. It waits for channels and for nothing else.
+fn block_on<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| StoreError::Io {
+        doing: "starting to work".into(),
+        message: error.to_string(),
+    })?;
+    runtime.block_on(work)
 }
 
 /// One unit of work and who waits for it.

@@ -12,6 +12,8 @@ mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesOrdered, StreamExt};
+
 use crate::clock::{Clock, Timestamp, earlier, later};
 use crate::connector::Body;
 use crate::connector::{Change, Cursor, Page, Source};
@@ -25,6 +27,9 @@ use crate::telemetry;
 
 /// How many changes that could not be understood are accepted in one commit.
 const UNIT_REJECTED: usize = 500;
+/// How many parts of a page are on their way into the store: one is written, one is staged behind it, and one waits
+/// for that. More would keep others waiting.
+const UNITS_AT_ONCE: usize = 3;
 /// How many ids are fetched at a time.
 const FETCH_AT_ONCE: usize = 25;
 /// How many things are fetched by id before pages are read again.
@@ -89,6 +94,13 @@ pub struct Run {
     pub hints_failed: bool,
 }
 
+impl Run {
+    fn count(&mut self, accepted: Accepted) {
+        self.news += accepted.news;
+        self.rejected += accepted.rejected;
+    }
+}
+
 /// Reads one stream of one connection.
 #[derive(Debug, Clone)]
 pub struct Poller {
@@ -123,21 +135,42 @@ impl Poller {
             .cursor(connection, stream)
             .await
             .map_err(EngineError::into_fault)?;
+        let mut ahead = None;
         while run.pages < self.schedule.max_pages && !run.drained {
-            let begun = self.clock.monotonic();
-            let page = self.source.pull(cursor.as_ref()).await?;
-            let took = self.clock.monotonic().saturating_sub(begun);
+            let (page, took) = match ahead.take() {
+                Some(read) => read?,
+                None => self.pull(cursor.as_ref()).await?,
+            };
             self.check_progress(cursor.as_ref(), &page)?;
             run.pages += 1;
             run.drained = !page.more;
-            cursor = Some(page.cursor.clone());
-            self.accept_page(page, took, &mut run).await?;
+            let next = page.cursor.clone();
+            let reads_on = page.more && run.pages < self.schedule.max_pages;
+            // What is read ahead is thrown away when this page cannot be accepted: its cursor does not move either.
+            let read_ahead = async {
+                if reads_on && self.source.reads_ahead() {
+                    Some(self.pull(Some(&next)).await)
+                } else {
+                    None
+                }
+            };
+            let accept = self.accept_page(page, took, &mut run);
+            let (accepted, read) = tokio::join!(accept, read_ahead);
+            accepted?;
+            (ahead, cursor) = (read, Some(next));
             on_page();
         }
         if run.drained {
             self.sweep(on_page).await?;
         }
         Ok(run)
+    }
+
+    /// A page, and how long it took.
+    async fn pull(&self, after: Option<&Cursor>) -> Result<(Page, Duration), Fault> {
+        let begun = self.clock.monotonic();
+        let page = self.source.pull(after).await?;
+        Ok((page, self.clock.monotonic().saturating_sub(begun)))
     }
 
     /// Fetches what is to be fetched by id, and nothing else.
@@ -182,22 +215,34 @@ impl Poller {
         } = page;
         let when = When::of(read_at, took, as_of);
         run.changes += changes.len();
+        // They stand in the engine's queue in their order. The cursor moves when all of them are durable.
+        let mut under_way = FuturesOrdered::new();
         loop {
             let unit_size = self.unit_size(&changes);
             if unit_size == changes.len() {
                 break;
             }
+            if under_way.len() >= UNITS_AT_ONCE {
+                run.count(under_way.next().await.transpose()?.unwrap_or_default());
+            }
             let rest = changes.split_off(unit_size);
-            self.accept(std::mem::replace(&mut changes, rest), when, None, run)
-                .await?;
+            let unit = std::mem::replace(&mut changes, rest);
+            under_way.push_back(self.accept(unit, when, None));
+        }
+        while let Some(accepted) = under_way.next().await {
+            run.count(accepted?);
         }
         if complete && !more {
-            self.accept(std::mem::take(&mut changes), when, None, run)
+            let accepted = self
+                .accept(std::mem::take(&mut changes), when, None)
                 .await?;
+            run.count(accepted);
             self.apply_absence(when).await?;
         }
-        self.accept(changes, when, Some(Reached { cursor, more }), run)
-            .await
+        let reached = Some(Reached { cursor, more });
+        let accepted = self.accept(changes, when, reached).await?;
+        run.count(accepted);
+        Ok(())
     }
 
     /// How many of these changes are accepted in one commit. One that could not be understood is a row of the quarantine
@@ -220,29 +265,25 @@ impl Poller {
         changes: Vec<Change>,
         when: When,
         reached: Option<Reached>,
-        run: &mut Run,
-    ) -> Result<(), Fault> {
-        let changes = changes.into_iter().map(|change| self.bounded(change));
+    ) -> Result<Accepted, Fault> {
+        let changes = changes.into_iter().map(|change| self.prepared(change));
         let unit = self.unit(changes.collect(), when, reached);
-        let accepted: Accepted = self
-            .engine
-            .accept(unit)
-            .await
-            .map_err(EngineError::into_fault)?;
-        run.news += accepted.news;
-        run.rejected += accepted.rejected;
-        Ok(())
+        let accepted = self.engine.accept(unit).await;
+        accepted.map_err(EngineError::into_fault)
     }
 
-    /// A record beyond the limit is rejected alone, and the page goes on (law S8). A level of stock is a
-    /// few numbers and not looked at.
-    fn bounded(&self, change: Change) -> Change {
+    /// A record beyond the limit is rejected alone, and the page goes on (law S8). Stock and prices are a few numbers,
+    /// which nobody takes a fingerprint of.
+    fn prepared(&self, change: Change) -> Change {
         let Body::Present(record) = &change.body else {
             return change;
         };
         let limit = self.schedule.max_record_bytes;
-        if self.stream == Stream::Stock || record.json_bytes() <= limit {
-            return change;
+        match self.stream {
+            Stream::Stock => return change,
+            _ if record.json_bytes() > limit => {}
+            Stream::Prices => return change,
+            _ => return change.fingerprinted(),
         }
         let message = format!("it is larger than {limit} bytes (limits.record_max_bytes)");
         Change {
@@ -339,7 +380,7 @@ impl Poller {
             Ok((changes, when)) => {
                 let there: Vec<RemoteId> = changes.iter().map(|it| it.id.clone()).collect();
                 run.changes += changes.len();
-                self.accept(changes, when, None, run).await?;
+                run.count(self.accept(changes, when, None).await?);
                 there
             }
             Err(fault) => return Ok(Err(fault)),
@@ -402,7 +443,7 @@ impl Poller {
         for ids in ids.chunks(FETCH_AT_ONCE) {
             let (changes, when) = self.fetch_some(ids).await?;
             run.changes += changes.len();
-            self.accept(changes, when, None, run).await?;
+            run.count(self.accept(changes, when, None).await?);
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ impl Poller {
         while !changes.is_empty() {
             let rest = changes.split_off(self.unit_size(&changes));
             let unit = std::mem::replace(&mut changes, rest);
-            self.accept(unit, when, None, &mut swept).await?;
+            swept.count(self.accept(unit, when, None).await?);
         }
         let next = page.more.then_some(page.cursor);
         let (connection, stream) = (&self.connection, self.stream);

@@ -16,7 +16,7 @@ use super::step::{
 };
 use super::text::{Expr, Name, Text, Tree};
 use super::tree::Node;
-use crate::connector::{Body, Change, Raw, Version};
+use crate::connector::{Change, Raw, Version};
 use crate::expr::{Program, Scope, Template, Type};
 use crate::fault::Fault;
 use crate::id::RemoteId;
@@ -381,10 +381,9 @@ impl Mapper {
         let version = self.version(frame);
         match self.record(frame) {
             Ok(record) => Change {
-                id,
-                body: Body::Present(record),
                 version,
                 raw: Some(raw.clone()),
+                ..Change::present(id, record)
             },
             Err(fault) => Change {
                 version,

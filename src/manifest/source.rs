@@ -264,6 +264,10 @@ impl Source for ManifestSource {
         page.map_err(|fault| fault.at(self.stream))
     }
 
+    fn reads_ahead(&self) -> bool {
+        true
+    }
+
     async fn fetch(&self, ids: &[RemoteId]) -> Result<Vec<Change>, Fault> {
         let reading = self.reading()?;
         let Some(fetching) = &reading.fetch else {

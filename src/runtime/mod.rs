@@ -1,7 +1,7 @@
 //! The process: opens what the plan names, runs one loop per stream, and stops in order.
 //!
 //! ```text
-//! engine     one thread, the only writer
+//! engine     the only writer: one thread decides, another one writes what it decided
 //! pollers    one task per stream that is read
 //! dispatch   one task per stream that is written
 //! care       probes paused connections, removes what is too old

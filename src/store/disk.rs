@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use uuid::Uuid;
 
@@ -25,8 +26,8 @@ pub(super) trait Engine: Send + Sync + Debug {
 
     fn last(&self, range: &KeyRange) -> Result<Option<Row>, StoreError>;
 
-    /// Durable when it returns.
-    fn commit(&mut self, batch: WriteBatch) -> Result<(), StoreError>;
+    /// Durable when it returns. Others may read meanwhile.
+    fn commit(&self, batch: &WriteBatch) -> Result<(), StoreError>;
 
     /// Lets go of the files: when this returns nothing touches them any more, by name or otherwise.
     fn close(self: Box<Self>) -> Result<(), StoreError>;
@@ -62,8 +63,10 @@ fn open_files(
 #[derive(Debug)]
 pub struct DiskStore {
     kind: EngineKind,
-    /// `None` after a failed write.
+    /// `None` after a compaction that failed half-way.
     engine: Option<Box<dyn Engine>>,
+    /// A write failed.
+    failed: AtomicBool,
     cache: u64,
     first_run: bool,
     /// Dropped last: the directory is ours until the engine has let go of it.
@@ -141,6 +144,7 @@ impl DiskStore {
         Ok(Self {
             kind,
             engine: Some(engine),
+            failed: AtomicBool::new(false),
             cache,
             first_run: false,
             home,
@@ -162,6 +166,7 @@ impl DiskStore {
         Ok(Self {
             kind,
             engine: Some(engine),
+            failed: AtomicBool::new(false),
             cache,
             first_run: true,
             home,
@@ -169,7 +174,10 @@ impl DiskStore {
     }
 
     fn alive(&self) -> Result<&dyn Engine, StoreError> {
-        self.engine.as_deref().ok_or(StoreError::Closed)
+        let engine = self.engine.as_deref();
+        engine
+            .filter(|_| !self.failed.load(Ordering::Acquire))
+            .ok_or(StoreError::Closed)
     }
 }
 
@@ -198,15 +206,15 @@ impl Store for DiskStore {
         engine.last(range)
     }
 
-    fn commit(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
-        let engine = self.engine.as_mut().ok_or(StoreError::Closed)?;
+    fn commit_beside(&self, batch: &WriteBatch) -> Result<(), StoreError> {
+        let engine = self.alive()?;
         batch.check_limits()?;
         if batch.is_empty() {
             return Ok(());
         }
         let committed = engine.commit(batch);
         if committed.is_err() {
-            self.engine = None;
+            self.failed.store(true, Ordering::Release);
         }
         committed
     }
@@ -219,7 +227,7 @@ impl Store for DiskStore {
     /// leaves the old files or the new ones; an error before the exchange leaves the store as it was,
     /// one after it closes the store. Needs free space for the live rows.
     fn compact(&mut self) -> Result<Option<Compacted>, StoreError> {
-        let old = self.engine.as_deref().ok_or(StoreError::Closed)?;
+        let old = self.alive()?;
         let before = self.size_on_disk()?;
         let name = self.kind.name();
         let new_path = self.home.new_engine_dir(name);
@@ -270,14 +278,14 @@ fn write_copy(
     cache: u64,
     old: &dyn Engine,
 ) -> Result<u64, StoreError> {
-    let mut new = make(kind, path, id, cache)?;
-    let rows = copy(old, &mut *new)?;
+    let new = make(kind, path, id, cache)?;
+    let rows = copy(old, &*new)?;
     new.close()?;
     dir::sync_tree(path)?;
     Ok(rows)
 }
 
-fn copy(old: &dyn Engine, new: &mut dyn Engine) -> Result<u64, StoreError> {
+fn copy(old: &dyn Engine, new: &dyn Engine) -> Result<u64, StoreError> {
     let mut range = KeyRange::all();
     let mut rows = 0;
     loop {
@@ -291,10 +299,10 @@ fn copy(old: &dyn Engine, new: &mut dyn Engine) -> Result<u64, StoreError> {
         for row in page {
             batch.put(row.key, row.value);
             if batch.bytes() > super::HARD_BATCH_BYTES / 8 {
-                new.commit(std::mem::take(&mut batch))?;
+                new.commit(&std::mem::take(&mut batch))?;
             }
         }
-        new.commit(batch)?;
+        new.commit(&batch)?;
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Compacted, KeyRange, Row, Store, StoreError, WriteBatch};
@@ -64,7 +65,7 @@ impl MemoryDisk {
         Ok(MemoryStore {
             disk: self.clone(),
             epoch: state.epoch,
-            failed: false,
+            failed: AtomicBool::new(false),
         })
     }
 
@@ -161,7 +162,7 @@ impl MemoryDisk {
 pub struct MemoryStore {
     disk: MemoryDisk,
     epoch: u64,
-    failed: bool,
+    failed: AtomicBool,
 }
 
 impl MemoryStore {
@@ -173,7 +174,7 @@ impl MemoryStore {
         Self {
             disk,
             epoch: 1,
-            failed: false,
+            failed: AtomicBool::new(false),
         }
     }
 
@@ -184,7 +185,7 @@ impl MemoryStore {
 
     fn alive(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let state = self.disk.state();
-        if self.failed || state.epoch != self.epoch {
+        if self.failed.load(Ordering::Acquire) || state.epoch != self.epoch {
             Err(StoreError::Closed)
         } else {
             Ok(state)
@@ -256,7 +257,7 @@ impl Store for MemoryStore {
             .map(row))
     }
 
-    fn commit(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
+    fn commit_beside(&self, batch: &WriteBatch) -> Result<(), StoreError> {
         let mut state = self.alive()?;
         batch.check_limits()?;
         state.commits += 1;
@@ -270,7 +271,7 @@ impl Store for MemoryStore {
         if !full && fault.is_none() {
             return Ok(());
         }
-        self.failed = true;
+        self.failed.store(true, Ordering::Release);
         let doing = format!("commit {number}");
         if full {
             return Err(StoreError::Full { doing });
@@ -300,13 +301,13 @@ impl Store for MemoryStore {
 }
 
 impl State {
-    fn apply(&mut self, batch: WriteBatch) {
-        for (key, value) in batch.into_rows() {
+    fn apply(&mut self, batch: &WriteBatch) {
+        for (key, value) in batch.iter() {
             self.rows_written += 1;
-            let undo = self.lying.then(|| key.clone());
+            let undo = self.lying.then(|| key.to_vec());
             let before = match value {
-                Some(value) => self.rows.insert(key, value),
-                None => self.rows.remove(&key),
+                Some(value) => self.rows.insert(key.to_vec(), value.to_vec()),
+                None => self.rows.remove(key),
             };
             if let Some(key) = undo {
                 self.unflushed.push((key, before));

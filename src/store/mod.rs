@@ -226,11 +226,6 @@ impl WriteBatch {
             .map(|(key, value)| (key.as_slice(), value.as_deref()))
     }
 
-    /// Its rows in key order, owned; `None` removes.
-    pub fn into_rows(self) -> impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)> {
-        self.rows.into_iter()
-    }
-
     /// Whether an engine may take it: every engine refuses the same batches, so that what passes in
     /// simulation passes on disk.
     pub fn check_limits(&self) -> Result<(), StoreError> {
@@ -264,7 +259,13 @@ pub trait Store: Send + Sync + Debug {
     /// After [`StoreError::TooLarge`] nothing has happened and the store goes on. After any other
     /// error the batch is whole or absent, nobody knows which, and every further call returns
     /// [`StoreError::Closed`]: open the store again.
-    fn commit(&mut self, batch: WriteBatch) -> Result<(), StoreError>;
+    fn commit(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
+        self.commit_beside(&batch)
+    }
+
+    /// The same beside reads on other threads, which see each row as it was before or as it is after. There is one
+    /// commit at a time: whoever shares a store sees to it.
+    fn commit_beside(&self, batch: &WriteBatch) -> Result<(), StoreError>;
 
     /// Bytes that the store takes on disk; zero for one that has none.
     fn size_on_disk(&self) -> Result<u64, StoreError>;

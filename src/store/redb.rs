@@ -6,7 +6,8 @@
 //! - Killed in its very first creation it leaves a file that never opens: the marker of
 //!   [`dir`] says that nothing was committed yet, and the next start makes it anew.
 //! - A transaction that only reads keeps pages from being used again: the one that all reads share is
-//!   dropped before each commit.
+//!   dropped before each commit, and behind it, so that nobody reads what was before. It is made under the lock
+//!   under which it is dropped.
 //! - After a kill it repairs itself by a walk through the file when it is opened.
 
 use std::fmt;
@@ -99,10 +100,17 @@ impl Redb {
                 return work(rows);
             }
             drop(rows);
-            let opened = self.db.begin_read()?.open_table(ROWS)?;
             let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-            work(rows.insert(opened))
+            if rows.is_none() {
+                *rows = Some(self.db.begin_read()?.open_table(ROWS)?);
+            }
+            rows.as_ref().map_or(Err(redb::Error::DatabaseClosed), work)
         })
+    }
+
+    /// Nobody reads what is committed now any more.
+    fn forget_read(&self) {
+        *self.rows.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -138,9 +146,9 @@ impl Engine for Redb {
         })
     }
 
-    fn commit(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
-        *self.rows.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
-        call(&self.path, "writing", || {
+    fn commit(&self, batch: &WriteBatch) -> Result<(), StoreError> {
+        self.forget_read();
+        let committed = call(&self.path, "writing", || {
             let write = self.db.begin_write()?;
             let mut rows = write.open_table(ROWS)?;
             for (key, value) in batch.iter() {
@@ -151,7 +159,9 @@ impl Engine for Redb {
             }
             drop(rows);
             Ok(write.commit()?)
-        })
+        });
+        self.forget_read();
+        committed
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {

@@ -19,6 +19,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ pub(super) struct Sled {
     path: PathBuf,
     /// The data file, opened a second time because sled does not lend its own.
     file: File,
-    blobs: BTreeSet<OsString>,
+    blobs: Mutex<BTreeSet<OsString>>,
 }
 
 impl fmt::Debug for Sled {
@@ -107,11 +108,11 @@ impl Sled {
         let data = path.join("db");
         let file = File::options().write(true).open(&data);
         let file = file.map_err(|error| StoreError::io_at("opening", &data, &error))?;
-        let mut sled = Self {
+        let sled = Self {
             db,
             path: path.to_owned(),
             file,
-            blobs: BTreeSet::new(),
+            blobs: Mutex::default(),
         };
         sled.sync_blobs()?;
         Ok(sled)
@@ -125,16 +126,17 @@ impl Sled {
     }
 
     /// Syncs the files of large pages that are new since the last time.
-    fn sync_blobs(&mut self) -> Result<(), StoreError> {
+    fn sync_blobs(&self) -> Result<(), StoreError> {
         let dir = self.path.join("blobs");
         let failed = |what: &str, error: &std::io::Error| StoreError::io_at(what, &dir, error);
+        let mut known = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
         let mut present = BTreeSet::new();
         let mut new = false;
         for entry in fs::read_dir(&dir).map_err(|error| failed("listing", &error))? {
             let name = entry
                 .map_err(|error| failed("listing", &error))?
                 .file_name();
-            if !self.blobs.contains(&name) {
+            if !known.contains(&name) {
                 match File::open(dir.join(&name)) {
                     Ok(file) => file.sync_all().map_err(|error| failed("syncing", &error))?,
                     // Replaced meanwhile by a newer page, whose file stands beside it.
@@ -145,7 +147,7 @@ impl Sled {
             }
             present.insert(name);
         }
-        self.blobs = present;
+        *known = present;
         if new { dir::sync_dir(&dir) } else { Ok(()) }
     }
 
@@ -179,9 +181,9 @@ impl Engine for Sled {
         })
     }
 
-    fn commit(&mut self, batch: WriteBatch) -> Result<(), StoreError> {
+    fn commit(&self, batch: &WriteBatch) -> Result<(), StoreError> {
         let mut writes = sled::Batch::default();
-        for (key, value) in batch.into_rows() {
+        for (key, value) in batch.iter() {
             match value {
                 Some(value) => writes.insert(key, value),
                 None => writes.remove(key),

@@ -1,7 +1,8 @@
 //! Staged writes over a store: reads see them, the engine commits them.
 //!
 //! The engine lets many units (accepts, settles) stage into one [`Txn`] and commits once; a unit that
-//! fails half-way is taken back with [`Txn::attempt`] without touching its neighbours.
+//! fails half-way is taken back with [`Txn::attempt`] without touching its neighbours. While a commit is
+//! written, the next one is staged over it ([`Txn::over`]).
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ type Staged = Option<Vec<u8>>;
 #[derive(Debug)]
 pub struct Txn<'s> {
     store: &'s dyn Store,
+    /// What is being committed: it holds before what the store says, which may not know all of it yet.
+    under: Option<&'s WriteBatch>,
     staged: BTreeMap<Vec<u8>, Staged>,
     bytes: usize,
     /// Whether the store holds nothing of a table, by the prefix of its keys, as far as it was asked.
@@ -29,10 +32,16 @@ pub struct Txn<'s> {
 impl<'s> Txn<'s> {
     /// A view with nothing staged.
     pub fn new(store: &'s dyn Store) -> Self {
+        Self::over(store, None, WriteBatch::new())
+    }
+
+    /// A view in which `batch` is staged, over what is being committed.
+    pub fn over(store: &'s dyn Store, under: Option<&'s WriteBatch>, batch: WriteBatch) -> Self {
         Self {
             store,
-            staged: BTreeMap::new(),
-            bytes: 0,
+            under,
+            staged: batch.rows,
+            bytes: batch.bytes,
             empty: [const { Cell::new(None) }; 256],
             undo: Vec::new(),
             attempts: 0,
@@ -55,8 +64,8 @@ impl<'s> Txn<'s> {
 
     /// The value under `key`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.staged.get(key) {
-            Some(staged) => Ok(staged.clone()),
+        match self.written(key) {
+            Some(written) => Ok(written.clone()),
             None if self.is_empty_table(key)? => Ok(None),
             None => self.store.get(key),
         }
@@ -67,7 +76,7 @@ impl<'s> Txn<'s> {
         if limit == 0 || range.is_empty() {
             return Ok(Vec::new());
         }
-        let mut staged = self.staged_in(range).peekable();
+        let mut staged = self.written_in(range).peekable();
         if staged.peek().is_none() {
             if range.is_of_one_table() && self.is_empty_table(&range.start)? {
                 return Ok(Vec::new());
@@ -112,12 +121,7 @@ impl<'s> Txn<'s> {
         if range.is_empty() {
             return Ok(None);
         }
-        let staged = self.staged_in(range).rev().find_map(|(key, value)| {
-            Some(Row {
-                key: key.clone(),
-                value: value.clone()?,
-            })
-        });
+        let staged = self.last_written(range);
         if staged.is_none() && range.is_of_one_table() && self.is_empty_table(&range.start)? {
             return Ok(None);
         }
@@ -128,7 +132,7 @@ impl<'s> Txn<'s> {
         }
         while !rest.is_empty() {
             match self.store.last(&rest)? {
-                Some(row) if self.staged.contains_key(&row.key) => rest = rest.before(&row.key),
+                Some(row) if self.written(&row.key).is_some() => rest = rest.before(&row.key),
                 Some(row) => return Ok(Some(row)),
                 None => break,
             }
@@ -145,7 +149,7 @@ impl<'s> Txn<'s> {
     pub fn delete(&mut self, key: impl Into<Vec<u8>>) {
         let key = key.into();
         // Where nothing is, nothing need be removed. A store that fails will say so at the commit.
-        let absent = !self.staged.contains_key(&key) && self.is_empty_table(&key).unwrap_or(false);
+        let absent = self.written(&key).is_none() && self.is_empty_table(&key).unwrap_or(false);
         if !absent {
             self.set(key, Some(None));
         }
@@ -192,13 +196,48 @@ impl<'s> Txn<'s> {
         }
     }
 
-    fn staged_in(&self, range: &KeyRange) -> impl DoubleEndedIterator<Item = (&Vec<u8>, &Staged)> {
-        let end = range
-            .end
-            .as_deref()
-            .map_or(Bound::Unbounded, Bound::Excluded);
-        self.staged
-            .range::<[u8], _>((Bound::Included(range.start.as_slice()), end))
+    /// What is staged or being committed for one key.
+    fn written(&self, key: &[u8]) -> Option<&Staged> {
+        let under = || self.under.and_then(|under| under.rows.get(key));
+        self.staged.get(key).or_else(under)
+    }
+
+    /// The same for all keys of a range, in key order.
+    fn written_in(&self, range: &KeyRange) -> impl Iterator<Item = (&Vec<u8>, &Staged)> {
+        let mut staged = in_range(&self.staged, range).peekable();
+        let under = self.under.map(|under| in_range(&under.rows, range));
+        let mut under = under.into_iter().flatten().peekable();
+        std::iter::from_fn(move || match (staged.peek(), under.peek()) {
+            (Some((key, _)), Some((below, _))) if below < key => under.next(),
+            (Some((key, _)), Some((below, _))) => {
+                if below == key {
+                    under.next();
+                }
+                staged.next()
+            }
+            (Some(_), None) => staged.next(),
+            (None, _) => under.next(),
+        })
+    }
+
+    /// The row with the greatest key of a range among what is staged or being committed.
+    fn last_written(&self, range: &KeyRange) -> Option<Row> {
+        let row = |(key, value): (&Vec<u8>, &Staged)| {
+            let (key, value) = (key.clone(), value.clone()?);
+            Some(Row { key, value })
+        };
+        let staged = in_range(&self.staged, range).rev().find_map(row);
+        let under = self.under.and_then(|under| {
+            let mut rows = in_range(&under.rows, range).rev();
+            rows.find_map(|(key, value)| {
+                let is_staged = self.staged.contains_key(key);
+                row((key, value)).filter(|_| !is_staged)
+            })
+        });
+        staged
+            .into_iter()
+            .chain(under)
+            .max_by(|a, b| a.key.cmp(&b.key))
     }
 
     fn set(&mut self, key: Vec<u8>, value: Option<Staged>) {
@@ -222,6 +261,15 @@ impl<'s> Txn<'s> {
         self.bytes -= before.as_ref().map_or(0, weight);
         before
     }
+}
+
+fn in_range<'a>(
+    rows: &'a BTreeMap<Vec<u8>, Staged>,
+    range: &KeyRange,
+) -> impl DoubleEndedIterator<Item = (&'a Vec<u8>, &'a Staged)> + use<'a> {
+    let end = range.end.as_deref();
+    let end = end.map_or(Bound::Unbounded, Bound::Excluded);
+    rows.range::<[u8], _>((Bound::Included(range.start.as_slice()), end))
 }
 
 fn push(rows: &mut Vec<Row>, key: &[u8], value: Option<&Vec<u8>>) {
@@ -314,6 +362,8 @@ mod tests {
         #[test]
         fn reads_see_what_a_map_would_hold(
             committed in prop::collection::btree_map(key(), prop::collection::vec(any::<u8>(), 0..3), 0..12),
+            under_way in prop::collection::vec(step(), 0..8),
+            written in 0usize..12,
             steps in prop::collection::vec(step(), 0..12),
             ranges in prop::collection::vec((key(), prop::option::of(key()), 0usize..8), 1..6),
         ) {
@@ -325,8 +375,21 @@ mod tests {
             }
             store.commit(batch).unwrap();
 
+            // Of what is being committed the store may know a part.
             let mut txn = Txn::new(&store);
-            apply(&steps, &mut txn, &mut model);
+            apply(&under_way, &mut txn, &mut model);
+            let under = txn.into_batch();
+            let mut part = WriteBatch::new();
+            for (key, value) in under.iter().take(written) {
+                part.set(key.to_vec(), value.map(<[u8]>::to_vec));
+            }
+            store.commit(part).unwrap();
+
+            let mut txn = Txn::over(&store, Some(&under), WriteBatch::new());
+            apply(&steps[..steps.len() / 2], &mut txn, &mut model);
+            // It is put aside in between.
+            let mut txn = Txn::over(&store, Some(&under), txn.into_batch());
+            apply(&steps[steps.len() / 2..], &mut txn, &mut model);
             for (start, end, limit) in &ranges {
                 let range = KeyRange { start: start.clone(), end: end.clone() };
                 assert_same(&txn, &model, &range, *limit);
@@ -336,6 +399,7 @@ mod tests {
             let batch = txn.into_batch();
             prop_assert_eq!((batch.bytes(), batch.len()), (bytes, len));
             prop_assert_eq!(bytes, batch.iter().map(|(k, v)| k.len() + v.map_or(0, <[u8]>::len)).sum::<usize>());
+            store.commit(under).unwrap();
             store.commit(batch).unwrap();
             prop_assert_eq!(store.scan(&KeyRange::all(), usize::MAX).unwrap(), model_rows(&model, &KeyRange::all()));
         }

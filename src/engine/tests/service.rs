@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::connector::Delivery;
+use crate::engine::commit::{Group, Job, Work};
 use crate::engine::service::Commits;
+use crate::engine::tables::EVENT;
+use crate::store::memory::CommitFault;
 
 /// Handles to a running engine; the thread ends when they are gone.
 fn running() -> (Handle, std::thread::JoinHandle<Engine>) {
@@ -153,17 +156,31 @@ impl Work for Large {
     }
 }
 
+/// Stages units, and commits them in as many groups as they need; whether anything was written.
+fn committed(bench: &mut Bench, works: Vec<Job>) -> bool {
+    let mut works = works.into_iter().peekable();
+    let mut wrote = false;
+    while works.peek().is_some() {
+        let mut group = Group::default();
+        let staged = bench.engine.stage(&mut group, &mut || works.next());
+        staged.unwrap();
+        wrote |= bench.engine.close(group).commit().unwrap();
+        bench.engine.committed();
+    }
+    wrote
+}
+
 /// A unit that no commit takes fails alone. It would stop the daemon, and again when it is read after the next start.
 #[test]
 fn a_unit_that_is_too_large_fails_alone() {
     let mut bench = Bench::new();
     let refused = Arc::default();
-    let works: Vec<Box<dyn Work>> = vec![
+    let works: Vec<Job> = vec![
         Box::new(Writes(true)),
         Box::new(Large(Arc::clone(&refused))),
         Box::new(Writes(true)),
     ];
-    assert!(bench.engine.group(works).unwrap());
+    assert!(committed(&mut bench, works));
     assert_eq!(*refused.lock().unwrap(), ["unit_too_large"]);
     let txn = Txn::new(bench.engine.store());
     assert!(!META.contains(&txn, &"large0".to_owned()).unwrap());
@@ -184,9 +201,65 @@ fn a_group_shares_a_commit_until_it_is_large() {
         rules.limits.commit_rows = rows;
         let mut bench = Bench::with(rules);
         let before = bench.disk.commits();
-        let works = (0..3).map(|_| Box::new(Writes(writes)) as Box<dyn Work>);
-        let wrote = bench.engine.group(works.collect()).unwrap();
+        let works = (0..3).map(|_| Box::new(Writes(writes)) as Job);
+        let wrote = committed(&mut bench, works.collect());
         assert_eq!(wrote, writes);
         assert_eq!(bench.disk.commits() - before, commits, "{rows}");
+    }
+}
+
+/// Two units, the second of which comes while the commit of the first is under way.
+async fn two(handle: Handle) -> [Result<Accepted, EngineError>; 2] {
+    let one = handle.accept(unit(vec![order("1", &[("A", 1)])]));
+    let other = async {
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+        }
+        handle.accept(unit(vec![order("2", &[("A", 1)])])).await
+    };
+    let (one, other) = tokio::join!(one, other);
+    [one, other]
+}
+
+/// The next group is staged while one is written, sees what that writes, and has a commit of its own; nobody is
+/// answered before it is durable.
+#[tokio::test]
+async fn while_one_commit_is_written_the_next_is_staged() {
+    let bench = Bench::new();
+    let (disk, before) = (bench.disk.clone(), bench.disk.commits());
+    let (service, handle) = Service::new(bench.engine);
+    let answered = async {
+        let done = two(handle).await;
+        for accepted in done {
+            assert_eq!(accepted.unwrap().queued, 1);
+        }
+        assert_eq!(disk.commits() - before, 2);
+        let events = disk.durable_image().open().unwrap();
+        let events = EVENT.scan(&Txn::new(&events), &EVENT.all(), 9).unwrap();
+        assert_eq!(events.len(), 2);
+    };
+    let (engine, ()) = tokio::join!(service.run_in_turns(), answered);
+    let mut engine = engine.unwrap();
+    let claimed = engine.claim("erp".into(), Stream::Orders, 9).unwrap();
+    assert_eq!(claimed.len(), 2);
+}
+
+/// Nobody knows whether a commit that failed took effect: what was decided by it is as unknown, and nobody is told that
+/// it is done.
+#[tokio::test]
+async fn what_is_staged_over_a_commit_that_fails_fails_with_it() {
+    for fault in [CommitFault::Before, CommitFault::After] {
+        let bench = Bench::new();
+        bench.disk.fail_commit(1, fault);
+        let (disk, before) = (bench.disk.clone(), bench.disk.commits());
+        let (service, handle) = Service::new(bench.engine);
+        let (ended, done) = tokio::join!(service.run_in_turns(), two(handle.clone()));
+        assert!(matches!(ended, Err(StoreError::Io { .. })), "{fault:?}");
+        for accepted in done {
+            assert_eq!(accepted.unwrap_err().into_fault().code, "store");
+        }
+        assert_eq!(disk.commits() - before, 1, "nothing is written behind it");
+        let late = handle.is_paused("erp".into()).await;
+        assert_eq!(late.unwrap_err().into_fault().code, "engine_stopped");
     }
 }
