@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use crossdock::clock::ManualClock;
 use crossdock::connector::{Change, Confirmation, Outcome};
-use crossdock::engine::{Engine, Rules, Unit};
+use crossdock::engine::{Engine, Rules, Service, Unit};
 use crossdock::record::{Record, Stream};
 use crossdock::router::{Mode, Route, Router};
 use crossdock::store::dir::Birth;
 use crossdock::store::{DiskStore, EngineKind, KeyRange};
 use serde_json::json;
 
-fn engine(store: DiskStore) -> Engine {
+/// `life` feeds its ids: those of two lives differ.
+fn engine(store: DiskStore, life: u64) -> Engine {
     let route = Route {
         name: "orders".into(),
         from: ("north".into(), Stream::Orders),
@@ -25,7 +26,7 @@ fn engine(store: DiskStore) -> Engine {
         ..Rules::default()
     };
     let clock = Arc::new(ManualClock::at("2026-11-22T12:00:00Z".parse().unwrap()));
-    Engine::open(Box::new(store), Arc::new(rules), clock, 1).unwrap()
+    Engine::open(Box::new(store), Arc::new(rules), clock, life).unwrap()
 }
 
 fn new_store(kind: EngineKind, dir: &Path) -> DiskStore {
@@ -51,9 +52,8 @@ fn order(n: usize) -> Change {
     )
 }
 
-/// Accepts some orders; how many of them were news.
-fn accept(engine: &mut Engine, numbers: std::ops::Range<usize>) -> usize {
-    let unit = Unit {
+fn unit(numbers: std::ops::Range<usize>) -> Unit {
+    Unit {
         connection: "north".into(),
         stream: Stream::Orders,
         changes: numbers.map(order).collect(),
@@ -61,8 +61,12 @@ fn accept(engine: &mut Engine, numbers: std::ops::Range<usize>) -> usize {
         read_until: "2026-11-22T12:00:00Z".parse().unwrap(),
         as_of: None,
         reached: None,
-    };
-    engine.accept(unit).unwrap().news
+    }
+}
+
+/// Accepts some orders; how many of them were news.
+fn accept(engine: &mut Engine, numbers: std::ops::Range<usize>) -> usize {
+    engine.accept(unit(numbers)).unwrap().news
 }
 
 fn carry(engine: &mut Engine) -> usize {
@@ -95,7 +99,7 @@ fn rows(engine: &Engine) -> Vec<(Vec<u8>, Vec<u8>)> {
 fn a_store_that_has_grown_is_compacted_between_two_orders_and_nothing_is_lost() {
     for kind in EngineKind::ALL {
         let dir = tempfile::tempdir().unwrap();
-        let mut engine = engine(new_store(kind, dir.path()));
+        let mut engine = engine(new_store(kind, dir.path()), 1);
         let mut last = 0;
         while engine.store().size_on_disk().unwrap() < 12 << 20 {
             assert_eq!(accept(&mut engine, last..last + 50), 50);
@@ -119,12 +123,34 @@ fn a_store_that_has_grown_is_compacted_between_two_orders_and_nothing_is_lost() 
         assert_eq!(carry(&mut engine), 1, "what waited goes on");
         assert_eq!(accept(&mut engine, 0..50), 0, "everything is known still");
         drop(engine);
-        let mut again = self::engine(DiskStore::open_existing(dir.path()).unwrap());
+        let mut again = self::engine(DiskStore::open_existing(dir.path()).unwrap(), 2);
         assert_eq!(
             again.compact(1, u64::MAX).unwrap(),
             None,
             "also after a restart"
         );
         assert_eq!(accept(&mut again, last..last + 2), 1);
+    }
+}
+
+/// While others ask: what was asked for before is written first, and what comes behind finds everything.
+#[tokio::test]
+async fn a_store_is_compacted_between_two_commits() {
+    for kind in EngineKind::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let (service, handle) = Service::new(engine(new_store(kind, dir.path()), 1));
+        let thread = std::thread::spawn(move || service.run().unwrap());
+        let (one, compacted, other) = tokio::join!(
+            handle.accept(unit(0..20)),
+            handle.compact(1, u64::MAX),
+            handle.accept(unit(10..40)),
+        );
+        assert_eq!((one.unwrap().news, other.unwrap().news), (20, 20));
+        assert!(compacted.unwrap().unwrap().rows > 20, "{}", kind.name());
+        drop(handle);
+        drop(thread.join().unwrap());
+        let mut again = engine(DiskStore::open_existing(dir.path()).unwrap(), 2);
+        assert_eq!(accept(&mut again, 0..41), 1);
+        assert_eq!(carry(&mut again), 41);
     }
 }
