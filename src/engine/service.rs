@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::commit::{Closed, Group, Job, Work};
 use super::stage::Stage;
 use super::{Engine, EngineError};
+use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::store::{Compacted, StoreError};
 
@@ -19,6 +21,8 @@ const QUEUE: usize = 256;
 const GROUP: usize = 64;
 /// How many turns others have while a commit is written, where everything takes turns.
 const TURNS: usize = 3;
+/// How many milliseconds it takes there to write one commit after the other, over and over.
+const SLOW: [u64; 7] = [1, 12, 3, 40, 2, 20, 7];
 
 /// Asks the engine. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -159,7 +163,8 @@ impl Service {
     /// As [`run`](Self::run).
     pub async fn run_in_turns(self) -> Result<Engine, StoreError> {
         let (committer, groups) = committer(self.commits.clone());
-        tokio::join!(self.work(committer), groups.write_in_turns()).0
+        let clock = Arc::clone(&self.engine.clock);
+        tokio::join!(self.work(committer), groups.write_in_turns(&*clock)).0
     }
 
     /// Whatever waits already shares a commit; nobody waits for more to come.
@@ -300,12 +305,15 @@ impl Groups {
         }
     }
 
-    /// The same as a task. Others have turns before each commit, as they go on while a disk writes.
-    async fn write_in_turns(mut self) {
+    /// The same as a task. Others go on before each commit, as they do while a disk writes.
+    async fn write_in_turns(mut self, clock: &dyn Clock) {
+        let mut takes = SLOW.iter().cycle();
         while let Some(group) = self.todo.recv().await {
             for _ in 0..TURNS {
                 tokio::task::yield_now().await;
             }
+            let took = takes.next().copied().unwrap_or_default();
+            clock.sleep(Duration::from_millis(took)).await;
             let done = self.commit(group);
             if self.done.send(done).await.is_err() {
                 return;
