@@ -1,0 +1,189 @@
+//! Prices: which of two counts, who said it, and a stream that was stopped.
+
+use super::*;
+use crate::connector::Token;
+
+/// Prices alone: nothing waits for items. `acme` prices what `west` sells.
+fn rules_of_prices() -> Rules {
+    let mut rules = catalogue(Mode::Apply);
+    let west = Route {
+        name: "west_prices".into(),
+        from: ("acme".into(), Stream::Prices),
+        to: ("west".into(), Stream::Prices),
+        mode: Mode::Apply,
+        start_from: None,
+    };
+    let routes = rules.router.all().cloned().chain([west]);
+    let routes = routes.filter(|route| route.to.1 != Stream::Items);
+    rules.router = Router::new(routes.collect::<Vec<_>>());
+    rules
+}
+
+fn bench() -> Bench {
+    Bench::with(rules_of_prices())
+}
+
+fn say(bench: &mut Bench, amount: &str) {
+    bench.tick(1);
+    bench.accept("erp", Stream::Prices, vec![price("A", amount)]);
+}
+
+fn taken_in() -> Outcome {
+    Outcome::Submitted {
+        token: Token::default(),
+        check_after: Duration::from_secs(60),
+        in_order: false,
+    }
+}
+
+/// The one claim of a price of `north`: what is done, and with which price.
+fn claimed(bench: &mut Bench) -> (Claimed, String) {
+    let mut all = bench.claim("north", Stream::Prices);
+    assert_eq!(all.len(), 1, "{all:?}");
+    let one = all.remove(0);
+    let what = match &one.action {
+        Action::Send => "send",
+        Action::FindFirst(_) => "alone",
+        Action::FindOnly => "find",
+        Action::Check(_) => "check",
+        Action::Watch(_) => "watch",
+    };
+    let Record::Price(price) = &one.delivery.record else {
+        panic!("a price")
+    };
+    let shown = format!("{what} {}", price.price);
+    (one, shown)
+}
+
+fn settle(bench: &mut Bench, one: Claimed, outcome: Outcome) {
+    bench.settle("north", Stream::Prices, vec![(one, outcome)]);
+}
+
+/// A page names a price twice, and says of neither when it changed: the last word counts.
+#[test]
+fn of_two_prices_in_one_page_the_last_counts() {
+    let mut bench = bench();
+    let page = vec![price("A", "10"), price("A", "11")];
+    let accepted = bench.accept("erp", Stream::Prices, page);
+    assert_eq!((accepted.news, accepted.stale), (1, 0));
+    assert_eq!(claimed(&mut bench).1, "send 11.00 EUR");
+}
+
+/// Each channel's price is explained by what its own source said.
+#[test]
+fn a_price_is_explained_by_its_own_source() {
+    let mut bench = bench();
+    say(&mut bench, "10");
+    bench.accept("acme", Stream::Prices, vec![price("A", "7")]);
+    for (channel, source, said) in [("north", "erp", "10"), ("west", "acme", "7")] {
+        let why = bench.engine.explain_price("A".into(), Some(channel.into()));
+        let why = why.unwrap().remove(0);
+        let said_by: Vec<_> = why.said.iter().map(|it| it.0.as_str()).collect();
+        assert_eq!(said_by, [source], "{channel}");
+        assert_eq!(why.said[0].1["price"]["amount"], json!(said));
+    }
+}
+
+/// A price was taken in and is not confirmed; then one comes that is held, and then a good one. That waits for the end of
+/// the first, as it would without the one that was held.
+#[test]
+fn a_held_price_does_not_hide_what_was_taken_in() {
+    let mut bench = bench();
+    say(&mut bench, "10");
+    bench.deliver("north", Stream::Prices);
+    say(&mut bench, "12");
+    let (one, _) = claimed(&mut bench);
+    settle(&mut bench, one, taken_in());
+    for amount in ["150", "13"] {
+        say(&mut bench, amount);
+        assert!(bench.claim("north", Stream::Prices).is_empty());
+    }
+    bench.tick(60);
+    let (one, shown) = claimed(&mut bench);
+    assert_eq!(shown, "check 12.00 EUR");
+    let outcome = there(&one);
+    settle(&mut bench, one, outcome);
+    assert_eq!(claimed(&mut bench).1, "send 13.00 EUR");
+}
+
+/// A feed that never ended was gone past. It is watched on when a price was held in between: it may still put its old price
+/// there.
+#[test]
+fn a_held_price_does_not_end_a_watch() {
+    let mut bench = bench();
+    say(&mut bench, "10");
+    bench.deliver("north", Stream::Prices);
+    say(&mut bench, "12");
+    for minute in 0.. {
+        assert!(minute < 100, "it waits for ever");
+        if let Some(one) = bench.claim("north", Stream::Prices).pop() {
+            let past = matches!(one.action, Action::FindFirst(_));
+            let outcome = if past { there(&one) } else { taken_in() };
+            settle(&mut bench, one, outcome);
+            if past {
+                break;
+            }
+        }
+        bench.tick(60);
+    }
+    say(&mut bench, "150");
+    assert!(bench.claim("north", Stream::Prices).is_empty(), "held");
+    say(&mut bench, "13");
+    let (one, shown) = claimed(&mut bench);
+    assert_eq!(shown, "alone 13.00 EUR");
+    let outcome = there(&one);
+    settle(&mut bench, one, outcome);
+    bench.tick(60);
+    assert_eq!(claimed(&mut bench).1, "watch 12.00 EUR");
+}
+
+/// Prices under these names.
+fn list(names: &[String], amount: &str) -> Vec<Change> {
+    names.iter().map(|name| price(name, amount)).collect()
+}
+
+/// Settles all that is due for `north`, some hundreds at a time.
+fn settle_all(bench: &mut Bench, claimed: &[Claimed], outcome: impl Fn(&Claimed) -> Outcome) {
+    for some in claimed.chunks(500) {
+        let results = some.iter().map(|one| (one.clone(), outcome(one)));
+        bench.settle("north", Stream::Prices, results.collect());
+    }
+}
+
+fn claim_all(bench: &mut Bench) -> Vec<Claimed> {
+    let claimed = bench.engine.claim("north".into(), Stream::Prices, 9999);
+    claimed.unwrap()
+}
+
+/// More prices than are looked at at a time are only to be said again; behind them stand those for which the stream was
+/// stopped. It stays stopped.
+#[test]
+fn a_stop_is_not_over_because_much_else_is_to_be_said_again() {
+    let mut bench = bench();
+    let same: Vec<String> = (0..2001).map(|n| format!("S{n:04}")).collect();
+    let jumping: Vec<String> = (0..300).map(|n| format!("T{n:03}")).collect();
+    for names in [&same, &jumping] {
+        bench.accept("erp", Stream::Prices, list(names, "10"));
+    }
+    let first = claim_all(&mut bench);
+    settle_all(&mut bench, &first, there);
+    bench.tick(1);
+    bench.accept("erp", Stream::Prices, list(&same, "11"));
+    let sent = claim_all(&mut bench);
+    assert_eq!(sent.len(), 2001);
+    bench.tick(1);
+    bench.accept("erp", Stream::Prices, list(&same, "10"));
+    let lost = Fault::retry("http_timeout", "no reply").after_sending();
+    settle_all(&mut bench, &sent, |_| Outcome::Failed(lost.clone()));
+    bench.tick(60);
+    bench.accept("erp", Stream::Prices, list(&jumping, "1000"));
+    let is_stopped = |bench: &mut Bench| {
+        let rows = bench.engine.quarantine(0, 999).unwrap().into_iter();
+        let mut rows = rows.filter(|row| row.row.connection == "north".into());
+        rows.any(|row| row.row.fault.code == "too_many_jumps")
+    };
+    assert!(is_stopped(&mut bench));
+    let again = claim_all(&mut bench);
+    assert!(is_stopped(&mut bench));
+    assert_eq!(again.len(), 2001, "what was told before may be said again");
+}
