@@ -423,8 +423,8 @@ async fn too_few_outcomes_mean_that_nobody_knows() {
     thread.join().unwrap();
 }
 
-/// Nobody knows whether a change was made. What is found shows that the thing is there, not that it is changed: where making
-/// the change twice is making it once, it is made again; elsewhere it is looked for first.
+/// Nobody knows whether a change was made. What is found shows that the thing is there, not that it is changed: where
+/// making the change twice is making it once, it is made again; elsewhere it is looked for first.
 #[tokio::test]
 async fn a_change_is_made_again_where_that_is_harmless() {
     for is_harmless in [true, false] {

@@ -485,30 +485,22 @@ pub(super) fn release(
     key: &Key,
     cell: &Cell,
 ) -> Result<(), EngineError> {
-    if stage.index.in_flight.contains(&feed.target, key) {
-        return forget_attempt(stage, feed, key); // settling it will look at the difference
-    }
-    settled(stage, feed, key, cell)
-}
-
-fn settled(
-    stage: &mut Stage<'_, '_>,
-    feed: &Feed,
-    key: &Key,
-    cell: &Cell,
-) -> Result<(), EngineError> {
-    forget_attempt(stage, feed, key)?;
-    let update = Update::Cell(feed.target.clone(), key.clone(), cell.place(feed));
-    stage.updates.push(update);
-    Ok(())
-}
-
-fn forget_attempt(stage: &mut Stage<'_, '_>, feed: &Feed, key: &Key) -> Result<(), EngineError> {
     let target = &feed.target;
     let place = (target.0.clone(), target.1, key.clone());
-    if let Some(attempt) = ATTEMPT.get(stage.txn, &place)? {
-        end_attempt(stage, feed, key, &attempt);
+    if let Some(before) = ATTEMPT.get(stage.txn, &place)? {
+        end_attempt(stage, feed, key, &before);
+        // What may still become of earlier values is no matter of the one that is let go.
+        let mut afresh = before.afresh(stage.now);
+        submitted::go_past(&mut afresh);
+        if afresh != CellAttempt::new(stage.now) {
+            attempts::put(stage, target, key, (None, &afresh))?;
+        }
     }
+    if stage.index.in_flight.contains(target, key) {
+        return Ok(()); // settling it will look at the difference
+    }
+    let update = Update::Cell(target.clone(), key.clone(), cell.place(feed));
+    stage.updates.push(update);
     Ok(())
 }
 

@@ -300,8 +300,8 @@ fn of_what_no_owner_told_there_is_no_number() {
     assert_eq!((numbers.published, numbers.to_write), (None, None));
 }
 
-/// More is sold than there is. Of an item that is on sale the channel is told no more than what may leave still; of one that
-/// is off sale just what it has sold itself, so that none is left there.
+/// More is sold than there is. Of an item that is on sale the channel is told no more than what may leave still; of one
+/// that is off sale just what it has sold itself, so that none is left there.
 #[test]
 fn an_item_off_sale_is_told_what_the_channel_has_sold() {
     let north = "north".into();

@@ -245,8 +245,8 @@ fn only_who_sends_gives_back() {
     assert_eq!(told(&mut bench, "A"), "10/8");
 }
 
-/// A shop that calls an order off writes it on each of its lines too: the owner is told once that all of it is called off,
-/// and nobody has to look at the lines.
+/// A shop that calls an order off writes it on each of its lines too: the owner is told once that all of it is called
+/// off, and nobody has to look at the lines.
 #[test]
 fn an_order_that_is_called_off_is_no_change_of_its_lines() {
     let mut bench = carried(0);
@@ -262,8 +262,8 @@ fn an_order_that_is_called_off_is_no_change_of_its_lines() {
     assert_eq!(told(&mut bench, "A"), "10/10");
 }
 
-/// A part was called off before the order was read for the first time, and is wanted again: it is taken again, or another
-/// shop sells it.
+/// A part was called off before the order was read for the first time, and is wanted again: it is taken again, or
+/// another shop sells it.
 #[test]
 fn a_part_that_was_called_off_from_the_first_can_be_wanted_again() {
     let mut bench = Bench::new();

@@ -442,8 +442,8 @@ fn a_vendors_clock_may_be_ahead() {
     }
 }
 
-/// What may have been written before a crash is in doubt, also after a reload: wanted back at what was told before, it is
-/// told again.
+/// What may have been written before a crash is in doubt, also after a reload: wanted back at what was told before, it
+/// is told again.
 #[test]
 fn a_reload_ends_no_doubt() {
     let mut bench = Bench::new();
@@ -459,8 +459,8 @@ fn a_reload_ends_no_doubt() {
     assert_eq!(again.len(), 1, "south may show 5");
 }
 
-/// A parcel that was told is told anew, with another number to track it by, and the reply is lost: no more goods leave for
-/// that, and nothing is kept back.
+/// A parcel that was told is told anew, with another number to track it by, and the reply is lost: no more goods leave
+/// for that, and nothing is kept back.
 #[test]
 fn a_parcel_that_was_told_moves_the_number_once() {
     let mut bench = Bench::new();

@@ -46,8 +46,8 @@ fn an_item_that_is_found_can_be_told_its_number() {
     assert_eq!(bench.claim("north", Stream::Stock).len(), 1);
 }
 
-/// A channel refuses a number because of how its item stands there: when the item was changed, it is told again, and the
-/// desk is empty without anybody's doing.
+/// A channel refuses a number because of how its item stands there: when the item was changed, it is told again, and
+/// the desk is empty without anybody's doing.
 #[test]
 fn a_number_that_was_refused_is_told_again_when_its_item_was_changed() {
     let mut bench = with(&["A"]);
@@ -120,8 +120,8 @@ fn a_number_of_a_new_item_is_offered_soon_and_of_a_lost_one_rarely() {
     assert_eq!(bench.claim("north", Stream::Stock).len(), 1);
 }
 
-/// What a channel did not list counts for nothing once it is told again what it was told before: the next number goes at
-/// once.
+/// What a channel did not list counts for nothing once it is told again what it was told before: the next number goes
+/// at once.
 #[test]
 fn a_number_that_is_back_is_not_held_up_by_a_refusal() {
     let mut bench = Bench::new();

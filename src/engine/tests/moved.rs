@@ -20,8 +20,8 @@ fn told_five() -> Bench {
     bench
 }
 
-/// An order of `north` that was called off before anybody saw it: its number moved twice, and what is wanted there is the
-/// same as before.
+/// An order of `north` that was called off before anybody saw it: its number moved twice, and what is wanted there is
+/// the same as before.
 fn moved(bench: &mut Bench) {
     let unseen = young("1", &[("A", 1)], "cancelled");
     bench.accept("north", Stream::Orders, vec![unseen]);
@@ -58,8 +58,8 @@ fn a_number_on_the_desk_stays_there() {
     assert_eq!(bench.claim("north", Stream::Stock).len(), 1);
 }
 
-/// A feed that hangs was gone past, and is asked after now and then. A number that moved does not wait for that, also not
-/// after a crash.
+/// A feed that hangs was gone past, and is asked after now and then. A number that moved does not wait for that, also
+/// not after a crash.
 #[test]
 fn a_number_that_moved_does_not_wait_for_what_is_watched() {
     let feed = || Outcome::Submitted {

@@ -84,8 +84,8 @@ fn a_price_is_explained_by_its_own_source() {
     }
 }
 
-/// A price was taken in and is not confirmed; then one comes that is held, and then a good one. That waits for the end of
-/// the first, as it would without the one that was held.
+/// A price was taken in and is not confirmed; then one comes that is held, and then a good one. That waits for the end
+/// of the first, as it would without the one that was held.
 #[test]
 fn a_held_price_does_not_hide_what_was_taken_in() {
     let mut bench = bench();
@@ -106,35 +106,55 @@ fn a_held_price_does_not_hide_what_was_taken_in() {
     assert_eq!(claimed(&mut bench).1, "send 13.00 EUR");
 }
 
-/// A feed that never ended was gone past. It is watched on when a price was held in between: it may still put its old price
-/// there.
-#[test]
-fn a_held_price_does_not_end_a_watch() {
+/// A feed with 12 that never ended was gone past: 12 stands there, told alone, and the feed is watched.
+fn watching() -> Bench {
     let mut bench = bench();
     say(&mut bench, "10");
     bench.deliver("north", Stream::Prices);
     say(&mut bench, "12");
-    for minute in 0.. {
-        assert!(minute < 100, "it waits for ever");
+    for _ in 0..100 {
         if let Some(one) = bench.claim("north", Stream::Prices).pop() {
-            let past = matches!(one.action, Action::FindFirst(_));
-            let outcome = if past { there(&one) } else { taken_in() };
-            settle(&mut bench, one, outcome);
-            if past {
-                break;
+            if matches!(one.action, Action::FindFirst(_)) {
+                let outcome = there(&one);
+                settle(&mut bench, one, outcome);
+                return bench;
             }
+            settle(&mut bench, one, taken_in());
         }
         bench.tick(60);
     }
-    say(&mut bench, "150");
-    assert!(bench.claim("north", Stream::Prices).is_empty(), "held");
-    say(&mut bench, "13");
-    let (one, shown) = claimed(&mut bench);
-    assert_eq!(shown, "alone 13.00 EUR");
-    let outcome = there(&one);
-    settle(&mut bench, one, outcome);
-    bench.tick(60);
-    assert_eq!(claimed(&mut bench).1, "watch 12.00 EUR");
+    panic!("it waits for ever")
+}
+
+/// A price is held while a feed is watched, and then a good one comes or somebody lets it go. The feed is watched on:
+/// it may still put its old price there.
+#[test]
+fn a_held_price_does_not_end_a_watch() {
+    for let_go in [false, true] {
+        let mut bench = watching();
+        say(&mut bench, "150");
+        assert!(bench.claim("north", Stream::Prices).is_empty(), "held");
+        if let_go {
+            let desk = bench.engine.quarantine(0, 9).unwrap().into_iter();
+            let mut north = desk.filter(|row| row.row.connection == "north".into());
+            let number = north.next().unwrap().number;
+            bench.engine.quarantine_retry(number).unwrap();
+        } else {
+            say(&mut bench, "13");
+        }
+        let (one, shown) = claimed(&mut bench);
+        let price = if let_go { "150.00" } else { "13.00" };
+        assert_eq!(shown, format!("alone {price} EUR"));
+        let outcome = there(&one);
+        settle(&mut bench, one, outcome);
+        bench.tick(60);
+        let (one, shown) = claimed(&mut bench);
+        assert_eq!(shown, "watch 12.00 EUR");
+        let outcome = there(&one);
+        settle(&mut bench, one, outcome);
+        let again = claimed(&mut bench).1;
+        assert!(again.ends_with(&format!(" {price} EUR")), "{again}");
+    }
 }
 
 /// Prices under these names.
