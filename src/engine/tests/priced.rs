@@ -106,6 +106,28 @@ fn a_held_price_does_not_hide_what_was_taken_in() {
     assert_eq!(claimed(&mut bench).1, "send 13.00 EUR");
 }
 
+/// Who lets a held price go wants it told: it goes past what was taken in before, alone, and that is watched.
+#[test]
+fn a_price_that_was_let_go_waits_for_no_feed() {
+    let mut bench = bench();
+    say(&mut bench, "10");
+    bench.deliver("north", Stream::Prices);
+    say(&mut bench, "12");
+    let (one, _) = claimed(&mut bench);
+    settle(&mut bench, one, taken_in());
+    say(&mut bench, "150");
+    let desk = bench.engine.quarantine(0, 9).unwrap().into_iter();
+    let mut north = desk.filter(|row| row.row.connection == "north".into());
+    let number = north.next().unwrap().number;
+    bench.engine.quarantine_retry(number).unwrap();
+    let (one, shown) = claimed(&mut bench);
+    assert_eq!(shown, "alone 150.00 EUR");
+    let outcome = there(&one);
+    settle(&mut bench, one, outcome);
+    bench.tick(60);
+    assert_eq!(claimed(&mut bench).1, "watch 12.00 EUR");
+}
+
 /// A feed with 12 that never ended was gone past: 12 stands there, told alone, and the feed is watched.
 fn watching() -> Bench {
     let mut bench = bench();
