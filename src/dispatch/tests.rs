@@ -422,3 +422,26 @@ async fn too_few_outcomes_mean_that_nobody_knows() {
     drop(dispatcher);
     thread.join().unwrap();
 }
+
+/// Nobody knows whether a change was made. What is found shows that the thing is there, not that it is changed: where
+/// making the change twice is making it once, it is made again; elsewhere it is looked for first.
+#[tokio::test]
+async fn a_change_is_made_again_where_that_is_harmless() {
+    for is_harmless in [true, false] {
+        let sink = Arc::new(Scripted {
+            captures: is_harmless,
+            found: Some("SO-17"),
+            ..Scripted::default()
+        });
+        let (dispatcher, thread) = with_young_orders(1, Arc::clone(&sink)).await;
+        let claimed = dispatcher.engine.claim("erp".into(), Stream::Orders, 1);
+        let mut claimed = claimed.await.unwrap().remove(0);
+        claimed.delivery.operation = Operation::Update;
+        let (delivery, place) = (&claimed.delivery, &claimed.place);
+        let found = dispatcher.find_first(delivery, place, Earlier::Over).await;
+        assert_eq!(found.is_none(), is_harmless);
+        assert_eq!(sink.requests().is_empty(), is_harmless);
+        drop(dispatcher);
+        thread.join().unwrap();
+    }
+}

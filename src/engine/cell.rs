@@ -446,10 +446,36 @@ fn refresh_pending(
     let when = match attempt {
         _ if feed.mode == Mode::Observe => When::Observed,
         Some(attempt) if attempt.not_listed => attempt.due.map_or(When::Now, When::At),
-        Some(attempt) => submitted::when(&attempt, cell, stage.limits()).unwrap_or(When::Now),
+        Some(attempt) => {
+            let when = submitted::when(&attempt, cell, stage.limits()).unwrap_or(When::Now);
+            note_due(stage, target, key, &attempt, when)?;
+            when
+        }
         None => When::Now,
     };
     Ok(Some((key.clone(), Some((cell.lane(), when)))))
+}
+
+/// Notes when a new value may be written: after a crash it does not wait for when the one before it was due.
+fn note_due(
+    stage: &mut Stage<'_, '_>,
+    target: &Target,
+    key: &Key,
+    before: &CellAttempt,
+    when: When,
+) -> Result<(), EngineError> {
+    let due = match when {
+        When::At(due) => Some(due),
+        _ => None,
+    };
+    if due == before.due {
+        return Ok(());
+    }
+    let after = CellAttempt {
+        due,
+        ..before.clone()
+    };
+    attempts::put(stage, target, key, (Some(before), &after))
 }
 
 /// Nothing stands in the way of a cell any more: it is written at once, if it differs.
@@ -459,30 +485,22 @@ pub(super) fn release(
     key: &Key,
     cell: &Cell,
 ) -> Result<(), EngineError> {
-    if stage.index.in_flight.contains(&feed.target, key) {
-        return forget_attempt(stage, feed, key); // settling it will look at the difference
-    }
-    settled(stage, feed, key, cell)
-}
-
-fn settled(
-    stage: &mut Stage<'_, '_>,
-    feed: &Feed,
-    key: &Key,
-    cell: &Cell,
-) -> Result<(), EngineError> {
-    forget_attempt(stage, feed, key)?;
-    let update = Update::Cell(feed.target.clone(), key.clone(), cell.place(feed));
-    stage.updates.push(update);
-    Ok(())
-}
-
-fn forget_attempt(stage: &mut Stage<'_, '_>, feed: &Feed, key: &Key) -> Result<(), EngineError> {
     let target = &feed.target;
     let place = (target.0.clone(), target.1, key.clone());
-    if let Some(attempt) = ATTEMPT.get(stage.txn, &place)? {
-        end_attempt(stage, feed, key, &attempt);
+    if let Some(before) = ATTEMPT.get(stage.txn, &place)? {
+        end_attempt(stage, feed, key, &before);
+        // What may still become of earlier values is no matter of the one that is let go.
+        let mut afresh = before.afresh(stage.now);
+        submitted::go_past(&mut afresh);
+        if afresh != CellAttempt::new(stage.now) {
+            attempts::put(stage, target, key, (None, &afresh))?;
+        }
     }
+    if stage.index.in_flight.contains(target, key) {
+        return Ok(()); // settling it will look at the difference
+    }
+    let update = Update::Cell(target.clone(), key.clone(), cell.place(feed));
+    stage.updates.push(update);
     Ok(())
 }
 
@@ -526,9 +544,12 @@ pub(super) fn forget_published(
         writes.push((key.as_str(), Some(cell.encode())));
         let row = (target.0.clone(), target.1, key.clone());
         let mut attempt = ATTEMPT.get(stage.txn, &row)?;
-        if let Some(attempt) = attempt.as_mut().filter(|it| it.submitted.is_some()) {
-            // Taken in before or after what moved the number: its end would tell nothing.
+        let is_told = |it: &&mut CellAttempt| it.submitted.is_some() || it.fault.is_none();
+        if let Some(attempt) = attempt.as_mut().filter(is_told) {
+            // Taken in or told before or after what moved the number: its end would tell nothing, and nothing
+            // is waited for.
             submitted::go_past(attempt);
+            attempt.due = None;
             ATTEMPT.put(stage.txn, &row, attempt)?;
         }
         if stage.index.in_flight.contains(target, key) {

@@ -81,20 +81,16 @@ pub(super) fn hold(
     if let Some(other) = other.filter(|other| *other != number) {
         stage.end_quarantine(other);
     }
+    // What may still become of earlier values is no matter of the one that is held.
+    let afresh = match &before {
+        Some(before) => before.afresh(stage.now),
+        None => CellAttempt::new(stage.now),
+    };
     let attempt = CellAttempt {
-        uncertain: before
-            .as_ref()
-            .and_then(|attempt| attempt.uncertain.clone()),
-        submitted: before
-            .as_ref()
-            .and_then(|attempt| attempt.submitted.clone()),
-        overtaken: before
-            .as_ref()
-            .map_or_else(Vec::new, |attempt| attempt.overtaken.clone()),
         quarantine: Some(number),
         held: true,
         fault: Some(fault.clone()),
-        ..CellAttempt::new(stage.now)
+        ..afresh
     };
     attempts::put(stage, target, key, (before.as_ref(), &attempt))?;
     let held = Update::Held(target.clone(), key.clone(), true);

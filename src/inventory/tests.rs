@@ -299,3 +299,18 @@ fn of_what_no_owner_told_there_is_no_number() {
     let numbers = tally.number(&PublishRule::default(), false);
     assert_eq!((numbers.published, numbers.to_write), (None, None));
 }
+
+/// More is sold than there is. Of an item that is on sale the channel is told no more than what may leave still; of one
+/// that is off sale just what it has sold itself, so that none is left there.
+#[test]
+fn an_item_off_sale_is_told_what_the_channel_has_sold() {
+    let north = "north".into();
+    let told = |withdrawn: bool| {
+        let (there, sold) = (vec![member(1, false)], vec![taken("north", 3)]);
+        let rule = PublishRule::default();
+        let derived = derive(there, sold, &rule, Some(&north), withdrawn);
+        (derived.published, derived.to_write)
+    };
+    assert_eq!(told(false), (Some(n(0)), Some(n(1))));
+    assert_eq!(told(true), (Some(n(0)), Some(n(3))));
+}

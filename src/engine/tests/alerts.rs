@@ -224,3 +224,45 @@ fn a_channel_is_owed_what_it_was_not_told() {
     let rest = look(&mut bench, finding()).owed["smtp"].clone();
     assert_eq!(rest[0], owed[1]);
 }
+
+/// What is there and cannot be sold is not there for an order.
+#[test]
+fn what_is_broken_is_missing() {
+    let mut bench = Bench::new();
+    let json = json!({"sku": "A", "on_hand": "3", "unavailable": {"damaged": "1"}});
+    let levels = vec![change(Stream::Stock, "A", json), level("B", 3)];
+    bench.accept("erp", Stream::Stock, levels);
+    let lines = [("A", 3), ("B", 3)];
+    bench.accept("north", Stream::Orders, vec![order("1", &lines)]);
+    let found = bench.engine.oversold(None).unwrap().found;
+    let found: Vec<String> = found
+        .into_iter()
+        .map(|((_, sku), pieces)| format!("{sku} {pieces}"))
+        .collect();
+    assert_eq!(found, ["A 1"]);
+}
+
+/// All order lines are looked at, however many there are, some hundreds at a time.
+#[test]
+fn what_is_missing_is_found_behind_much_else() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("Z", 1)]);
+    let orders = (0..5).map(|n| {
+        let skus: Vec<String> = (0..100).map(|line| format!("S{n}{line:02}")).collect();
+        let lines: Vec<(&str, i64)> = skus.iter().map(|sku| (sku.as_str(), 1)).collect();
+        order(&n.to_string(), &lines)
+    });
+    let orders = orders.chain([order("9", &[("Z", 2)])]);
+    bench.accept("north", Stream::Orders, orders.collect());
+    let (mut after, mut looks, mut found) = (None, 0, Vec::new());
+    loop {
+        let look = bench.engine.oversold(after).unwrap();
+        looks += 1;
+        found.extend(look.found.into_keys().map(|(_, sku)| sku.to_string()));
+        after = look.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((looks, found), (2, vec!["Z".to_owned()]));
+}

@@ -244,3 +244,52 @@ fn only_who_sends_gives_back() {
     assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 0);
     assert_eq!(told(&mut bench, "A"), "10/8");
 }
+
+/// A shop that calls an order off writes it on each of its lines too: the owner is told once that all of it is called
+/// off, and nobody has to look at the lines.
+#[test]
+fn an_order_that_is_called_off_is_no_change_of_its_lines() {
+    let mut bench = carried(0);
+    let mut json = order_json("1", &[("A", 3)]);
+    json["placed_at"] = json!("2026-11-22T11:00:00Z");
+    json["axes"] = json!({"cancellation": "cancelled"});
+    json["lines"][0]["qty_cancelled"] = json!("3");
+    let called_off = change(Stream::Orders, "1", json);
+    bench.accept("north", Stream::Orders, vec![called_off]);
+    assert_eq!(desk(&mut bench), []);
+    let told_owner = bench.deliver("erp", Stream::Orders);
+    assert_eq!(told_owner.len(), 1, "the cancellation");
+    assert_eq!(told(&mut bench, "A"), "10/10");
+}
+
+/// A part was called off before the order was read for the first time, and is wanted again: it is taken again, or
+/// another shop sells it.
+#[test]
+fn a_part_that_was_called_off_from_the_first_can_be_wanted_again() {
+    let mut bench = Bench::new();
+    bench.tick(3600);
+    bench.accept("erp", Stream::Stock, vec![level("A", 10)]);
+    bench.accept("north", Stream::Orders, vec![reading(3, 1, 0)]);
+    assert_eq!(told(&mut bench, "A"), "10/8");
+    bench.accept("north", Stream::Orders, vec![reading(3, 0, 0)]);
+    assert_eq!(told(&mut bench, "A"), "10/7");
+}
+
+/// A line that nobody wants any more takes nothing, also when the owner refuses the order that it is in.
+#[test]
+fn a_refused_order_takes_no_more_than_it_did() {
+    let mut bench = Bench::new();
+    bench.tick(3600);
+    bench.accept("erp", Stream::Stock, vec![level("A", 10), level("B", 10)]);
+    let mut json = order_json("1", &[("A", 3), ("B", 2)]);
+    json["placed_at"] = json!("2026-11-22T11:00:00Z");
+    json["lines"][1]["qty_cancelled"] = json!("2");
+    let order = change(Stream::Orders, "1", json);
+    bench.accept("north", Stream::Orders, vec![order]);
+    let claimed = bench.claim("erp", Stream::Orders).remove(0);
+    let refused = Outcome::Failed(Fault::reject("too_long", "the address is too long"));
+    bench.settle("erp", Stream::Orders, vec![(claimed, refused)]);
+    assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 1);
+    assert_eq!(told(&mut bench, "A"), "10/7");
+    assert_eq!(told(&mut bench, "B"), "10/10");
+}

@@ -441,3 +441,21 @@ fn the_desk_can_be_read_page_by_page() {
     let sheet = bench.engine.quarantine_show(rest[0].number).unwrap();
     assert_eq!(sheet.record, Some(json!({"to_be_told": "4", "told": null})));
 }
+
+/// How much stands on the desk is known, also when some of it was mended.
+#[test]
+fn the_bytes_on_the_desk_are_known() {
+    let mut bench = Bench::new();
+    let bad = |id: &str| Change::rejected(id, Fault::reject("no_sku", "a line has no SKU"));
+    let bytes = |bench: &mut Bench| bench.engine.pressure().unwrap().quarantined_bytes;
+    bench.accept("north", Stream::Orders, vec![bad("1")]);
+    let one = bytes(&mut bench);
+    assert!(one > 100, "{one}");
+    bench.accept("north", Stream::Orders, vec![bad("2"), bad("3")]);
+    assert_eq!(bytes(&mut bench), 3 * one);
+    bench.accept("north", Stream::Orders, vec![order("2", &[("A", 1)])]);
+    assert_eq!(bytes(&mut bench), 2 * one);
+    let rest = ["1", "3"].map(|id| order(id, &[("A", 1)]));
+    bench.accept("north", Stream::Orders, rest.to_vec());
+    assert_eq!(bytes(&mut bench), 0);
+}

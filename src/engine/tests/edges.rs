@@ -441,3 +441,82 @@ fn a_vendors_clock_may_be_ahead() {
         assert_eq!(claimed.action, action, "{minutes}");
     }
 }
+
+/// What may have been written before a crash is in doubt, also after a reload: wanted back at what was told before, it
+/// is told again.
+#[test]
+fn a_reload_ends_no_doubt() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
+    assert_eq!(told(&mut bench, "A"), "4/4");
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    assert_eq!(bench.claim("south", Stream::Stock).len(), 1);
+    let mut bench = bench.crash();
+    bench.engine.reload(Arc::new(rules(Mode::Apply))).unwrap();
+    bench.tick(1);
+    bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
+    let again = bench.claim("south", Stream::Stock);
+    assert_eq!(again.len(), 1, "south may show 5");
+}
+
+/// A parcel that was told is told anew, with another number to track it by, and the reply is lost: no more goods leave
+/// for that, and nothing is kept back.
+#[test]
+fn a_parcel_that_was_told_moves_the_number_once() {
+    let mut bench = Bench::new();
+    bench.tick(3600); // no store before this one told of anything here
+    bench.accept("erp", Stream::Stock, vec![level("A", 20)]);
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
+    bench.deliver("erp", Stream::Orders);
+    let left = bench.clock.now();
+    let parcel = |number: &str| {
+        let json = json!({"id": "S1", "order": "R-north:1", "shipped_at": left.to_string(),
+            "lines": [{"sku": "A", "quantity": "2"}], "parcels": [{"tracking_number": number}]});
+        change(Stream::Shipments, "S1", json)
+    };
+    bench.accept("erp", Stream::Shipments, vec![parcel("T1")]);
+    assert_eq!(bench.deliver("north", Stream::Shipments).len(), 1);
+    bench.tick(60);
+    bench.accept("erp", Stream::Stock, vec![level("A", 18)]);
+    assert_eq!(told(&mut bench, "A"), "18/18");
+    bench.accept("erp", Stream::Shipments, vec![parcel("T2")]);
+    let claimed = bench.claim("north", Stream::Shipments).remove(0);
+    let operation = claimed.delivery.operation;
+    assert_eq!(operation, crate::connector::Operation::Update);
+    bench.settle("north", Stream::Shipments, vec![(claimed, lost())]);
+    bench.tick(60);
+    bench.accept("erp", Stream::Stock, vec![level("A", 8)]);
+    assert_eq!(told(&mut bench, "A"), "8/8");
+}
+
+/// A mapping that makes something else of the order's name.
+#[derive(Debug)]
+struct Renames;
+
+impl RecordMapping for Renames {
+    fn apply(&self, record: &Value) -> Result<Mapped, Fault> {
+        let mut mapped = record.clone();
+        mapped["order"] = json!("SO-77");
+        Ok(Mapped::Kept(mapped))
+    }
+    fn version(&self) -> &'static str {
+        "v1"
+    }
+}
+
+/// A channel is told of a parcel under its own name of the order, whatever a mapping made of that.
+#[test]
+fn a_parcel_names_its_order_as_the_channel_does() {
+    let mut rules = rules(Mode::Apply);
+    rules.mappings.insert("to_north".into(), Arc::new(Renames));
+    let mut bench = Bench::with(rules);
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 2)])]);
+    bench.deliver("erp", Stream::Orders);
+    let parcel = shipment("S1", "R-north:1", &[("A", 2)], bench.clock.now());
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    let claimed = bench.claim("north", Stream::Shipments).remove(0);
+    let Record::Shipment(told) = claimed.delivery.record else {
+        panic!("a shipment")
+    };
+    assert_eq!(told.order, "1");
+}

@@ -270,3 +270,113 @@ fn an_item_is_told_once_more_when_an_older_change_may_land_behind_it() {
         "and not counted twice"
     );
 }
+
+/// Nobody knows what became of 17; the next number is taken in at once and confirmed a minute later. The 17 may have
+/// been carried out in between, and above it: so that number is told once more.
+#[test]
+fn a_number_that_is_confirmed_later_is_as_old_as_when_it_was_sent() {
+    let mut bench = Bench::with(with_late());
+    bench.accept("erp", Stream::Stock, vec![level("A", 17)]);
+    let claimed = bench.claim("south", Stream::Stock).remove(0);
+    bench.settle("south", Stream::Stock, vec![(claimed, lost())]);
+    bench.tick(5);
+    bench.accept("erp", Stream::Stock, vec![level("A", 20)]);
+    let claimed = bench.claim("south", Stream::Stock).remove(0);
+    let taken_in = Outcome::Submitted {
+        token: crate::connector::Token::default(),
+        check_after: Duration::from_secs(60),
+        in_order: false,
+    };
+    bench.settle("south", Stream::Stock, vec![(claimed, taken_in)]);
+    bench.tick(60);
+    let asked = bench.deliver("south", Stream::Stock).remove(0);
+    assert!(matches!(asked.action, Action::Check(_)));
+    let again = bench.deliver("south", Stream::Stock);
+    assert_eq!(again.len(), 1, "17 may stand there");
+    bench.tick(3 * LATE);
+    assert!(bench.claim("south", Stream::Stock).is_empty());
+}
+
+/// Nobody knows what became of 17, and when it is tried again it is refused. What is told instead is told once more,
+/// when the first can come no more.
+#[test]
+fn a_refusal_ends_no_doubt_about_the_try_before() {
+    let mut bench = Bench::with(with_late());
+    bench.accept("erp", Stream::Stock, vec![level("A", 17)]);
+    let claimed = bench.claim("south", Stream::Stock).remove(0);
+    bench.settle("south", Stream::Stock, vec![(claimed, lost())]);
+    bench.tick(5);
+    let claimed = bench.claim("south", Stream::Stock).remove(0);
+    let refused = Outcome::Failed(Fault::reject("too_many", "not more than 16"));
+    bench.settle("south", Stream::Stock, vec![(claimed, refused)]);
+    assert_eq!(bench.engine.quarantine(0, 9).unwrap().len(), 1);
+    bench.accept("erp", Stream::Stock, vec![level("A", 12)]);
+    assert_eq!(told(&mut bench, "A"), "12/12");
+    assert!(bench.claim("south", Stream::Stock).is_empty());
+    bench.tick(LATE - 5);
+    assert_eq!(bench.deliver("south", Stream::Stock).len(), 1);
+}
+
+/// The same of a price, when the guard held another one in between; whether a good one came, or somebody let it go.
+#[test]
+fn a_held_price_ends_no_doubt_about_the_one_before() {
+    for let_go in [false, true] {
+        let mut rules = catalogue(Mode::Apply);
+        let facts = rules.facts.entry("north".into()).or_default();
+        facts.late = Duration::from_secs(LATE);
+        let mut bench = Bench::with(rules);
+        bench.accept("erp", Stream::Items, vec![]);
+        let say = |bench: &mut Bench, amount: &str| {
+            bench.tick(1);
+            bench.accept("erp", Stream::Prices, vec![price("A", amount)]);
+        };
+        say(&mut bench, "10");
+        bench.deliver("north", Stream::Prices);
+        say(&mut bench, "12");
+        let claimed = bench.claim("north", Stream::Prices).remove(0);
+        bench.settle("north", Stream::Prices, vec![(claimed, lost())]);
+        say(&mut bench, "150");
+        assert!(bench.claim("north", Stream::Prices).is_empty(), "held");
+        if let_go {
+            let number = bench.engine.quarantine(0, 9).unwrap()[0].number;
+            bench.engine.quarantine_retry(number).unwrap();
+        } else {
+            say(&mut bench, "13");
+        }
+        assert_eq!(bench.deliver("north", Stream::Prices).len(), 1);
+        assert!(bench.claim("north", Stream::Prices).is_empty());
+        bench.tick(LATE);
+        let again = bench.deliver("north", Stream::Prices);
+        assert_eq!(again.len(), 1, "12 may have landed last: {let_go}");
+        bench.tick(LATE);
+        assert!(bench.claim("north", Stream::Prices).is_empty(), "once");
+    }
+}
+
+/// What an item is told once more is what it is: one that was just created is not created again, and one that was taken
+/// off sale is not put back on.
+#[test]
+fn what_is_told_once_more_is_what_was_told() {
+    use crate::connector::Operation::{Cancel, Create, Update};
+    let mut rules = catalogue(Mode::Apply);
+    let facts = rules.facts.entry("north".into()).or_default();
+    facts.late = Duration::from_secs(LATE);
+    let mut bench = Bench::with(rules);
+    let gone = Change::absent("A");
+    for (said, first, again) in [
+        (item("A", "one", "active"), Create, Update),
+        (gone, Cancel, Cancel),
+    ] {
+        bench.tick(1);
+        bench.accept("erp", Stream::Items, vec![said]);
+        let claimed = bench.claim("north", Stream::Items).remove(0);
+        bench.settle("north", Stream::Items, vec![(claimed, lost())]);
+        bench.tick(5);
+        let told = bench.deliver("north", Stream::Items).remove(0);
+        assert_eq!(told.delivery.operation, first);
+        bench.tick(LATE);
+        let told = bench.deliver("north", Stream::Items).remove(0);
+        assert_eq!(told.delivery.operation, again);
+        assert!(bench.claim("north", Stream::Items).is_empty(), "once");
+    }
+}

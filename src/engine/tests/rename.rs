@@ -335,3 +335,23 @@ fn what_is_noted_of_a_connection_goes_with_it() {
     rename_connection(&mut store, &"erp".into(), &"books".into()).unwrap();
     assert_eq!(groups(&store), ["west books/g"]);
 }
+
+/// It says how many rows it wrote: those that stand under another key now, or say something else.
+#[test]
+fn a_rename_says_how_many_rows_it_wrote() {
+    let bench = worked();
+    let disk = bench.disk.durable_image();
+    let mut store = disk.open().unwrap();
+    for (from, to) in [("north", "west"), ("erp", "books")] {
+        let before: BTreeSet<(Vec<u8>, Vec<u8>)> = rows(&store)
+            .into_iter()
+            .map(|row| (row.key, row.value))
+            .collect();
+        let written = rename_connection(&mut store, &from.into(), &to.into()).unwrap();
+        let changed = rows(&store).into_iter().filter(|row| {
+            let is_note = String::from_utf8_lossy(&row.key).contains("renamed/");
+            !is_note && !before.contains(&(row.key.clone(), row.value.clone()))
+        });
+        assert_eq!(written, changed.count() as u64, "{from}");
+    }
+}

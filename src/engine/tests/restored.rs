@@ -143,7 +143,9 @@ fn a_parcel_that_an_earlier_life_may_have_told_is_not_counted_on() {
     let refused = Outcome::Failed(Fault::retry("unavailable", "not now"));
     bench.settle("north", Stream::Shipments, vec![(looked, refused)]);
     assert_eq!(told(&mut bench, "A"), "7/7");
-    bench.tick(16 * 60);
+    bench.tick(14 * 60);
+    assert_eq!(told(&mut bench, "A"), "7/7", "a quarter of an hour");
+    bench.tick(2 * 60);
     assert_eq!(
         told(&mut bench, "A"),
         "10/7",
@@ -264,4 +266,50 @@ fn a_parcel_of_this_life_holds_nothing_back() {
     let parcel = shipment("S1", "R-north:1", &[("A", 3)], left);
     bench.accept("erp", Stream::Shipments, vec![parcel]);
     assert_eq!(told(&mut bench, "A"), "10/7");
+}
+
+/// The owner keeps an order that it was to call off. What had left of it is not taken a second time, whether this store
+/// saw the order before it was called off or not.
+#[test]
+fn what_had_left_of_an_order_that_an_owner_keeps_is_not_taken_again() {
+    for seen_before in [true, false] {
+        let mut bench = Bench::new();
+        bench.tick(3600);
+        bench.accept("erp", Stream::Stock, vec![level("A", 5), level("B", 5)]);
+        let lines = [("A", 3), ("B", 2)];
+        if seen_before {
+            bench.accept("north", Stream::Orders, vec![order("1", &lines)]);
+            bench.deliver("erp", Stream::Orders);
+        }
+        bench.accept("north", Stream::Orders, vec![cancelled("1", &lines)]);
+        if !seen_before {
+            let looked = bench.claim("erp", Stream::Orders).remove(0);
+            let found = Outcome::Delivered(Confirmation {
+                remote_id: Some("R-north:1".into()),
+                existed: true,
+                ..Confirmation::default()
+            });
+            bench.settle("erp", Stream::Orders, vec![(looked, found)]);
+        }
+        let left = bench.clock.now();
+        let parcel = shipment("S1", "R-north:1", &[("A", 1), ("B", 2)], left);
+        bench.accept("erp", Stream::Shipments, vec![parcel]);
+        bench.tick(60);
+        bench.accept("erp", Stream::Stock, vec![level("A", 4), level("B", 3)]);
+        let cancel = bench.claim("erp", Stream::Orders).remove(0);
+        assert_eq!(
+            cancel.delivery.operation,
+            crate::connector::Operation::Cancel
+        );
+        let shipped = Outcome::Failed(Fault::reject("already_shipped", "goods have left"));
+        bench.settle("erp", Stream::Orders, vec![(cancel, shipped)]);
+        if !seen_before {
+            // Of one first seen called off nobody knows what the last snapshot knew.
+            bench.tick(60);
+            assert_eq!(told(&mut bench, "B"), "3/3", "all of it had left");
+            bench.accept("erp", Stream::Stock, vec![level("A", 4), level("B", 3)]);
+        }
+        assert_eq!(told(&mut bench, "A"), "2/2", "{seen_before}: two are kept");
+        assert_eq!(told(&mut bench, "B"), "3/3", "{seen_before}");
+    }
 }

@@ -5,7 +5,9 @@ use crate::connector::Delivery;
 use crate::engine::commit::{Group, Job, Work};
 use crate::engine::service::Commits;
 use crate::engine::tables::EVENT;
+use crate::store::dir::Birth;
 use crate::store::memory::CommitFault;
+use crate::store::{DiskStore, EngineKind};
 
 /// Handles to a running engine; the thread ends when they are gone.
 fn running() -> (Handle, std::thread::JoinHandle<Engine>) {
@@ -135,20 +137,28 @@ impl Work for Writes {
     }
 }
 
-/// Writes more rows than a commit may have.
-struct Large(Arc<std::sync::Mutex<Vec<String>>>);
+fn put_large(stage: &mut Stage<'_, '_>, rows: usize, bytes: usize) -> Result<(), EngineError> {
+    for n in 0..rows {
+        let value = json!("x".repeat(bytes));
+        META.put(stage.txn, &format!("large{n}"), &tables::Fact { value })?;
+    }
+    Ok(())
+}
+
+/// Writes more than a commit may have: so many rows, each so large.
+struct Large {
+    rows: usize,
+    bytes: usize,
+    refused: Arc<std::sync::Mutex<Vec<String>>>,
+}
 
 impl Work for Large {
     fn stage(&mut self, stage: &mut Stage<'_, '_>) -> Result<(), EngineError> {
-        for n in 0..5000 {
-            let value = json!(n);
-            META.put(stage.txn, &format!("large{n}"), &tables::Fact { value })?;
-        }
-        Ok(())
+        put_large(stage, self.rows, self.bytes)
     }
 
     fn refuse(&mut self, fault: Fault) {
-        self.0.lock().unwrap().push(fault.code.to_string());
+        self.refused.lock().unwrap().push(fault.code.to_string());
     }
 
     fn answer(self: Box<Self>, committed: Result<(), &StoreError>) {
@@ -173,24 +183,68 @@ fn committed(bench: &mut Bench, works: Vec<Job>) -> bool {
 /// A unit that no commit takes fails alone. It would stop the daemon, and again when it is read after the next start.
 #[test]
 fn a_unit_that_is_too_large_fails_alone() {
-    let mut bench = Bench::new();
-    let refused = Arc::default();
-    let works: Vec<Job> = vec![
-        Box::new(Writes(true)),
-        Box::new(Large(Arc::clone(&refused))),
-        Box::new(Writes(true)),
-    ];
-    assert!(committed(&mut bench, works));
-    assert_eq!(*refused.lock().unwrap(), ["unit_too_large"]);
-    let txn = Txn::new(bench.engine.store());
-    assert!(!META.contains(&txn, &"large0".to_owned()).unwrap());
-    let facts = META.scan(&txn, &META.all(), 100).unwrap();
-    let names = facts.iter().map(|(name, _)| name.as_str());
-    assert_eq!(
-        names.filter(|name| name.starts_with(['a', 'b'])).count(),
-        5,
-        "four, and `began`"
-    );
+    for (rows, bytes) in [(5000, 1), (140, 250_000)] {
+        let mut bench = Bench::new();
+        let refused = Arc::default();
+        let large = Large {
+            rows,
+            bytes,
+            refused: Arc::clone(&refused),
+        };
+        let works: Vec<Job> = vec![
+            Box::new(Writes(true)),
+            Box::new(large),
+            Box::new(Writes(true)),
+        ];
+        assert!(committed(&mut bench, works));
+        assert_eq!(*refused.lock().unwrap(), ["unit_too_large"], "{rows}");
+        let txn = Txn::new(bench.engine.store());
+        assert!(!META.contains(&txn, &"large0".to_owned()).unwrap());
+        let facts = META.scan(&txn, &META.all(), 100).unwrap();
+        let names = facts.iter().map(|(name, _)| name.as_str());
+        assert_eq!(
+            names.filter(|name| name.starts_with(['a', 'b'])).count(),
+            5,
+            "four, and `began`"
+        );
+    }
+}
+
+/// Whoever asked for what no commit takes is told so, and not that it is done.
+#[tokio::test]
+async fn who_asks_for_too_much_is_refused() {
+    let (handle, thread) = running();
+    let done = handle.ask(|stage| put_large(stage, 5000, 1)).await;
+    assert_eq!(done.unwrap_err().into_fault().code, "unit_too_large");
+    let other = handle.accept(unit(vec![order("1", &[("A", 1)])]));
+    assert_eq!(other.await.unwrap().queued, 1);
+    drop(handle);
+    thread.join().unwrap();
+}
+
+/// A store on a disk gives back what was removed, while the engine runs; not while it is too small for that.
+#[tokio::test]
+async fn a_running_engine_compacts_its_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let birth = Birth {
+        at: START.parse().unwrap(),
+        id: crate::id::uuid_at(START.parse().unwrap(), 1),
+    };
+    let store = DiskStore::open(EngineKind::Redb, &folder.path().join("store"), birth).unwrap();
+    let clock = Arc::new(ManualClock::at(START.parse().unwrap()));
+    let rules = Arc::new(rules(Mode::Apply));
+    let engine = Engine::open(Box::new(store), rules, clock, 1).unwrap();
+    let (service, handle) = Service::new(engine);
+    let thread = std::thread::spawn(move || service.run().unwrap());
+    handle
+        .ask(|stage| put_large(stage, 100, 10_000))
+        .await
+        .unwrap();
+    assert_eq!(handle.compact(u64::MAX, u64::MAX).await.unwrap(), None);
+    let done = handle.compact(0, u64::MAX).await.unwrap().unwrap();
+    assert!(done.after > 1_000_000, "all of it lives: {done:?}");
+    drop(handle);
+    thread.join().unwrap();
 }
 
 /// What comes together shares a commit, until that is large; what writes nothing has none.

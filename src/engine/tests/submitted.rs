@@ -382,3 +382,54 @@ fn more_stock_waits_for_what_was_taken_in() {
     let (_, shown) = claimed(&mut bench);
     assert_eq!(shown, "alone 2", "it was patient enough");
 }
+
+/// Less stock is in a hurry, and gives the feed before it some minutes all the same.
+#[test]
+fn less_stock_is_patient_for_some_minutes() {
+    let mut bench = with(5);
+    now_there(&mut bench, 8);
+    let (one, _) = claimed(&mut bench);
+    settle(&mut bench, one, taken_in("f1", false));
+    now_there(&mut bench, 2);
+    for minute in 1..10 {
+        bench.tick(60);
+        let (one, shown) = claimed(&mut bench);
+        assert_eq!(shown, "check \"f1\" 8", "minute {minute}");
+        settle(&mut bench, one, taken_in("f1", false));
+    }
+    bench.tick(60);
+    assert_eq!(claimed(&mut bench).1, "alone 2");
+}
+
+/// A feed that is asked after rarely does not hold up less stock for longer than any other, also after a crash.
+#[test]
+fn less_stock_goes_past_a_feed_after_a_crash_too() {
+    let mut bench = with(5);
+    now_there(&mut bench, 8);
+    let (one, _) = claimed(&mut bench);
+    let rarely = Outcome::Submitted {
+        token: token("f1"),
+        check_after: Duration::from_secs(3600),
+        in_order: false,
+    };
+    settle(&mut bench, one, rarely);
+    now_there(&mut bench, 2);
+    let mut bench = bench.crash();
+    nothing(&mut bench);
+    bench.tick(600);
+    assert_eq!(claimed(&mut bench).1, "alone 2");
+}
+
+/// A number that could not be told waits for the next try. Another one does not, also after a crash.
+#[test]
+fn another_number_need_not_wait_for_a_try_after_a_crash() {
+    let mut bench = with(5);
+    now_there(&mut bench, 8);
+    let (one, _) = claimed(&mut bench);
+    let later = Fault::retry("http_503", "busy").wait(Some(Duration::from_secs(3600)));
+    settle(&mut bench, one, Outcome::Failed(later));
+    nothing(&mut bench);
+    now_there(&mut bench, 2);
+    let mut bench = bench.crash();
+    assert_eq!(claimed(&mut bench).1, "send 2");
+}

@@ -1,0 +1,104 @@
+//! A channel that moves its number by itself: what it was told stands there no more.
+
+use super::*;
+use crate::connector::Token;
+
+/// `north` counts what it still sells.
+fn counting(mode: Mode) -> Rules {
+    let mut rules = rules(Mode::Apply);
+    rules.facts.entry("north".into()).or_default().stock_basis = StockBasis::Free;
+    rules.publishes[0].mode = mode;
+    rules
+}
+
+/// `north` was told of five pieces.
+fn told_five() -> Bench {
+    let mut bench = Bench::with(counting(Mode::Apply));
+    bench.tick(3600);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    assert_eq!(bench.deliver("north", Stream::Stock).len(), 1);
+    bench
+}
+
+/// An order of `north` that was called off before anybody saw it: its number moved twice, and what is wanted there is
+/// the same as before.
+fn moved(bench: &mut Bench) {
+    let unseen = young("1", &[("A", 1)], "cancelled");
+    bench.accept("north", Stream::Orders, vec![unseen]);
+}
+
+/// Whoever only observes a channel tells it nothing, whatever it does to its own number.
+#[test]
+fn a_channel_that_is_observed_is_told_nothing() {
+    let mut bench = told_five();
+    let observing = Arc::new(counting(Mode::Observe));
+    bench.engine.reload(observing).unwrap();
+    moved(&mut bench);
+    assert!(bench.claim("north", Stream::Stock).is_empty());
+    let status = bench.engine.status().unwrap();
+    assert!(!status.routes["publish_north"].applies);
+    assert!(status.differences.iter().any(|row| row.sink == "north"));
+    let applying = Arc::new(counting(Mode::Apply));
+    bench.engine.reload(applying).unwrap();
+    assert_eq!(bench.claim("north", Stream::Stock).len(), 1);
+}
+
+/// A number that was refused stands on the desk until somebody decides, whatever the channel does to its own number.
+#[test]
+fn a_number_on_the_desk_stays_there() {
+    let mut bench = told_five();
+    bench.accept("erp", Stream::Stock, vec![level("A", 6)]);
+    let claimed = bench.claim("north", Stream::Stock).remove(0);
+    let refused = Outcome::Failed(Fault::reject("too_many", "not more than five"));
+    bench.settle("north", Stream::Stock, vec![(claimed, refused)]);
+    let desk = bench.engine.quarantine(0, 9).unwrap();
+    moved(&mut bench);
+    assert!(bench.claim("north", Stream::Stock).is_empty());
+    bench.engine.quarantine_retry(desk[0].number).unwrap();
+    assert_eq!(bench.claim("north", Stream::Stock).len(), 1);
+}
+
+/// A feed that hangs was gone past, and is asked after now and then. A number that moved does not wait for that, also
+/// not after a crash.
+#[test]
+fn a_number_that_moved_does_not_wait_for_what_is_watched() {
+    let feed = || Outcome::Submitted {
+        token: Token::default(),
+        check_after: Duration::from_secs(1800),
+        in_order: false,
+    };
+    for crash in [false, true] {
+        let mut bench = told_five();
+        bench.accept("erp", Stream::Stock, vec![level("A", 8)]);
+        let claimed = bench.claim("north", Stream::Stock).remove(0);
+        bench.settle("north", Stream::Stock, vec![(claimed, feed())]);
+        bench.tick(1);
+        bench.accept("erp", Stream::Stock, vec![level("A", 2)]);
+        bench.tick(1000);
+        assert_eq!(bench.deliver("north", Stream::Stock).len(), 1, "gone past");
+        assert!(bench.claim("north", Stream::Stock).is_empty());
+        moved(&mut bench);
+        if crash {
+            bench = bench.crash_with(counting(Mode::Apply));
+        }
+        assert_eq!(bench.claim("north", Stream::Stock).len(), 1, "{crash}");
+    }
+}
+
+/// A number that could not be told waits for the next try, whatever the channel does to it.
+#[test]
+fn a_number_that_moved_waits_while_its_channel_is_busy() {
+    let mut bench = told_five();
+    bench.accept("erp", Stream::Stock, vec![level("A", 6)]);
+    let claimed = bench.claim("north", Stream::Stock).remove(0);
+    let busy = Fault::retry("http_503", "busy").wait(Some(Duration::from_secs(60)));
+    bench.settle(
+        "north",
+        Stream::Stock,
+        vec![(claimed, Outcome::Failed(busy))],
+    );
+    moved(&mut bench);
+    assert!(bench.claim("north", Stream::Stock).is_empty());
+    bench.tick(60);
+    assert_eq!(bench.claim("north", Stream::Stock).len(), 1);
+}
