@@ -229,7 +229,7 @@ async fn days(clock: Arc<dyn Clock>) {
     };
     let minutes = |minutes: u64| clock.sleep(Duration::from_mins(minutes));
 
-    // Killed again and again: one refresh in nine minutes, and one for each life.
+    // Killed again and again: one refresh in nine or ten minutes, as a look falls, and one for each life.
     let mut daemon = start(plan(folder.path(), "first-1"));
     for _ in 0..2 {
         minutes(20).await;
@@ -239,7 +239,7 @@ async fn days(clock: Arc<dyn Clock>) {
     }
     minutes(10).await;
     let (refreshes, reads) = vendor.counts();
-    assert!((6..=10).contains(&refreshes), "{refreshes} refreshes");
+    assert!((5..=10).contains(&refreshes), "{refreshes} refreshes");
     assert!(reads > 40, "{reads} reads");
     assert_eq!(paused(&daemon).await, Vec::<String>::new());
 
