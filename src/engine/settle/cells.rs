@@ -187,6 +187,14 @@ fn settle_cell(
             if let Some(before) = before {
                 cell::end_attempt(stage, feed, key, &before);
             }
+            // What is sent anew may be older than one that can still land: that is not over.
+            if attempt.late_until > Some(stage.now) && cell.is_pending() {
+                let afresh = CellAttempt {
+                    late_until: attempt.late_until,
+                    ..CellAttempt::new(stage.now)
+                };
+                attempts::put(stage, target, key, (None, &afresh))?;
+            }
             return Ok(again(cell, late).or_else(|| cell.place(feed)));
         }
         Became::Told | Became::Arrived | Became::TakenIn | Became::Watched => {

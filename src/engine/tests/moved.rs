@@ -102,3 +102,45 @@ fn a_number_that_moved_waits_while_its_channel_is_busy() {
     bench.tick(60);
     assert_eq!(bench.claim("north", Stream::Stock).len(), 1);
 }
+
+/// Nobody knows what became of 3. The channel moved its number while the next one, 0, was taken in, so that 0 is told at
+/// once anew; the 3 may still land behind it, and 0 is told over once more when it can come no more.
+#[test]
+fn a_number_that_moved_ends_no_doubt_about_one_that_is_late() {
+    let counting_late = || {
+        let mut rules = counting(Mode::Apply);
+        let facts = rules.facts.entry("north".into()).or_default();
+        facts.late = Duration::from_secs(30);
+        rules
+    };
+    for crash in [false, true] {
+        let mut bench = Bench::with(counting_late());
+        bench.tick(3600);
+        bench.accept("erp", Stream::Stock, vec![level("A", 3)]);
+        let claimed = bench.claim("north", Stream::Stock).remove(0);
+        let lost = Fault::retry("http_timeout", "no reply").after_sending();
+        let lost = Outcome::Failed(lost);
+        bench.settle("north", Stream::Stock, vec![(claimed, lost)]);
+        bench.tick(1);
+        bench.accept("erp", Stream::Stock, vec![level("A", 0)]);
+        let claimed = bench.claim("north", Stream::Stock).remove(0);
+        moved(&mut bench);
+        let taken_in = Outcome::Submitted {
+            token: Token::default(),
+            check_after: Duration::from_secs(5),
+            in_order: true,
+        };
+        bench.settle("north", Stream::Stock, vec![(claimed, taken_in)]);
+        assert_eq!(bench.deliver("north", Stream::Stock).len(), 1, "anew");
+        assert!(bench.claim("north", Stream::Stock).is_empty());
+        let mut left = 29;
+        if crash {
+            bench = bench.crash_with(counting_late());
+            left = 30;
+        }
+        bench.tick(left);
+        assert_eq!(bench.deliver("north", Stream::Stock).len(), 1, "{crash}");
+        bench.tick(90);
+        assert!(bench.claim("north", Stream::Stock).is_empty(), "{crash}");
+    }
+}
