@@ -116,6 +116,25 @@ async fn what_is_read_ahead_moves_no_cursor() {
     thread.join().unwrap();
 }
 
+/// The parts of a page are on their way at the same time, and are taken in as they stand on it: an older version of
+/// something does not come behind a newer one.
+#[tokio::test]
+async fn the_parts_of_a_page_keep_their_order() {
+    let list = Arc::new(List { bad: 300, good: 0 });
+    let (mut poller, thread) = poller(Rules::default(), Stream::Orders, list);
+    poller.schedule.unit_changes = 1;
+    poller.run(&|| {}).await.unwrap();
+    let rows = poller.engine.quarantine(0, 400).await.unwrap();
+    let numbers = rows.iter().map(|row| (row.number, row.row.thing.clone()));
+    let mut numbers: Vec<(u64, String)> = numbers.collect();
+    numbers.sort();
+    let things = numbers.iter().map(|(_, thing)| thing);
+    assert_eq!(things.clone().count(), 300);
+    assert!(things.is_sorted(), "{numbers:?}");
+    drop(poller);
+    thread.join().unwrap();
+}
+
 /// A poller, and the thread of its engine.
 fn poller(
     rules: Rules,
