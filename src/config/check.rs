@@ -256,7 +256,9 @@ fn limits(config: &Config, document: &Document, findings: &mut Diagnostics) {
     for (small, less, is_longer, large, more) in ordered {
         if is_longer {
             let message = format!("`{small}` is {less}, longer than `{large}`, which is {more}");
-            findings.push(document.error(codes::CONTRADICTION, &["limits", small], message));
+            let finding = document.error(codes::CONTRADICTION, &["limits", small], message);
+            let help = format!("make `{small}` shorter, or `{large}` longer");
+            findings.push(finding.help(help));
         }
     }
 }
