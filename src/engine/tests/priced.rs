@@ -84,16 +84,22 @@ fn a_price_is_explained_by_its_own_source() {
     }
 }
 
-/// A price was taken in and is not confirmed; then one comes that is held, and then a good one. That waits for the end
-/// of the first, as it would without the one that was held.
-#[test]
-fn a_held_price_does_not_hide_what_was_taken_in() {
+/// A price was told, and another one taken in.
+fn twelve_taken_in() -> Bench {
     let mut bench = bench();
     say(&mut bench, "10");
     bench.deliver("north", Stream::Prices);
     say(&mut bench, "12");
     let (one, _) = claimed(&mut bench);
     settle(&mut bench, one, taken_in());
+    bench
+}
+
+/// A price was taken in and is not confirmed; then one comes that is held, and then a good one. That waits for the end
+/// of the first, as it would without the one that was held.
+#[test]
+fn a_held_price_does_not_hide_what_was_taken_in() {
+    let mut bench = twelve_taken_in();
     for amount in ["150", "13"] {
         say(&mut bench, amount);
         assert!(bench.claim("north", Stream::Prices).is_empty());
@@ -109,12 +115,7 @@ fn a_held_price_does_not_hide_what_was_taken_in() {
 /// Who lets a held price go wants it told: it goes past what was taken in before, alone, and that is watched.
 #[test]
 fn a_price_that_was_let_go_waits_for_no_feed() {
-    let mut bench = bench();
-    say(&mut bench, "10");
-    bench.deliver("north", Stream::Prices);
-    say(&mut bench, "12");
-    let (one, _) = claimed(&mut bench);
-    settle(&mut bench, one, taken_in());
+    let mut bench = twelve_taken_in();
     say(&mut bench, "150");
     let desk = bench.engine.quarantine(0, 9).unwrap().into_iter();
     let mut north = desk.filter(|row| row.row.connection == "north".into());
