@@ -99,6 +99,11 @@ class Daemon:
             raise RuntimeError(f"crossdock {' '.join(command)}: {done.stderr.decode()}")
         return done.stdout
 
+    def written(self):
+        """How many bytes of files the process has changed so far; not what it tells its own threads."""
+        with open(f"/proc/{self._process.pid}/io") as counters:
+            return next(int(line.split()[1]) for line in counters if line.startswith("write_bytes"))
+
     def kill_in_next(self, calls, nth=1):
         """Lets the kernel kill the daemon when a thread enters its nth of these system calls, which
         is then not carried out. Returns once that is armed; answers None where it cannot be done.

@@ -29,7 +29,7 @@ WRITE = "answer passed on, inside the first write of the commit that follows"
 TRACED = {FLUSH: "fdatasync", WRITE: "pwrite64"}  # the engine itself calls fsync at times
 TIMEOUT = 200  # more than the daemon waits
 DEATH_SECS = 20
-STILL_SECS = 1
+STILL_SECS, STILL_WITHIN_SECS = 1, 20
 RECORDED_HEADERS = ("content-type", "date", "retry-after")
 NOT_PASSED_ON = ("connection", "content-length", "keep-alive", "transfer-encoding")
 
@@ -69,6 +69,8 @@ class Gate:
 
     `faults` (faults.py) spoil some of the calls.
     """
+
+    under_way = set()  # the calls in progress at all gates: a peer's answer makes the daemon commit
 
     def __init__(self, port, upstream, log=None, faults=None):
         self._upstream = urllib.parse.urlsplit(upstream)
@@ -174,10 +176,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             super().handle()
 
     def do_POST(self):
+        self.gate.under_way.add(self)
         try:
             self._pass_through()
         except (OSError, http.client.HTTPException):
             self.close_connection = True  # the daemon or the peer has gone
+        finally:
+            self.gate.under_way.discard(self)
 
     do_GET = do_POST
 
@@ -231,8 +236,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         kill.finish("" if kill.daemon.kill() else "it was dead already")
 
     def _die_in_commit(self, kill, answer):
-        # A daemon that began just now still commits what its beginning is about: this death is not for that.
-        time.sleep(STILL_SECS)
+        if not self._alone(kill.daemon):
+            kill.finish(f"the daemon did not come to rest in {STILL_WITHIN_SECS} s")
+            return self._answer(*answer)
         tracer = kill.daemon.kill_in_next(TRACED[kill.when], kill.nth)
         if not tracer:
             kill.finish("strace could not attach")
@@ -242,6 +248,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         tracer.kill()
         tracer.wait()
         kill.finish("" if died else "nothing was committed")
+
+    def _alone(self, daemon):
+        """Waits until nothing but this call can make the daemon commit: no other call is under way,
+        and for a while it has written nothing. One that began just now commits what its beginning
+        is about, and what the first look at the shop brings; this death is not for that.
+        """
+        deadline = time.monotonic() + STILL_WITHIN_SECS
+        before, since = None, 0
+        while time.monotonic() < deadline:
+            now = (daemon.written(), self.gate.under_way - {self})
+            if now != before or now[1]:
+                before, since = now, time.monotonic()
+            elif time.monotonic() - since > STILL_SECS:
+                return True
+            time.sleep(0.05)
+        return False
 
     def log_message(self, *_arguments):
         """Calls are in the gate's own log."""
