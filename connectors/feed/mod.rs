@@ -32,7 +32,7 @@ mod source;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use settings::{Raw, Settings};
@@ -53,21 +53,18 @@ const POLL: Duration = Duration::from_secs(10);
 /// How old a file may be when the configuration does not say: one a day, and some slack.
 const FRESH_FOR: Duration = Duration::from_hours(26);
 
-/// The connector `feed`.
-#[derive(Debug)]
-pub struct FeedConnector {
-    spec: Spec,
-}
+/// What configurations call it.
+const NAME: &str = "feed";
 
-impl Default for FeedConnector {
-    fn default() -> Self {
-        Self::new()
-    }
+/// The connector `feed`.
+#[derive(Debug, Default)]
+pub struct FeedConnector {
+    spec: OnceLock<Spec>,
 }
 
 impl FeedConnector {
-    /// The connector.
-    pub fn new() -> Self {
+    /// What it can do; made when it is asked for.
+    fn describe() -> Spec {
         // Stock: a supplier's real file, told to real webstores (tests/peers/run_b.py).
         let stream = |evidence| StreamSpec {
             read: true,
@@ -86,24 +83,26 @@ impl FeedConnector {
             (Stream::Prices, stream(Evidence::Sandbox)),
             (Stream::Stock, stream(Evidence::Real)),
         ];
-        Self {
-            spec: Spec {
-                name: "feed".to_owned(),
-                summary: "delimited files that a supplier drops into a folder".to_owned(),
-                checked: Some("2026-11-22".to_owned()),
-                streams: streams.into(),
-                capabilities: Capabilities::default(),
-                quotas: BTreeMap::new(),
-                concurrency: None,
-                settings_schema: schemars::schema_for!(Raw).to_value(),
-            },
+        Spec {
+            name: NAME.to_owned(),
+            summary: "delimited files that a supplier drops into a folder".to_owned(),
+            checked: Some("2026-11-22".to_owned()),
+            streams: streams.into(),
+            capabilities: Capabilities::default(),
+            quotas: BTreeMap::new(),
+            concurrency: None,
+            settings_schema: schemars::schema_for!(Raw).to_value(),
         }
     }
 }
 
 impl Connector for FeedConnector {
+    fn name(&self) -> &str {
+        NAME
+    }
+
     fn spec(&self) -> &Spec {
-        &self.spec
+        self.spec.get_or_init(Self::describe)
     }
 
     fn configure(&self, settings: &toml::Table) -> Result<Box<dyn Configured>, Diagnostics> {

@@ -130,7 +130,7 @@ fn open(settings: &str, clock: &ManualClock) -> Connection {
         clock,
         windows: BTreeMap::new(),
     };
-    let configured = FeedConnector::new().configure(&table).unwrap();
+    let configured = FeedConnector::default().configure(&table).unwrap();
     configured.open(context).unwrap()
 }
 
@@ -154,7 +154,7 @@ fn note(run: &mut Run, change: &Change) {
 
 fn release(bench: &Bench, file: &str) -> Result<String, Fault> {
     let settings = bench.settings.parse().unwrap();
-    FeedConnector::new()
+    FeedConnector::default()
         .files()
         .unwrap()
         .release(&settings, file)
@@ -605,7 +605,7 @@ async fn a_missing_folder_is_a_fault_and_not_an_empty_list() {
 fn wrong_settings_are_all_reported() {
     let findings = |text: &str| {
         let table = text.parse().unwrap();
-        let found = FeedConnector::new().configure(&table).unwrap_err();
+        let found = FeedConnector::default().configure(&table).unwrap_err();
         found.to_string()
     };
     let all = findings(

@@ -55,7 +55,7 @@ fn show(global: &Global, shell: &mut Shell<'_>) -> io::Result<Exit> {
     let known: Vec<&dyn Connector> = shell.registry.iter().copied().chain(own).collect();
     // Of a connector that nobody knows, any setting may be a secret.
     let is_secret = |connector: &str, setting: &str| {
-        let connector = known.iter().find(|known| known.spec().name == connector);
+        let connector = known.iter().find(|known| known.name() == connector);
         connector.is_none_or(|connector| is_write_only(&connector.spec().settings_schema, setting))
     };
     let shown = config::show(&loaded, &is_secret);

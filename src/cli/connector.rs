@@ -92,7 +92,7 @@ impl Found<'_> {
 
     fn folder(&self) -> PathBuf {
         match self {
-            Self::BuiltIn(connector) => PathBuf::from("connectors").join(&connector.spec().name),
+            Self::BuiltIn(connector) => PathBuf::from("connectors").join(connector.name()),
             Self::Own(_, folder) => folder.clone(),
         }
     }
@@ -106,7 +106,7 @@ pub(super) fn find<'a>(
     shell: &mut Shell<'a>,
 ) -> io::Result<Result<Found<'a>, Exit>> {
     let registry = shell.registry;
-    if let Some(found) = registry.iter().find(|known| known.spec().name == name) {
+    if let Some(found) = registry.iter().find(|known| known.name() == name) {
         return Ok(Ok(Found::BuiltIn(*found)));
     }
     let own = own(global, shell);
@@ -128,7 +128,7 @@ pub(super) fn find<'a>(
             }
         });
     }
-    let built_in = registry.iter().map(|known| known.spec().name.as_str());
+    let built_in = registry.iter().map(|known| known.name());
     let known: Vec<&str> = built_in
         .chain(own.iter().map(|own| own.name.as_str()))
         .collect();
@@ -387,7 +387,7 @@ fn test(
     shell: &mut Shell<'_>,
 ) -> io::Result<Exit> {
     if !folder.is_dir() {
-        return nothing_shown(&connector.spec().name, folder, global, shell);
+        return nothing_shown(connector.name(), folder, global, shell);
     }
     let fixtures = match Fixtures::load(folder) {
         Ok(fixtures) => fixtures,
@@ -397,7 +397,7 @@ fn test(
         }
     };
     if fixtures.cases.is_empty() {
-        return nothing_shown(&connector.spec().name, folder, global, shell);
+        return nothing_shown(connector.name(), folder, global, shell);
     }
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()

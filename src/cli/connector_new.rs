@@ -69,7 +69,7 @@ fn check_name(name: &str, shell: &Shell<'_>) -> Result<(), String> {
         ));
     }
     let mut registry = shell.registry.iter();
-    if registry.any(|known| known.spec().name == name) {
+    if registry.any(|known| known.name() == name) {
         return Err(format!(
             "the program has a connector `{name}` of its own; take another name"
         ));

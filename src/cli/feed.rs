@@ -104,6 +104,6 @@ pub(super) fn release(
 
 fn files_of<'a>(connector: &str, shell: &Shell<'a>) -> Option<&'a dyn Files> {
     let registry = shell.registry;
-    let known = registry.iter().find(|known| known.spec().name == connector);
+    let known = registry.iter().find(|known| known.name() == connector);
     known.and_then(|known| known.files())
 }

@@ -165,16 +165,6 @@ pub fn main(registry: &[&dyn Connector]) -> Exit {
     run(std::env::args_os(), &mut shell)
 }
 
-/// Tells what is wrong with a connector of the binary itself: a defect of ours.
-pub fn broken(findings: &Diagnostics) -> Exit {
-    let text = render::text(findings, render::Style::Plain);
-    let _ = write!(
-        io::stderr().lock(),
-        "crossdock: a built-in connector is broken\n{text}"
-    );
-    Exit::Failed
-}
-
 /// Runs one command line; the first argument is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>, shell: &mut Shell<'_>) -> Exit {
     let matches = lessons::command().try_get_matches_from(args);

@@ -59,6 +59,11 @@ use crate::transport::http::HttpClient;
 
 /// A kind of system.
 pub trait Connector: Send + Sync + Debug {
+    /// What configurations call it.
+    fn name(&self) -> &str {
+        &self.spec().name
+    }
+
     /// What it can do, and which settings it takes.
     fn spec(&self) -> &Spec;
 

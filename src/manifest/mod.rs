@@ -12,7 +12,7 @@
 //! `read` and `source`, `step` and `run`, `batch` with `later`, `lengths`, `write` and `sink`, `webhook`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use schemars::generate::SchemaSettings;
@@ -72,10 +72,13 @@ use crate::fault::Fault;
 use crate::record::Fingerprint;
 use crate::transport::http::Lane;
 
-/// JSON Schema of the format.
-pub fn schema() -> Json {
-    let generator = SchemaSettings::draft2020_12().into_generator();
-    generator.into_root_schema_for::<Manifest>().to_value()
+/// JSON Schema of the format, made once: that costs more than to read a manifest.
+pub fn schema() -> &'static Json {
+    static SCHEMA: LazyLock<Json> = LazyLock::new(|| {
+        let generator = SchemaSettings::draft2020_12().into_generator();
+        generator.into_root_schema_for::<Manifest>().to_value()
+    });
+    &SCHEMA
 }
 
 /// Reads the TOML file of a connector of another kind, checked in the same way: every unknown key, wrong
@@ -96,29 +99,11 @@ where
 /// # Errors
 /// Everything that is wrong with it, each with its place.
 pub fn load(path: impl Into<PathBuf>, text: &str) -> Result<ManifestConnector, Diagnostics> {
-    load_by(&schema(), path.into(), text)
-}
-
-/// Reads several manifests, each with its path for messages; to make the schema costs more than to read one.
-///
-/// # Errors
-/// Everything that is wrong with the first bad one.
-pub fn load_all<'t>(
-    manifests: impl IntoIterator<Item = (PathBuf, &'t str)>,
-) -> Result<Vec<ManifestConnector>, Diagnostics> {
-    let schema = schema();
-    let manifests = manifests.into_iter();
-    manifests
-        .map(|(path, text)| load_by(&schema, path, text))
-        .collect()
-}
-
-fn load_by(schema: &Json, path: PathBuf, text: &str) -> Result<ManifestConnector, Diagnostics> {
     let source = Arc::new(SourceText {
-        path,
+        path: path.into(),
         text: text.to_owned(),
     });
-    let manifest: Manifest = load::load(&source, schema)?;
+    let manifest: Manifest = load::load(&source, schema())?;
     let compiled = manifest.compile(&source)?;
     Ok(ManifestConnector {
         compiled: Arc::new(compiled),

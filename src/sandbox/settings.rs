@@ -264,7 +264,7 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("acme/in")).unwrap();
         let world = World::new(&clock, options);
         let path = world.write_config(folder.path()).unwrap();
-        let connectors = built_in().unwrap();
+        let connectors = built_in();
         let registry: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
         let loaded = config::load(&path, &config::System, Credentials::Needed);
         let loaded = loaded.unwrap_or_else(|findings| panic!("{findings}"));

@@ -26,7 +26,7 @@ pub(super) fn plan<'a>(
     for (name, settings) in &draft.config.connection {
         let found = registry
             .iter()
-            .find(|connector| connector.spec().name == settings.connector);
+            .find(|connector| connector.name() == settings.connector);
         let Some(connector) = found else {
             let own = &draft.config.own_connectors;
             // What is wrong with one's own manifest was told.
@@ -91,9 +91,7 @@ fn unknown_connector(
     settings: &ConnectionSettings,
     registry: &[&dyn Connector],
 ) {
-    let built = registry
-        .iter()
-        .map(|connector| connector.spec().name.as_str());
+    let built = registry.iter().map(|connector| connector.name());
     let own = &draft.config.own_connectors;
     let known: BTreeSet<&str> = built
         .chain(own.iter().map(|own| own.name.as_str()))

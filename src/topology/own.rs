@@ -25,19 +25,19 @@ pub fn own_connectors(
                 continue;
             }
         };
-        let told = &connector.spec().name;
-        let is_built_in = built_in.iter().any(|known| known.spec().name == *told);
-        let wrong = if *told != found.name {
+        let told = connector.name().to_owned();
+        let is_built_in = built_in.iter().any(|known| known.name() == told);
+        let wrong = if told != found.name {
             let message = format!(
                 "the connector calls itself `{told}`, its folder `{}`",
                 found.name
             );
             let help = format!("write `name = \"{}\"`, or rename the folder", found.name);
-            found.named_wrongly(told, message, help)
+            found.named_wrongly(&told, message, help)
         } else if is_built_in {
             let message = format!("the program has a connector `{told}` of its own");
             let help = "give yours another name, and its folder the same".to_owned();
-            found.named_wrongly(told, message, help)
+            found.named_wrongly(&told, message, help)
         } else {
             own.push(connector);
             continue;

@@ -72,7 +72,7 @@ start_from = "{start}"
             world.url("erp").unwrap()
         );
         std::fs::write(&path, text).unwrap();
-        let connectors = built_in().unwrap();
+        let connectors = built_in();
         let registry: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
         let loaded = config::load(&path, &config::System, Credentials::Needed).unwrap();
         let plan = topology::plan(&loaded, &registry).unwrap();

@@ -15,7 +15,7 @@ fn run(world: &World, args: &[&str]) -> (Exit, String, String) {
 /// The same with suppliers' files.
 fn run_with_files(world: &World, args: &[&str]) -> (Exit, String, String) {
     let mut connectors = registry();
-    connectors.push(Box::new(FeedConnector::new()));
+    connectors.push(Box::new(FeedConnector::default()));
     let connectors: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
     run_with(world, &connectors, args)
 }
@@ -206,7 +206,7 @@ fn check_compiles_mappings_and_runs_their_tests() {
 }
 
 fn real(args: &[&str]) -> (Exit, String, String) {
-    let connectors = crossdock::connectors::built_in().unwrap();
+    let connectors = crossdock::connectors::built_in();
     let connectors: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
     run_with(&World::default(), &connectors, args)
 }
@@ -257,7 +257,7 @@ fn a_new_connector_is_green_and_never_written_over_another() {
         let text =
             std::fs::read_to_string(folder.path().join(name).join("connector.toml")).unwrap();
         let connector = crossdock::connectors::load("x", &text).unwrap();
-        assert_eq!(connector.spec().name, name);
+        assert_eq!(connector.name(), name);
         let (exit, _, err) = real(&args);
         assert_eq!(exit, Exit::Failed, "{err}");
     }

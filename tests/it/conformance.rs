@@ -67,8 +67,8 @@ fn specs() -> Option<PathBuf> {
 }
 
 fn open(url: &str, http: Arc<dyn HttpClient>, clock: Arc<dyn Clock>) -> Connection {
-    let connectors = built_in().unwrap_or_else(|it| panic!("{it}"));
-    let amazon = connectors.iter().find(|it| it.spec().name == "amazon");
+    let connectors = built_in();
+    let amazon = connectors.iter().find(|it| it.name() == "amazon");
     let settings = format!(
         "url = \"{url}\"\ntoken_url = \"{url}/auth/o2/token\"\nclient_id = \"client\"\n\
          client_secret = \"secret\"\nrefresh_token = \"refresh\"\nseller_id = \"A1SELLER\"\n\

@@ -284,7 +284,7 @@ impl Feed {
             windows: BTreeMap::new(),
         };
         let table = self.settings.parse().unwrap();
-        let configured = FeedConnector::new().configure(&table).unwrap();
+        let configured = FeedConnector::default().configure(&table).unwrap();
         Arc::clone(&configured.open(context).unwrap().sources[&stream])
     }
 

@@ -51,7 +51,7 @@ fn of_kind(name: &str, kind: &str) -> Vec<Block> {
 
 /// What `crossdock check --assume-credentials` says; nothing when it is content.
 fn told(text: &str) -> String {
-    let connectors = crossdock::connectors::built_in().unwrap();
+    let connectors = crossdock::connectors::built_in();
     let registry: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
     let plan = config::read(Path::new("c.toml"), &World::of(text), Credentials::Assumed)
         .and_then(|loaded| topology::plan(&loaded, &registry));
@@ -156,7 +156,7 @@ async fn answer_to(name: &str, text: &str) -> String {
         clock,
         windows: std::collections::BTreeMap::new(),
     };
-    let configured = FeedConnector::new()
+    let configured = FeedConnector::default()
         .configure(&settings.parse().unwrap())
         .unwrap();
     let connection = configured.open(context).unwrap();

@@ -37,7 +37,7 @@ async fn day(options: WorldOptions, state: &Path, secs: u64, limit: u64) -> (Sta
     let seed = options.seed;
     let world = World::start(&clock, options).await.unwrap();
     let path = world.write_config(state).unwrap();
-    let connectors = built_in().unwrap();
+    let connectors = built_in();
     let registry: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
     let loaded = config::load(&path, &config::System, Credentials::Needed).unwrap();
     let plan = topology::plan(&loaded, &registry).unwrap();

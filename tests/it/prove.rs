@@ -64,7 +64,7 @@ impl Evening {
 
 fn plan_of(world: &World, state: &Path) -> Arc<Plan> {
     let path = world.write_config(state).unwrap();
-    let connectors = built_in().unwrap();
+    let connectors = built_in();
     let registry: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
     let loaded = config::load(&path, &config::System, Credentials::Needed).unwrap();
     Arc::new(topology::plan(&loaded, &registry).unwrap())

@@ -28,7 +28,7 @@ fn example(page: &str) -> Option<&str> {
 
 fn told(text: &str) -> String {
     let world = World::of(text).var("NORTH_PASSWORD", "t0ken");
-    let connectors = crossdock::connectors::built_in().unwrap();
+    let connectors = crossdock::connectors::built_in();
     let registry: Vec<&dyn Connector> = connectors.iter().map(AsRef::as_ref).collect();
     let plan = config::read(Path::new("c.toml"), &world, Credentials::Needed)
         .and_then(|loaded| topology::plan(&loaded, &registry));
