@@ -27,9 +27,12 @@ use crate::record::{Lane, Nature, Stream};
 type Head = (Action, Place, Lane, Timestamp);
 
 /// How many times further than at first events are claimed ahead, where the sink is that fast.
-const FURTHEST: usize = 8;
-/// How many batches may wait for their commit, for each slot.
-const UNSETTLED: usize = 4;
+const FURTHEST: usize = 32;
+/// How many batches may wait for their commit, for each slot, where a kill in that moment costs no more than sending
+/// them again. With a quarter of it the cores rested a fifth of the time (W3 of src/docs/performance.md).
+const UNSETTLED: usize = 16;
+/// The same where each of them has to be looked for, or is left to a person.
+const UNSETTLED_IN_DOUBT: usize = 4;
 
 /// Sends to one stream of one sink.
 #[derive(Debug, Clone)]
@@ -77,7 +80,7 @@ impl Dispatcher {
         // Whether another claim may bring something: not after an empty one, until something is settled.
         let mut hungry = true;
         loop {
-            let may_send = settling.len() < self.concurrency * UNSETTLED;
+            let may_send = settling.len() < self.unsettled();
             while may_send && sending.len() < self.concurrency {
                 let Some(batch) = ready.pop_front() else {
                     break;
@@ -124,6 +127,15 @@ impl Dispatcher {
             Nature::Event => self.concurrency,
             Nature::State => 0,
         }
+    }
+
+    /// How many batches may wait for their commit.
+    fn unsettled(&self) -> usize {
+        let each = match self.sink.repeats(Operation::Create) {
+            Repeats::Freely => UNSETTLED,
+            Repeats::AfterFinding | Repeats::Never => UNSETTLED_IN_DOUBT,
+        };
+        self.concurrency * each
     }
 
     async fn claim(&self, batches: usize) -> Result<Vec<Vec<Claimed>>, Fault> {
