@@ -94,13 +94,24 @@ fn settle_event(
             )?;
             stage.put_event(&mut row)
         }
-        Outcome::Failed(fault) => match &claimed.action {
-            Action::FindFirst(Earlier::Until(until)) if fault.code == MAY_STILL_ARRIVE => {
-                wait_for_it(stage, row, *until, fault)
+        Outcome::Failed(fault) => {
+            let Action::FindFirst(earlier) = &claimed.action else {
+                return failed(stage, row, fault, None);
+            };
+            let until = match earlier {
+                Earlier::Until(until) => Some(*until),
+                Earlier::Over => None,
+                Earlier::OtherStore => return failed(stage, row, fault, None),
+            };
+            if let Some(until) = until
+                && fault.code == MAY_STILL_ARRIVE
+            {
+                return wait_for_it(stage, row, until, fault);
             }
-            Action::FindFirst(Earlier::Until(until)) => failed(stage, row, fault, Some(*until)),
-            _ => failed(stage, row, fault, None),
-        },
+            // What a killed process sent was not counted, and half of it may stand there: this is no untouched one.
+            row.attempts = row.attempts.max(1);
+            failed(stage, row, fault, until)
+        }
     }
 }
 

@@ -217,6 +217,29 @@ fn what_is_called_off_while_a_killed_daemon_may_still_create_it_is_looked_for() 
     assert_eq!(looked.action, Action::FindFirst(Earlier::Over));
 }
 
+/// Seed 97959: the same, when the first one cannot be carried out any more. Of several steps it may have done the first,
+/// which nobody finds who looks for an order: it is called off all the same, and not taken for never sent. (The shop's
+/// clock is ahead: by its time the order was placed after this daemon began.)
+#[test]
+fn what_a_killed_daemon_may_have_begun_is_called_off() {
+    let mut bench = Bench::with(with_late());
+    let lines = [("A", 1)];
+    bench.accept("north", Stream::Orders, vec![young("1", &lines, "none")]);
+    bench.claim("erp", Stream::Orders);
+    let mut bench = bench.crash_with(with_late());
+    bench.tick(LATE);
+    let throttled = Fault::new(Class::Throttle, "throttled", "slow down");
+    let action = one_order(&mut bench, Outcome::Failed(throttled));
+    assert_eq!(action, Action::FindFirst(Earlier::Over));
+    bench.accept(
+        "north",
+        Stream::Orders,
+        vec![young("1", &lines, "cancelled")],
+    );
+    let filtered = bench.counts("north_orders").filtered;
+    assert!(filtered.is_empty(), "{filtered:?}");
+}
+
 /// Seed 2842: nobody knows whether 17 was told. Then what was told before is wanted again, and the daemon is killed:
 /// it is told all the same.
 #[test]
