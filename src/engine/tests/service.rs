@@ -317,3 +317,39 @@ async fn what_is_staged_over_a_commit_that_fails_fails_with_it() {
         assert_eq!(late.unwrap_err().into_fault().code, "engine_stopped");
     }
 }
+
+/// Other rules see what came before them: nothing is under way when they begin to hold.
+#[tokio::test]
+async fn a_reload_waits_for_what_is_under_way() {
+    let bench = Bench::new();
+    let (disk, before) = (bench.disk.clone(), bench.disk.commits());
+    let (service, handle) = Service::new(bench.engine);
+    let asked = async move {
+        let one = handle.accept(unit(vec![order("1", &[("A", 1)])]));
+        let reload = async {
+            handle.reload(Arc::new(Rules::default())).await.unwrap();
+            disk.commits() - before
+        };
+        let (one, commits) = tokio::join!(one, reload);
+        assert_eq!((one.unwrap().queued, commits), (1, 1));
+    };
+    let (engine, ()) = tokio::join!(service.run_in_turns(), asked);
+    engine.unwrap();
+}
+
+/// While a group is full and the one before it is being written, whoever comes waits: his unit is not lost.
+#[tokio::test]
+async fn who_comes_when_a_group_is_full_waits() {
+    let mut rules = rules(Mode::Apply);
+    rules.limits.commit_rows = 1;
+    let (service, handle) = Service::new(Bench::with(rules).engine);
+    let asked = async move {
+        let accept = |id| handle.accept(unit(vec![order(id, &[("A", 1)])]));
+        let (one, two, three) = tokio::join!(accept("1"), accept("2"), accept("3"));
+        for accepted in [one, two, three] {
+            assert_eq!(accepted.unwrap().queued, 1);
+        }
+    };
+    let (engine, ()) = tokio::join!(service.run_in_turns(), asked);
+    engine.unwrap();
+}
