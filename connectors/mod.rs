@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::connector::{Configured, Connector, Evidence, Spec};
+use crate::connector::{Configured, Connector, Evidence, Files, Spec, contract};
 use crate::diagnostic::Diagnostics;
 use crate::manifest::{self, ManifestConnector};
 
@@ -116,6 +116,14 @@ impl Connector for BuiltIn {
 
     fn configure(&self, settings: &toml::Table) -> Result<Box<dyn Configured>, Diagnostics> {
         self.read().configure(settings)
+    }
+
+    fn files(&self) -> Option<&dyn Files> {
+        self.read().files()
+    }
+
+    fn trial(&self) -> Option<&dyn contract::Trial> {
+        self.read().trial()
     }
 }
 

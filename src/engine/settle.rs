@@ -94,25 +94,23 @@ fn settle_event(
             )?;
             stage.put_event(&mut row)
         }
-        Outcome::Failed(fault) => {
-            let Action::FindFirst(earlier) = &claimed.action else {
-                return failed(stage, row, fault, None);
-            };
-            let until = match earlier {
-                Earlier::Until(until) => Some(*until),
-                Earlier::Over => None,
-                Earlier::OtherStore => return failed(stage, row, fault, None),
-            };
-            if let Some(until) = until
-                && fault.code == MAY_STILL_ARRIVE
-            {
-                return wait_for_it(stage, row, until, fault);
+        Outcome::Failed(fault) => match &claimed.action {
+            Action::FindFirst(Earlier::Until(until)) if fault.code == MAY_STILL_ARRIVE => {
+                wait_for_it(stage, row, *until, fault)
             }
-            // What a killed process sent was not counted, and half of it may stand there: this is no untouched one.
-            row.attempts = row.attempts.max(1);
-            failed(stage, row, fault, until)
-        }
+            Action::FindFirst(Earlier::Until(until)) => {
+                failed(stage, tried(row), fault, Some(*until))
+            }
+            Action::FindFirst(Earlier::Over) => failed(stage, tried(row), fault, None),
+            _ => failed(stage, row, fault, None),
+        },
     }
+}
+
+/// A killed process sent it too, which nobody counted: half of it may stand there, and it is no untouched one.
+fn tried(mut row: OutboxRow) -> OutboxRow {
+    row.attempts = row.attempts.max(1);
+    row
 }
 
 /// It is not there yet, and may still come: it is looked for again when it cannot any more. Not an attempt.

@@ -193,23 +193,27 @@ fn an_orderly_end_leaves_no_doubt() {
     assert_eq!(bench.deliver("south", Stream::Stock).len(), 1);
 }
 
-/// Seed 4422: an order was being created when the daemon was killed. The next one looks, finds nothing, sends it again and
-/// is throttled, which did nothing; then it is called off. The first one may still be carried out.
-#[test]
-fn what_is_called_off_while_a_killed_daemon_may_still_create_it_is_looked_for() {
-    let mut bench = Bench::with(with_late());
-    bench.tick(3600);
+/// An order was being created when the daemon was killed. The next one, so much later, sends it again and is throttled, which
+/// did nothing; then it is called off. How it was sent again.
+fn killed_throttled_called_off(mut bench: Bench, later: u64) -> (Bench, Action) {
     let lines = [("A", 1)];
     bench.accept("north", Stream::Orders, vec![young("1", &lines, "none")]);
     bench.claim("erp", Stream::Orders);
     let mut bench = bench.crash_with(with_late());
+    bench.tick(later);
     let throttled = Fault::new(Class::Throttle, "throttled", "slow down");
-    one_order(&mut bench, Outcome::Failed(throttled));
-    bench.accept(
-        "north",
-        Stream::Orders,
-        vec![young("1", &lines, "cancelled")],
-    );
+    let action = one_order(&mut bench, Outcome::Failed(throttled));
+    let called_off = vec![young("1", &lines, "cancelled")];
+    bench.accept("north", Stream::Orders, called_off);
+    (bench, action)
+}
+
+/// Seed 4422: the first try may still be carried out.
+#[test]
+fn what_is_called_off_while_a_killed_daemon_may_still_create_it_is_looked_for() {
+    let bench = Bench::with(with_late());
+    bench.tick(3600);
+    let (mut bench, _) = killed_throttled_called_off(bench, 0);
     let filtered = bench.counts("north_orders").filtered;
     assert!(filtered.is_empty(), "{filtered:?}");
     bench.tick(LATE);
@@ -217,25 +221,13 @@ fn what_is_called_off_while_a_killed_daemon_may_still_create_it_is_looked_for() 
     assert_eq!(looked.action, Action::FindFirst(Earlier::Over));
 }
 
-/// Seed 97959: the same, when the first one cannot be carried out any more. Of several steps it may have done the first,
-/// which nobody finds who looks for an order: it is called off all the same, and not taken for never sent. (The shop's
-/// clock is ahead: by its time the order was placed after this daemon began.)
+/// Seed 97959: it cannot be any more, but of several steps it may have done the first, which nobody finds who looks for an
+/// order: it is called off all the same, and not taken for never sent. (The shop's clock is ahead: by its time the
+/// order was placed after this daemon began.)
 #[test]
 fn what_a_killed_daemon_may_have_begun_is_called_off() {
-    let mut bench = Bench::with(with_late());
-    let lines = [("A", 1)];
-    bench.accept("north", Stream::Orders, vec![young("1", &lines, "none")]);
-    bench.claim("erp", Stream::Orders);
-    let mut bench = bench.crash_with(with_late());
-    bench.tick(LATE);
-    let throttled = Fault::new(Class::Throttle, "throttled", "slow down");
-    let action = one_order(&mut bench, Outcome::Failed(throttled));
+    let (mut bench, action) = killed_throttled_called_off(Bench::with(with_late()), LATE);
     assert_eq!(action, Action::FindFirst(Earlier::Over));
-    bench.accept(
-        "north",
-        Stream::Orders,
-        vec![young("1", &lines, "cancelled")],
-    );
     let filtered = bench.counts("north_orders").filtered;
     assert!(filtered.is_empty(), "{filtered:?}");
 }
