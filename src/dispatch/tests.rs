@@ -113,6 +113,7 @@ async fn with_orders_of(
         reached: Some(Reached {
             cursor: Cursor::Sequence { last: 1 },
             more: false,
+            settle_lag: Duration::ZERO,
         }),
         as_of: None,
         read_until: START.parse().unwrap(),

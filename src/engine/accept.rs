@@ -15,7 +15,7 @@ use super::{
     EngineError, UNIT_LEVELS, alerts, changes, derived, hints, items, orders, prices, shipments,
     snapshots,
 };
-use crate::clock::since;
+use crate::clock::{later, since};
 use crate::connector::{Body, Change, Cursor};
 use crate::fault::Fault;
 use crate::id::{ConnectionName, EntityId, Key, RemoteId};
@@ -55,6 +55,8 @@ pub struct Reached {
     pub cursor: Cursor,
     /// There is more to read at once.
     pub more: bool,
+    /// What changed so little before the read is not in it yet.
+    pub settle_lag: Duration,
 }
 
 /// What became of a unit's changes.
@@ -76,6 +78,8 @@ pub struct Accepted {
     pub unknown: usize,
     /// Deliveries queued.
     pub queued: usize,
+    /// What changed just before this store was made or restored may still be missing: the settle lag is not over.
+    pub catching_up: bool,
 }
 
 /// Accepts one unit.
@@ -109,8 +113,9 @@ pub(super) fn accept(stage: &mut Stage<'_, '_>, unit: &Unit) -> Result<Accepted,
         }
     }
     if let Some(reached) = &unit.reached {
-        let first = move_checkpoint(stage, unit, reached)?;
-        if first && unit.stream == Stream::Orders {
+        let caught_up = move_checkpoint(stage, unit, reached)?;
+        accepted.catching_up = caught_up == CaughtUp::NotYet;
+        if caught_up == CaughtUp::Now && unit.stream == Stream::Orders {
             // What was kept back until these sales were known is told at once; the rest soon.
             derived::derive_again(stage, UNIT_LEVELS)?;
         }
@@ -150,12 +155,20 @@ pub(super) fn stream_thing(connection: &ConnectionName, stream: Stream) -> Strin
     format!("{connection}/{stream}")
 }
 
-/// Notes how far a stream is read; whether it was read to its end for the first time.
+/// Whether everything older than this store was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CaughtUp {
+    NotYet,
+    Now,
+    Before,
+}
+
+/// Notes how far a stream is read.
 fn move_checkpoint(
     stage: &mut Stage<'_, '_>,
     unit: &Unit,
     reached: &Reached,
-) -> Result<bool, EngineError> {
+) -> Result<CaughtUp, EngineError> {
     let key = (unit.connection.clone(), unit.stream);
     let before = CHECKPOINT.get(stage.txn, &key)?;
     if let Some(before) = &before {
@@ -171,39 +184,58 @@ fn move_checkpoint(
     } else {
         Some(stage.now)
     };
-    let first_drained_at = match before.as_ref().filter(|before| before.drained_at.is_some()) {
-        Some(before) => before.first_drained_at,
-        None => drained_at,
-    };
     let run_read_at = match &before {
         Some(before) if before.in_run => before.run_read_at,
         _ => Some(unit.read_at),
     };
-    let checkpoint = Checkpoint {
+    let mut checkpoint = Checkpoint {
         cursor: reached.cursor.clone(),
         read_at: unit.read_at,
         run_read_at,
         accepted_at: stage.now,
         drained_at,
-        first_drained_at,
+        first_read_at: None,
+        caught_up_at: None,
         as_of: unit.as_of,
         in_run: reached.more,
         run_start: if reached.more { run_start } else { None },
     };
+    let caught_up = catch_up(before.as_ref(), &mut checkpoint, reached);
     if unit.changes.is_empty()
         && let Some(written) = &before
         && brings_nothing(unit.stream, written, &checkpoint)
     {
         let looked = Update::Looked(key, Some(checkpoint));
         stage.updates.push(looked);
-        return Ok(false);
+        return Ok(caught_up);
     }
     if stage.index.looked.contains_key(&key) {
         stage.updates.push(Update::Looked(key.clone(), None));
     }
     CHECKPOINT.put(stage.txn, &key, &checkpoint)?;
-    let was_read = before.is_some_and(|before| before.drained_at.is_some());
-    Ok(!reached.more && !was_read)
+    Ok(caught_up)
+}
+
+/// Notes whether everything older than this store was read. A reading shows what changed until a settle lag before it
+/// began, and its source's clock need not be ours: so it is one that began a settle lag after the first one did.
+fn catch_up(
+    before: Option<&Checkpoint>,
+    checkpoint: &mut Checkpoint,
+    reached: &Reached,
+) -> CaughtUp {
+    let first_read_at = before.and_then(|before| before.first_read_at);
+    let first_read_at = first_read_at.unwrap_or(checkpoint.read_at);
+    checkpoint.first_read_at = Some(first_read_at);
+    if let Some(then) = before.and_then(|before| before.caught_up_at) {
+        checkpoint.caught_up_at = Some(then);
+        return CaughtUp::Before;
+    }
+    let settled_at = later(first_read_at, reached.settle_lag);
+    if reached.more || checkpoint.run_read_at < Some(settled_at) {
+        return CaughtUp::NotYet;
+    }
+    checkpoint.caught_up_at = Some(checkpoint.accepted_at);
+    CaughtUp::Now
 }
 
 /// Whether a checkpoint says nothing but that somebody looked again a moment after the one that is written.

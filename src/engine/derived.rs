@@ -37,7 +37,7 @@ pub(super) fn derive_again(stage: &mut Stage<'_, '_>, limit: usize) -> Result<bo
         };
         let name = rule_name(publish);
         // Numbers that were kept back until all sales were read are computed anew too.
-        let unread = pools::sales_unread(stage, &publish.pool)?;
+        let unread = pools::unread_sales(stage, &publish.pool)?.is_some();
         let all = format!("{publish:?} {pool:?} {unread}");
         let now = Fingerprint::of_bytes(all.as_bytes()).to_string();
         let fact = META.get(stage.txn, &name)?;

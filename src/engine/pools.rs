@@ -272,7 +272,7 @@ fn wanted(
         })?;
     }
     let own_channel = own_channel(stage.rules, publish);
-    let unread = sales_unread(stage, &publish.pool)?;
+    let unread = unread_sales(stage, &publish.pool)?.is_some();
     let mut wanted = Vec::with_capacity(skus.len());
     for (sku, mut tally) in skus.iter().zip(tallies) {
         if !tally.is_known() {
@@ -294,13 +294,35 @@ fn wanted(
     Ok(wanted)
 }
 
-/// Whether sales out of a pool may be unknown, because the orders of one of its channels were never read to
-/// their end since the store is new or restored: then the channels may be told less, never more. A channel
-/// that cannot be read keeps the others waiting for [`FIRST_READ`] and no longer.
-pub(super) fn sales_unread(stage: &Stage<'_, '_>, pool: &str) -> Result<bool, EngineError> {
+/// Why a channel is not told all that there is of a SKU, where its owners' age is not the reason.
+pub(super) fn waits_for_sales(
+    stage: &Stage<'_, '_>,
+    publish: &Publish,
+    derivation: &Derivation,
+    desired: Option<Figure>,
+) -> Result<Option<String>, EngineError> {
+    if desired == derivation.to_write.map(Figure::Quantity) {
+        return Ok(None);
+    }
+    let until = later(stage.index.opened_at, FIRST_READ);
+    Ok(unread_sales(stage, &publish.pool)?.map(|channel| {
+        format!(
+            "this store is new or restored, and not all older orders of {channel} are read: no channel is told more \
+             until they are, {until} at the latest"
+        )
+    }))
+}
+
+/// The channel whose sales out of a pool may be unknown, because of its orders not everything was read that is older than
+/// a new or restored store: then the channels may be told less, never more. One that cannot be read keeps the others
+/// waiting for [`FIRST_READ`] and no longer.
+pub(super) fn unread_sales(
+    stage: &Stage<'_, '_>,
+    pool: &str,
+) -> Result<Option<ConnectionName>, EngineError> {
     let rules = stage.rules;
     if stage.now >= later(stage.index.opened_at, FIRST_READ) {
-        return Ok(false);
+        return Ok(None);
     }
     let told = rules.channels_of(pool).map(|publish| &publish.to);
     let tills = rules.pools.get(pool).into_iter().flat_map(|it| &it.tills);
@@ -310,11 +332,11 @@ pub(super) fn sales_unread(stage: &Stage<'_, '_>, pool: &str) -> Result<bool, En
         }
         let orders = (channel.clone(), Stream::Orders);
         let read = CHECKPOINT.get(stage.txn, &orders)?;
-        if read.is_none_or(|read| read.drained_at.is_none()) {
-            return Ok(true);
+        if read.is_none_or(|read| read.caught_up_at.is_none()) {
+            return Ok(Some(channel.clone()));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// The channel, if it shows allocations apart.

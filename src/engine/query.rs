@@ -365,12 +365,13 @@ pub(super) fn explain_stock(
         };
         let target = (publish.to.clone(), Stream::Stock);
         let cell = cell::get(stage, &target, &sku)?;
+        let waits = pools::waits_for_sales(stage, publish, &derivation, cell.desired)?;
         reasons.push(StockReason {
             connection: publish.to.to_string(),
             derivation,
             published: told(&cell),
             applies: publish.mode == Mode::Apply,
-            held_back: held_back(stage, &target, &sku, &cell)?,
+            held_back: held_back(stage, &target, &sku, &cell)?.or(waits),
             entries: entries(stage, &cell::thing(&target, &sku))?,
         });
     }

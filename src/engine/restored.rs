@@ -94,6 +94,8 @@ fn read_again(txn: &mut Txn<'_>) -> Result<(), EngineError> {
             CHECKPOINT.delete(txn, &place);
         } else {
             checkpoint.drained_at = None;
+            checkpoint.first_read_at = None;
+            checkpoint.caught_up_at = None;
             CHECKPOINT.put(txn, &place, &checkpoint)?;
         }
     }

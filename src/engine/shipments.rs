@@ -280,14 +280,14 @@ fn enqueue(
     stage.note(order.id.as_ref(), "shipped", detail, Some(&route.to.0))
 }
 
-/// Whether a life before may have known of a shipment: it was there when this store read them for the first time, perhaps
-/// before its order was known.
+/// Whether a life before may have known of a shipment: it was there when this store had read everything older than
+/// itself, perhaps before its order was known.
 fn is_of_before(stage: &Stage<'_, '_>, entity: &Entity) -> Result<bool, EngineError> {
     let source = (entity.origin.clone(), Stream::Shipments);
     let read = CHECKPOINT.get(stage.txn, &source)?;
-    let Some(read) = read.filter(|read| read.drained_at.is_some()) else {
+    let Some(caught_up_at) = read.and_then(|read| read.caught_up_at) else {
         return Ok(true);
     };
-    let seen = entity.links.get(&entity.origin).map(|link| link.since);
-    Ok(seen.is_some() && seen <= read.first_drained_at)
+    let link = entity.links.get(&entity.origin);
+    Ok(link.is_some_and(|link| link.since <= caught_up_at))
 }

@@ -135,9 +135,17 @@ pub struct Checkpoint {
     /// When the stream was last read to its end, by ours: what "fresh" means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drained_at: Option<Timestamp>,
-    /// When it was read to its end for the first time since the store was made or restored, by ours.
+    /// When the first page since the store was made or restored was read, by the source's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first_drained_at: Option<Timestamp>,
+    pub first_read_at: Option<Timestamp>,
+    /// When it was known, by ours, that everything older than this store was read: a reading ends a settle lag before
+    /// now, so the first one that reached the end need not have seen what changed just before it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        alias = "first_drained_at"
+    )]
+    pub caught_up_at: Option<Timestamp>,
     /// How old what was read is where it is older than that: when a file was made, by our clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Timestamp>,

@@ -36,7 +36,7 @@ const FETCH_AT_ONCE: usize = 25;
 const FETCH_PER_RUN: usize = 500;
 
 /// Vendors tell their time in whole seconds: what they tell may be so much too early.
-const CLOCK_STEP: Duration = Duration::from_secs(1);
+pub const CLOCK_STEP: Duration = Duration::from_secs(1);
 
 /// Between which moments something was read, and how old it is.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +65,8 @@ pub struct Schedule {
     pub max_pages: usize,
     /// A page with more changes is a defect of its source.
     pub max_changes: usize,
+    /// How long the source takes until it shows everything of a moment.
+    pub settle_lag: Duration,
     /// So many changes are accepted at a time at most.
     pub unit_changes: usize,
     /// A larger record is put into quarantine.
@@ -88,6 +90,8 @@ pub struct Run {
     pub rejected: usize,
     /// The source said that there is no more.
     pub drained: bool,
+    /// What changed just before the store was made or restored may still be missing.
+    pub catching_up: bool,
     /// When more is to be fetched by id.
     pub next_hint: Option<Timestamp>,
     /// Something could not be fetched: nobody is there, or it fell over.
@@ -239,9 +243,14 @@ impl Poller {
             run.count(accepted);
             self.apply_absence(when).await?;
         }
-        let reached = Some(Reached { cursor, more });
+        let reached = Some(Reached {
+            cursor,
+            more,
+            settle_lag: self.schedule.settle_lag,
+        });
         let accepted = self.accept(changes, when, reached).await?;
         run.count(accepted);
+        run.catching_up = accepted.catching_up;
         Ok(())
     }
 

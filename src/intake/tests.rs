@@ -135,6 +135,45 @@ async fn the_parts_of_a_page_keep_their_order() {
     thread.join().unwrap();
 }
 
+/// No order, read now.
+#[derive(Debug)]
+struct Quiet(ManualClock);
+
+#[async_trait]
+impl Source for Quiet {
+    async fn pull(&self, _: Option<&Cursor>) -> Result<Page, Fault> {
+        Ok(Page {
+            changes: Vec::new(),
+            cursor: Cursor::watermark(self.0.now()),
+            more: false,
+            read_at: self.0.now(),
+            as_of: None,
+            complete: false,
+        })
+    }
+
+    async fn fetch(&self, _: &[RemoteId]) -> Result<Vec<Change>, Fault> {
+        Ok(Vec::new())
+    }
+}
+
+/// Seed 35949: what changed just before a store began need not be in its first reading, nor in any that begins sooner
+/// than a settle lag later.
+#[tokio::test]
+async fn a_new_store_catches_up_for_a_settle_lag() {
+    let clock = ManualClock::at(START.parse().unwrap());
+    let quiet = Arc::new(Quiet(clock.clone()));
+    let (mut poller, thread) = poller(Rules::default(), Stream::Orders, quiet);
+    poller.schedule.settle_lag = Duration::from_secs(30);
+    for (seconds, catching_up) in [(0, true), (29, true), (1, false), (1, false)] {
+        clock.advance(Duration::from_secs(seconds));
+        let run = poller.run(&|| {}).await.unwrap();
+        assert_eq!((run.drained, run.catching_up), (true, catching_up));
+    }
+    drop(poller);
+    thread.join().unwrap();
+}
+
 /// A poller, and the thread of its engine.
 fn poller(
     rules: Rules,
@@ -154,6 +193,7 @@ fn poller(
         clock,
         schedule: Schedule {
             every: Duration::from_secs(60),
+            settle_lag: Duration::ZERO,
             max_pages: 10,
             max_changes: 10_000,
             unit_changes: UNIT_LEVELS,

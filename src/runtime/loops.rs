@@ -16,7 +16,7 @@ use crate::engine::{Handle, QUARANTINE_FULL};
 use crate::fault::{Class, Fault};
 use crate::id::ConnectionName;
 use crate::intake::receive::Bell;
-use crate::intake::{Poller, Run, Schedule};
+use crate::intake::{CLOCK_STEP, Poller, Run, Schedule};
 use crate::outbox::Backoff;
 use crate::telemetry::{self, Place, Pulse, Vitals};
 use crate::topology::Plan;
@@ -66,6 +66,7 @@ pub(super) fn wanted(plan: &Plan) -> BTreeMap<Place, Work> {
             if settings.is_read {
                 let schedule = Schedule {
                     every: settings.poll,
+                    settle_lag: settings.settle_lag,
                     max_pages: plan.limits.intake_max_pages,
                     max_changes: plan.limits.page_max_changes,
                     unit_changes: plan.limits.accept_max_changes,
@@ -236,7 +237,7 @@ async fn after_run(
             telemetry::read(&poller.connection, poller.stream, &told);
             if run.drained {
                 let took = poller.clock.monotonic().saturating_sub(begun);
-                pause_after(poller.schedule.every, took)
+                pause_after(&poller.schedule, &run, took)
             } else {
                 Duration::ZERO
             }
@@ -307,9 +308,16 @@ fn next_fetch(read: &Run, clock: &dyn Clock) -> Option<Duration> {
 }
 
 /// Between two runs of which the second is to begin `every` after the first began, which took so long. A
-/// source that takes longer than that to answer is still left alone for a moment.
-fn pause_after(every: Duration, took: Duration) -> Duration {
-    every.saturating_sub(took).max(every / 10)
+/// source that takes longer than that to answer is still left alone for a moment. What changed just before a new
+/// store began is asked for as soon as it shows: until then channels may be told less, never more.
+fn pause_after(schedule: &Schedule, run: &Run, took: Duration) -> Duration {
+    let every = schedule.every;
+    let pause = every.saturating_sub(took).max(every / 10);
+    if run.catching_up {
+        pause.min(schedule.settle_lag + CLOCK_STEP)
+    } else {
+        pause
+    }
 }
 
 /// Refused credentials stop deliveries too; the care loop resumes them when the probe passes.
@@ -400,9 +408,38 @@ async fn next_due(dispatcher: &Dispatcher, clock: &dyn Clock) -> Duration {
 mod tests {
     use super::*;
 
+    fn schedule(every: Duration, settle_lag: Duration) -> Schedule {
+        Schedule {
+            every,
+            settle_lag,
+            max_pages: 1,
+            max_changes: 1,
+            unit_changes: 1,
+            max_record_bytes: 1,
+            reread_open: None,
+            sweep: None,
+        }
+    }
+
+    #[test]
+    fn what_changed_before_a_store_began_is_asked_for_when_it_shows() {
+        let secs = Duration::from_secs;
+        let pause = |every, catching_up| {
+            let run = Run {
+                catching_up,
+                ..Run::default()
+            };
+            pause_after(&schedule(secs(every), secs(30)), &run, secs(2))
+        };
+        assert_eq!(pause(600, true), secs(31));
+        assert_eq!(pause(600, false), secs(598));
+        assert_eq!(pause(20, true), secs(18), "no later than otherwise");
+    }
+
     #[test]
     fn runs_begin_at_their_interval_and_never_without_a_pause() {
-        let pause = |took| pause_after(Duration::from_millis(250), Duration::from_millis(took));
+        let every = schedule(Duration::from_millis(250), Duration::ZERO);
+        let pause = |took| pause_after(&every, &Run::default(), Duration::from_millis(took));
         assert_eq!(pause(0), Duration::from_millis(250));
         assert_eq!(pause(40), Duration::from_millis(210));
         assert_eq!(pause(249), Duration::from_millis(25));

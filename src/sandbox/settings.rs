@@ -135,6 +135,8 @@ fn write_market(out: &mut String, world: &World, orders: u64, password: &str) ->
 [connection.{name}]
 connector = \"amazon\"
 stream.orders.poll_secs = {orders}
+# Unlike the real one it shows an order at once, also one that changed just now.
+stream.orders.settle_lag_secs = 1
 http.late_secs = {LATE_SECS}
 
 [connection.{name}.settings]

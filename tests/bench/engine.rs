@@ -140,6 +140,7 @@ fn page(changes: &[Change], at: usize) -> Unit {
         reached: Some(Reached {
             cursor: Cursor::Sequence { last: at as u64 },
             more: true,
+            settle_lag: Duration::ZERO,
         }),
         ..levels(changes.to_vec())
     }

@@ -72,6 +72,7 @@ fn unit(connection: &str, stream: Stream, changes: Vec<Change>, last: usize) -> 
         reached: Some(Reached {
             cursor: Cursor::Sequence { last: last as u64 },
             more: true,
+            settle_lag: Duration::ZERO,
         }),
     }
 }

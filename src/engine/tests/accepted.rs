@@ -63,6 +63,7 @@ fn a_look_at_stock_is_durable() {
             reached: Some(Reached {
                 cursor: cursor.clone(),
                 more: false,
+                settle_lag: Duration::ZERO,
             }),
         };
         bench.engine.accept(unit).unwrap();

@@ -179,6 +179,7 @@ fn what_is_newer_than_the_reading_is_not_missed_yet() {
             reached: Some(Reached {
                 cursor,
                 more: false,
+                settle_lag: Duration::ZERO,
             }),
         };
         bench.engine.accept(unit).unwrap();
@@ -209,6 +210,7 @@ fn what_is_newer_than_the_reading_is_not_missed_yet() {
         reached: Some(Reached {
             cursor: Cursor::Sequence { last: 7 },
             more: false,
+            settle_lag: Duration::ZERO,
         }),
     };
     bench.engine.accept(unit).unwrap();

@@ -165,6 +165,7 @@ fn a_full_quarantine_stops_only_who_needs_it() {
         reached: Some(Reached {
             cursor: Cursor::watermark(now),
             more: false,
+            settle_lag: Duration::ZERO,
         }),
     };
     let now = bench.clock.now();

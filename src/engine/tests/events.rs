@@ -428,6 +428,7 @@ fn a_cursor_that_goes_back_is_refused() {
         reached: Some(Reached {
             cursor: Cursor::watermark("2026-11-22T09:00:00Z".parse().unwrap()),
             more: false,
+            settle_lag: Duration::ZERO,
         }),
     };
     assert!(bench.engine.accept(unit).is_err());
@@ -565,6 +566,7 @@ fn looking_in_vain_writes_nothing_for_a_while() {
             reached: Some(Reached {
                 cursor: cursor.clone(),
                 more: false,
+                settle_lag: Duration::ZERO,
             }),
         };
         bench.engine.accept(unit).unwrap();

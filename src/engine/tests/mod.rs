@@ -196,17 +196,26 @@ impl Bench {
         read_at: Timestamp,
         more: bool,
     ) -> Accepted {
-        let cursor = Cursor::watermark(self.clock.now());
-        let unit = Unit {
-            connection: connection.into(),
-            stream,
-            changes,
-            read_at,
-            read_until: read_at,
-            as_of: None,
-            reached: Some(Reached { cursor, more }),
-        };
-        self.engine.accept(unit).unwrap()
+        let mut read = page((connection, stream), changes, read_at, more);
+        if let Some(reached) = &mut read.reached {
+            reached.cursor = Cursor::watermark(self.clock.now());
+        }
+        self.engine.accept(read).unwrap()
+    }
+
+    /// A whole reading, now, of a source that takes so many seconds until it shows what changed.
+    pub fn accept_lagging(
+        &mut self,
+        connection: &str,
+        stream: Stream,
+        changes: Vec<Change>,
+        secs: u64,
+    ) -> Accepted {
+        let mut read = page((connection, stream), changes, self.clock.now(), false);
+        if let Some(reached) = &mut read.reached {
+            reached.settle_lag = Duration::from_secs(secs);
+        }
+        self.engine.accept(read).unwrap()
     }
 
     /// The ids of what is to be fetched now.
@@ -281,6 +290,28 @@ pub(super) fn cancelled(id: &str, lines: &[(&str, i64)]) -> Change {
     let mut json = order_json(id, lines);
     json["axes"] = json!({"cancellation": "cancelled"});
     change(Stream::Orders, id, json)
+}
+
+/// A page whose cursor is the moment when it was read.
+fn page(
+    (connection, stream): (&str, Stream),
+    changes: Vec<Change>,
+    read_at: Timestamp,
+    more: bool,
+) -> Unit {
+    Unit {
+        connection: connection.into(),
+        stream,
+        changes,
+        read_at,
+        read_until: read_at,
+        as_of: None,
+        reached: Some(Reached {
+            cursor: Cursor::watermark(read_at),
+            more,
+            settle_lag: Duration::ZERO,
+        }),
+    }
 }
 
 /// An order placed an hour after the bench began: no earlier life can have known it.

@@ -166,6 +166,7 @@ fn what_a_whole_list_left_out_is_judged_and_done_in_steps() {
             reached: Some(Reached {
                 cursor: Cursor::watermark(now),
                 more,
+                settle_lag: Duration::ZERO,
             }),
         };
         bench.engine.accept(unit(true)).unwrap();

@@ -172,6 +172,7 @@ fn the_status_says_how_old_a_file_is() {
             reached: Some(Reached {
                 cursor: Cursor::watermark(now),
                 more: false,
+                settle_lag: Duration::ZERO,
             }),
         };
         bench.engine.accept(unit).unwrap();

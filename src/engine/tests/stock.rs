@@ -437,6 +437,7 @@ fn levels_of(bench: &Bench, connection: &str, changes: Vec<Change>, as_of: Optio
         reached: Some(Reached {
             cursor: Cursor::watermark(now),
             more: false,
+            settle_lag: Duration::ZERO,
         }),
     }
 }

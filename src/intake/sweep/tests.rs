@@ -140,6 +140,7 @@ impl Bench {
             clock,
             schedule: Schedule {
                 every: Duration::from_secs(60),
+                settle_lag: Duration::ZERO,
                 max_pages: 10,
                 max_changes: 1000,
                 unit_changes: 64,
