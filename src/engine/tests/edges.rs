@@ -15,6 +15,20 @@ fn rows(bench: &Bench, table: u8) -> usize {
     bench.engine.store().scan(&range, usize::MAX).unwrap().len()
 }
 
+/// What was told leaves nothing behind, also where another number is wanted by then: how long that one is tried
+/// counts from when it is tried.
+#[test]
+fn a_number_that_was_told_leaves_no_attempt() {
+    let mut bench = Bench::new();
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    let sent = bench.claim("north", Stream::Stock);
+    bench.accept("erp", Stream::Stock, vec![level("A", 4)]);
+    let results = sent.iter().map(|one| (one.clone(), there(one))).collect();
+    bench.settle("north", Stream::Stock, results);
+    assert_eq!(rows(&bench, crate::store::table::ATTEMPT.prefix), 0);
+    assert_eq!(told(&mut bench, "A"), "4/4");
+}
+
 /// What orders take is known after a crash: nothing is sold twice.
 #[test]
 fn a_reservation_survives_a_crash() {

@@ -3,7 +3,7 @@
 use super::stock::told;
 use super::*;
 
-fn with_buffer(buffer: i64) -> Arc<Rules> {
+pub(super) fn with_buffer(buffer: i64) -> Arc<Rules> {
     let mut rules = rules(Mode::Apply);
     for publish in &mut rules.publishes {
         publish.rule.buffer = rust_decimal::Decimal::from(buffer);

@@ -1,5 +1,6 @@
 //! The writer on a thread of its own, as everybody else sees it.
 
+use super::rules_change::with_buffer;
 use super::*;
 use crate::connector::Delivery;
 use crate::engine::commit::{Group, Job, Work};
@@ -85,6 +86,25 @@ async fn a_reload_takes_its_turn() {
     assert_eq!((one.unwrap().queued, two.unwrap().queued), (1, 0));
     // A store in memory has nothing to give back.
     assert_eq!(handle.compact(0, u64::MAX).await.unwrap(), None);
+    drop(handle);
+    thread.join().unwrap();
+}
+
+/// What a group wrote is read from it only until it is durable: later a reload may have removed it again.
+#[tokio::test]
+async fn what_was_written_does_not_hide_what_came_after() {
+    let (handle, thread) = running();
+    let one_channel = |buffer| {
+        let mut rules = Arc::into_inner(with_buffer(buffer)).unwrap();
+        rules.publishes.truncate(1);
+        Arc::new(rules)
+    };
+    for buffers in [[0, 1], [2, 1]] {
+        for buffer in buffers {
+            handle.reload(one_channel(buffer)).await.unwrap();
+        }
+        assert!(handle.derive_stock().await.unwrap(), "{buffers:?}");
+    }
     drop(handle);
     thread.join().unwrap();
 }
