@@ -236,8 +236,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         kill.finish("" if kill.daemon.kill() else "it was dead already")
 
     def _die_in_commit(self, kill, answer):
-        if not self._alone(kill.daemon):
-            kill.finish(f"the daemon did not come to rest in {STILL_WITHIN_SECS} s")
+        try:
+            why_not = "" if self._alone(kill.daemon) else f"it did not come to rest in {STILL_WITHIN_SECS} s"
+        except OSError:
+            why_not = "it was dead already"
+        if why_not:
+            kill.finish(why_not)
             return self._answer(*answer)
         tracer = kill.daemon.kill_in_next(TRACED[kill.when], kill.nth)
         if not tracer:

@@ -23,8 +23,9 @@ const MOST_HINTS: usize = 1000;
 /// How long a life lasts at most, whatever its end waits for.
 const LONGEST: Duration = Duration::from_secs(60);
 /// How long everything may take to end well after the last trouble: longer than the longest wait of a
-/// reader between two tries.
-const SETTLING: Duration = Duration::from_secs(900);
+/// reader between two tries, and than a new store keeps a number back for a parcel that the one before it may have
+/// told (a quarter of an hour).
+const SETTLING: Duration = Duration::from_secs(20 * 60);
 /// How long it must stay well.
 const STABLE: Duration = Duration::from_secs(25);
 
