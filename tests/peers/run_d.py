@@ -188,8 +188,7 @@ class World:
 
     def retry(self):
         """Somebody tries again what is held."""
-        for row in self.daemon.ask("quarantine", "list", "--all"):
-            self.daemon.do("quarantine", "retry", str(row["number"]))
+        self.daemon.retry_held()
         return True
 
     def says(self, condition, skus, seconds=8):
