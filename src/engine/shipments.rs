@@ -156,7 +156,16 @@ fn match_to_order(
         }
     }
     if shipment.lines.is_empty() {
-        return Ok(whole_order(&content.lines, &taken));
+        let whole = whole_order(&content.lines, &taken);
+        let mut lines = content.lines.iter();
+        if whole.is_empty()
+            && taken.is_empty()
+            && lines.any(|line| line.qty_cancelled.is_positive())
+        {
+            let message = "a parcel of an order of which everything was called off; dismiss it, or look at both";
+            return Err(Fault::reject("more_shipped_than_ordered", message));
+        }
+        return Ok(whole);
     }
     match_lines(&shipment.lines, &content.lines, &taken)
 }

@@ -137,6 +137,31 @@ fn what_was_called_off_and_sent_all_the_same_is_taken_off() {
     assert_eq!(told(&mut bench, "B").split('/').next_back(), Some("4"));
 }
 
+/// The same where the owner does not say what is in a parcel: it is the whole order, of which nothing is wanted.
+#[test]
+fn a_parcel_of_an_order_that_was_called_off_as_a_whole_is_taken_off() {
+    let mut bench = Bench::new();
+    bench.tick(3600);
+    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
+    let at = |called_off: &str, cancellation: &str| {
+        let mut json = order_json("1", &[("A", 2)]);
+        json["placed_at"] = json!("2026-11-22T11:00:00Z");
+        json["lines"][0]["qty_cancelled"] = json!(called_off);
+        json["axes"] = json!({ "cancellation": cancellation });
+        change(Stream::Orders, "1", json)
+    };
+    bench.accept("north", Stream::Orders, vec![at("0", "none")]);
+    bench.deliver("erp", Stream::Orders);
+    bench.accept("north", Stream::Orders, vec![at("2", "cancelled")]);
+    let parcel = shipment("S1", "R-north:1", &[], bench.clock.now());
+    bench.accept("erp", Stream::Shipments, vec![parcel]);
+    assert!(bench.claim("north", Stream::Shipments).is_empty());
+    let desk = bench.engine.quarantine(0, 9).unwrap();
+    let codes: Vec<&str> = desk.iter().map(|row| row.row.fault.code.as_ref()).collect();
+    assert_eq!(codes, ["more_shipped_than_ordered"]);
+    assert_eq!(told(&mut bench, "A").split('/').next_back(), Some("3"));
+}
+
 /// Fewer, and then more again, before the owner was told: exactly what is wanted is taken.
 #[test]
 fn a_line_takes_what_is_wanted_now() {
