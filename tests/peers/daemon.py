@@ -36,7 +36,7 @@ class Daemon:
 
     def start(self):
         with self._lock, open(self._log, "ab") as log:
-            if self._ended:
+            if self._ended or self.runs():
                 return
             self._process = subprocess.Popen(
                 [self._program, "run", "--config", self._config],

@@ -41,8 +41,9 @@ def matcher(match):
 class Kill:
     """One planned death: at the first call that matches, or not yet."""
 
-    def __init__(self, match, when, daemon, nth):
-        self.match, self.when, self.daemon, self.nth = matcher(match), when, daemon, nth
+    def __init__(self, match, when, daemon, nth, alone):
+        self.match, self.when, self.daemon = matcher(match), when, daemon
+        self.nth, self.alone = nth, alone
         self._done, self.problem = threading.Event(), ""
 
     def wait(self, seconds):
@@ -83,12 +84,13 @@ class Gate:
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def kill_at(self, match, when, daemon, nth=1):
+    def kill_at(self, match, when, daemon, nth=1, alone=True):
         """Arms a death of the daemon at the first call that matches; several may be armed.
 
-        `nth`: with FLUSH, inside the nth commit that follows.
+        `nth`: with FLUSH, inside the nth commit that follows. It is waited for until nothing else
+        makes the daemon commit; not `alone`, it dies in whichever commit comes next.
         """
-        kill = Kill(match, when, daemon, nth)
+        kill = Kill(match, when, daemon, nth, alone)
         with self._lock:
             self._kills.append(kill)
         return kill
@@ -237,7 +239,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _die_in_commit(self, kill, answer):
         try:
-            why_not = "" if self._alone(kill.daemon) else f"it did not come to rest in {STILL_WITHIN_SECS} s"
+            rests = not kill.alone or self._alone(kill.daemon)
+            why_not = "" if rests else f"it did not come to rest in {STILL_WITHIN_SECS} s"
         except OSError:
             why_not = "it was dead already"
         if why_not:
