@@ -230,6 +230,16 @@ fn a_parcel_without_lines_carries_what_is_left() {
         ]
     );
     assert_eq!(bench.counts("to_north").routed, 2);
+    // Also where it is the first one of an order of which a part was called off.
+    let mut json = order_json("2", &[("A", 6)]);
+    json["lines"][0]["qty_cancelled"] = json!("1");
+    let second = change(Stream::Orders, "2", json);
+    bench.accept("north", Stream::Orders, vec![second]);
+    bench.deliver("erp", Stream::Orders);
+    let only = shipment("S3", "R-north:2", &[], at);
+    assert_eq!(bench.accept("erp", Stream::Shipments, vec![only]).queued, 1);
+    let told = bench.deliver("north", Stream::Shipments);
+    assert_eq!(lines_of(&told[0]), [("A".into(), 5)]);
 }
 
 /// What one parcel took no other can have taken; a corrected one takes nothing twice. What fits nowhere is held for
