@@ -58,6 +58,23 @@ fn a_number_on_the_desk_stays_there() {
     assert_eq!(bench.claim("north", Stream::Stock).len(), 1);
 }
 
+/// Story 33: the channel moved its number while it was being written, before or behind what was sent: what stands there
+/// nobody knows, also where the very same is wanted.
+#[test]
+fn a_number_that_moved_while_it_was_written_is_told_again() {
+    let mut bench = told_five();
+    bench.accept("erp", Stream::Stock, vec![level("A", 6)]);
+    let sent = bench.claim("north", Stream::Stock);
+    moved(&mut bench);
+    let results = sent.iter().map(|one| (one.clone(), there(one))).collect();
+    bench.settle("north", Stream::Stock, results);
+    let again = bench.claim("north", Stream::Stock);
+    assert_eq!(again.len(), 1, "it may offer 6 or 7");
+    let results = again.iter().map(|one| (one.clone(), there(one))).collect();
+    bench.settle("north", Stream::Stock, results);
+    assert!(bench.claim("north", Stream::Stock).is_empty());
+}
+
 /// A feed that hangs was gone past, and is asked after now and then. A number that moved does not wait for that, also
 /// not after a crash.
 #[test]
