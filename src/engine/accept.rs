@@ -12,8 +12,8 @@ use super::index::Update;
 use super::stage::{NewQuarantine, Stage, remote_thing};
 use super::tables::{BY_KEY, CHECKPOINT, Checkpoint, ENTITY, Nothing, Subject};
 use super::{
-    EngineError, UNIT_LEVELS, alerts, changes, derived, hints, items, orders, prices, shipments,
-    snapshots,
+    EngineError, UNIT_LEVELS, alerts, changes, derived, hints, items, orders, pools, prices,
+    shipments, snapshots,
 };
 use crate::clock::{later, since};
 use crate::connector::{Body, Change, Cursor};
@@ -78,7 +78,8 @@ pub struct Accepted {
     pub unknown: usize,
     /// Deliveries queued.
     pub queued: usize,
-    /// What changed just before this store was made or restored may still be missing: the settle lag is not over.
+    /// What changed just before this store was made or restored may still be missing, and is waited for: the settle lag
+    /// is not over.
     pub catching_up: bool,
 }
 
@@ -114,7 +115,7 @@ pub(super) fn accept(stage: &mut Stage<'_, '_>, unit: &Unit) -> Result<Accepted,
     }
     if let Some(reached) = &unit.reached {
         let caught_up = move_checkpoint(stage, unit, reached)?;
-        accepted.catching_up = caught_up == CaughtUp::NotYet;
+        accepted.catching_up = caught_up == CaughtUp::NotYet && pools::waits_for_first_reads(stage);
         if caught_up == CaughtUp::Now && unit.stream == Stream::Orders {
             // What was kept back until these sales were known is told at once; the rest soon.
             derived::derive_again(stage, UNIT_LEVELS)?;

@@ -313,6 +313,11 @@ pub(super) fn waits_for_sales(
     }))
 }
 
+/// Whether this process began so lately that unread sales are waited for.
+pub(super) fn waits_for_first_reads(stage: &Stage<'_, '_>) -> bool {
+    stage.now < later(stage.index.opened_at, FIRST_READ)
+}
+
 /// The channel whose sales out of a pool may be unknown, because of its orders not everything was read that is older than
 /// a new or restored store: then the channels may be told less, never more. One that cannot be read keeps the others
 /// waiting for [`FIRST_READ`] and no longer.
@@ -321,7 +326,7 @@ pub(super) fn unread_sales(
     pool: &str,
 ) -> Result<Option<ConnectionName>, EngineError> {
     let rules = stage.rules;
-    if stage.now >= later(stage.index.opened_at, FIRST_READ) {
+    if !waits_for_first_reads(stage) {
         return Ok(None);
     }
     let told = rules.channels_of(pool).map(|publish| &publish.to);

@@ -104,15 +104,13 @@ fn an_order_of_which_a_part_left_and_the_rest_was_called_off_is_done() {
     assert_eq!(told(&mut bench, "A"), "3/3");
 }
 
-/// A buyer calls off while the parcel is packed, and it is sent all the same. The channel is not told of it before somebody
-/// looked; the pieces have left, so that nobody waits for them for ever.
-#[test]
-fn what_was_called_off_and_sent_all_the_same_is_taken_off() {
+/// An order was carried, and then two As of it were called off and it with them. The owner has five of each.
+fn two_as_called_off(ordered: &[(&str, i64)]) -> Bench {
     let mut bench = Bench::new();
     bench.tick(3600);
     bench.accept("erp", Stream::Stock, vec![level("A", 5), level("B", 5)]);
     let at = |called_off: &str, cancellation: &str| {
-        let mut json = order_json("1", &[("A", 2), ("B", 1)]);
+        let mut json = order_json("1", ordered);
         json["placed_at"] = json!("2026-11-22T11:00:00Z");
         json["lines"][0]["qty_cancelled"] = json!(called_off);
         json["axes"] = json!({ "cancellation": cancellation });
@@ -121,6 +119,14 @@ fn what_was_called_off_and_sent_all_the_same_is_taken_off() {
     bench.accept("north", Stream::Orders, vec![at("0", "none")]);
     bench.deliver("erp", Stream::Orders);
     bench.accept("north", Stream::Orders, vec![at("2", "cancelled")]);
+    bench
+}
+
+/// A buyer calls off while the parcel is packed, and it is sent all the same. The channel is not told of it before somebody
+/// looked; the pieces have left, so that nobody waits for them for ever.
+#[test]
+fn what_was_called_off_and_sent_all_the_same_is_taken_off() {
+    let mut bench = two_as_called_off(&[("A", 2), ("B", 1)]);
     let left = bench.clock.now();
     let parcel = shipment("S1", "R-north:1", &[("A", 2), ("B", 1)], left);
     bench.accept("erp", Stream::Shipments, vec![parcel]);
@@ -140,19 +146,7 @@ fn what_was_called_off_and_sent_all_the_same_is_taken_off() {
 /// The same where the owner does not say what is in a parcel: it is the whole order, of which nothing is wanted.
 #[test]
 fn a_parcel_of_an_order_that_was_called_off_as_a_whole_is_taken_off() {
-    let mut bench = Bench::new();
-    bench.tick(3600);
-    bench.accept("erp", Stream::Stock, vec![level("A", 5)]);
-    let at = |called_off: &str, cancellation: &str| {
-        let mut json = order_json("1", &[("A", 2)]);
-        json["placed_at"] = json!("2026-11-22T11:00:00Z");
-        json["lines"][0]["qty_cancelled"] = json!(called_off);
-        json["axes"] = json!({ "cancellation": cancellation });
-        change(Stream::Orders, "1", json)
-    };
-    bench.accept("north", Stream::Orders, vec![at("0", "none")]);
-    bench.deliver("erp", Stream::Orders);
-    bench.accept("north", Stream::Orders, vec![at("2", "cancelled")]);
+    let mut bench = two_as_called_off(&[("A", 2)]);
     let parcel = shipment("S1", "R-north:1", &[], bench.clock.now());
     bench.accept("erp", Stream::Shipments, vec![parcel]);
     assert!(bench.claim("north", Stream::Shipments).is_empty());

@@ -137,6 +137,25 @@ fn a_run_that_began_too_soon_does_not_show_what_was_touched() {
     assert!(!lagging(&mut bench, false));
 }
 
+/// A source whose clock stands still (a proxy that answers with an old date) is not asked again and again for ever.
+#[test]
+fn a_clock_that_stands_still_is_not_waited_for_for_ever() {
+    let clock = ManualClock::at(START.parse().unwrap());
+    let mut bench = on(MemoryDisk::new(), &clock, false);
+    for (seconds, catching_up) in [(0, true), (599, true), (1, false)] {
+        bench.tick(seconds);
+        let mut read = page(
+            ("north", Stream::Orders),
+            vec![],
+            START.parse().unwrap(),
+            false,
+        );
+        read.reached.as_mut().unwrap().settle_lag = Duration::from_secs(3);
+        let accepted = bench.engine.accept(read).unwrap();
+        assert_eq!(accepted.catching_up, catching_up, "{seconds}");
+    }
+}
+
 /// A channel that cannot be read keeps the others waiting for a while and not for ever.
 #[test]
 fn a_channel_that_is_silent_keeps_nobody_waiting_for_ever() {
