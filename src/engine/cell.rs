@@ -87,11 +87,14 @@ pub(super) struct Cell {
     pub published_at: Option<Timestamp>,
     /// Something else was on its way when this became desired: nobody knows what stands there.
     pub unsure: bool,
+    /// Of that alone it is unsure: what a process before the one that told it had under way may still land. It is
+    /// told once more when nothing can any more.
+    pub late: bool,
 }
 
 impl Cell {
     /// `7|5|…`: seven desired, five published at so many microseconds; `-` for none; `?` at the end for
-    /// unsure.
+    /// unsure, `~` for late.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(32);
         for figure in [self.desired, self.published] {
@@ -106,7 +109,11 @@ impl Cell {
             Some(at) => figures::write_whole(at.as_microsecond(), &mut text),
             None => text.push(b'-'),
         }
-        text.extend_from_slice(if self.unsure { b"|?" } else { b"" });
+        text.extend_from_slice(match (self.unsure, self.late) {
+            (true, false) => b"|?",
+            (true, true) => b"|~",
+            (false, _) => b"",
+        });
         text
     }
 
@@ -122,16 +129,23 @@ impl Cell {
             "-" => None,
             micros => Some(Timestamp::from_microsecond(micros.parse().ok()?).ok()?),
         };
+        let doubt = parts.next();
         Some(Self {
             desired,
             published,
             published_at,
-            unsure: parts.next() == Some("?"),
+            unsure: matches!(doubt, Some("?" | "~")),
+            late: doubt == Some("~"),
         })
     }
 
     pub(super) fn is_pending(&self) -> bool {
         self.desired.is_some() && (self.desired != self.published || self.unsure)
+    }
+
+    /// Whether nothing is left to do but to tell it once more when nothing older can land any more.
+    pub(super) fn is_late(&self) -> bool {
+        self.late && self.desired == self.published
     }
 
     /// Whether it differs, and may be written at once.
@@ -364,6 +378,7 @@ fn on_top(before: Cell, desired: Option<Figure>, unsure: bool) -> Cell {
         desired,
         published: before.published.filter(|_| is_price || !unsure),
         unsure: before.unsure || (is_price && unsure),
+        late: false,
         ..before
     }
 }

@@ -78,6 +78,17 @@ pub(super) enum Update {
     Hints(Target, i64),
 }
 
+/// Since when something holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Since {
+    /// This process opened the store.
+    pub opened: Timestamp,
+    /// This store knows everything that was told.
+    pub began: Timestamp,
+    /// What was told and may be undone by something older waits to be told once more.
+    pub doubted: Timestamp,
+}
+
 /// Indexes over the store's rows.
 #[derive(Debug)]
 pub(super) struct Index {
@@ -161,14 +172,11 @@ impl Index {
     }
 
     /// Reads what an index needs from the store.
-    pub(super) fn rebuild(
-        txn: &Txn<'_>,
-        rules: &Rules,
-        (now, began): (Timestamp, Timestamp),
-    ) -> Result<Self, EngineError> {
+    pub(super) fn rebuild(txn: &Txn<'_>, rules: &Rules, since: Since) -> Result<Self, EngineError> {
+        let now = since.opened;
         let mut index = Self {
             opened_at: now,
-            began,
+            began: since.began,
             seen: BTreeMap::new(),
             queue: Queue::default(),
             cells: Differences::default(),
@@ -197,7 +205,10 @@ impl Index {
         index.read_withdrawn(txn)?;
         index.read_hints(txn)?;
         for feed in rules.feeds() {
-            index.read_cells(txn, &feed.target, feed.mode)?;
+            let until = later(since.doubted, rules.facts(&feed.target.0).late);
+            let late = Some(until).filter(|until| *until > now);
+            let late = late.map_or(When::Now, When::Together);
+            index.read_cells(txn, &feed.target, (feed.mode, late))?;
         }
         Ok(index)
     }
@@ -390,7 +401,7 @@ impl Index {
         &mut self,
         txn: &Txn<'_>,
         target: &Target,
-        mode: Mode,
+        how: (Mode, When),
     ) -> Result<(), EngineError> {
         let mut pending = Vec::new();
         let mut told = 0;
@@ -401,9 +412,9 @@ impl Index {
             };
             told += u64::from(cell.published.is_some());
             if cell.is_pending() {
-                pending.push((Key::from(key), cell.lane()));
+                pending.push((Key::from(key), cell.lane(), cell.is_late()));
                 if pending.len() >= SCAN {
-                    failed = self.read_pending(txn, target, mode, &mut pending);
+                    failed = self.read_pending(txn, target, how, &mut pending);
                 }
             }
             match failed {
@@ -413,22 +424,23 @@ impl Index {
         })?;
         failed?;
         self.told.insert(target.clone(), told);
-        self.read_pending(txn, target, mode, &mut pending)
+        self.read_pending(txn, target, how, &mut pending)
     }
 
-    /// Takes cells that differ, in ascending order, out of `pending`.
+    /// Takes cells that differ, in ascending order, out of `pending`; each with whether it is only to be told
+    /// once more.
     fn read_pending(
         &mut self,
         txn: &Txn<'_>,
         target: &Target,
-        mode: Mode,
-        pending: &mut Vec<(Key, Lane)>,
+        (mode, late): (Mode, When),
+        pending: &mut Vec<(Key, Lane, bool)>,
     ) -> Result<(), EngineError> {
-        let attempts = Attempts::among(txn, target, pending.iter().map(|(key, _)| key))?;
+        let attempts = Attempts::among(txn, target, pending.iter().map(|(key, _, _)| key))?;
         let doubtful = self.doubtful.entry(target.clone()).or_default();
-        doubtful.change(pending.iter().map(|(key, _)| (key.as_str(), true)));
+        doubtful.change(pending.iter().map(|(key, _, _)| (key.as_str(), true)));
         let mut known = Vec::with_capacity(pending.len());
-        for (key, lane) in pending.drain(..) {
+        for (key, lane, is_late) in pending.drain(..) {
             let attempt = attempts.get(txn, &key)?;
             if attempt.as_ref().is_some_and(|attempt| attempt.held) {
                 self.apply(Update::Held(target.clone(), key.clone(), true));
@@ -438,6 +450,7 @@ impl Index {
             }
             let when = match (mode, attempt) {
                 (Mode::Observe, _) => When::Observed,
+                (Mode::Apply, None) if is_late => late,
                 (Mode::Apply, None) => When::Now,
                 (Mode::Apply, Some(attempt)) if attempt.quarantine.is_some() => When::Held,
                 (Mode::Apply, Some(attempt)) => attempt.due.map_or(When::Now, When::At),

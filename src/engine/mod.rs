@@ -41,6 +41,7 @@ mod commit;
 mod compact;
 mod derived;
 mod desk;
+mod doubt;
 mod figures;
 mod freshness;
 mod guard;
@@ -103,7 +104,7 @@ use crate::outbox::OutboxRow;
 use crate::proof::{Account, Parcels, Told};
 use crate::record::{Record, Shipment, Stream};
 use crate::store::{Store, StoreError, Txn, WriteBatch};
-use index::Index;
+use index::{Index, Since};
 use stage::{Numbers, Stage};
 use tables::{CHECKPOINT, INTENT, META};
 
@@ -198,10 +199,17 @@ impl Engine {
         }
         let mut txn = Txn::new(store.as_ref());
         let began = restored::began(&mut txn, now)?;
-        let mut index = Index::rebuild(&txn, &rules, (now, began))?;
-        let numbers = Numbers::open(&mut txn, seed)?;
         let ended = ENDED.to_owned();
-        if META.contains(&txn, &ended)? {
+        let in_order = META.contains(&txn, &ended)?;
+        let doubted = doubt::doubted_since(&mut txn, &rules, now, in_order)?;
+        let since = Since {
+            opened: now,
+            began,
+            doubted,
+        };
+        let mut index = Index::rebuild(&txn, &rules, since)?;
+        let numbers = Numbers::open(&mut txn, seed)?;
+        if in_order {
             META.delete(&mut txn, &ended);
             index.trust();
         }
@@ -240,9 +248,14 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read.
     pub fn reload(&mut self, rules: Arc<Rules>) -> Result<(), EngineError> {
-        let now = self.clock.now();
         let txn = Txn::new(self.store.as_ref());
-        let rebuilt = Index::rebuild(&txn, &rules, (now, self.index.began))?;
+        let since = Since {
+            opened: self.clock.now(),
+            began: self.index.began,
+            // What this process told is late for as long.
+            doubted: self.index.opened_at,
+        };
+        let rebuilt = Index::rebuild(&txn, &rules, since)?;
         let before = std::mem::replace(&mut self.index, rebuilt);
         self.index.carry_on(before);
         let before = std::mem::replace(&mut self.rules, rules);

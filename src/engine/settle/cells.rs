@@ -109,6 +109,7 @@ fn publish(
     let edit = |_: &str, one: &Settling<'_>, bytes: Option<&[u8]>| {
         let mut cell = bytes.and_then(Cell::decode).unwrap_or_default();
         let before = cell;
+        cell.late = false;
         match &one.became {
             Became::Told => {
                 let key = &one.claimed.delivery.key;
@@ -117,6 +118,7 @@ fn publish(
                 cell.published = sent(one.claimed).filter(|_| !is_shaken);
                 cell.published_at = Some(now);
                 cell.unsure = !one.attempt.overtaken.is_empty() || one.late.is_some();
+                cell.late = matches!(one.late, Some(Late::Earlier(_)));
                 if one.late.is_none() {
                     known.push(key.clone());
                 }

@@ -106,8 +106,13 @@ fn a_number_that_a_killed_daemon_had_under_way_is_told_twice() {
         assert!(bench.claim("south", Stream::Stock).is_empty());
         if killed_again {
             bench = bench.crash_with(with_late());
-            assert_eq!(told(&mut bench, "A"), "20/20");
-            bench.tick(LATE - 1);
+            assert!(
+                bench.claim("south", Stream::Stock).is_empty(),
+                "it stands there"
+            );
+            bench.tick(1);
+            assert_eq!(bench.deliver("south", Stream::Stock).len(), 1);
+            bench.tick(LATE - 2);
             assert!(bench.claim("south", Stream::Stock).is_empty());
         }
         bench.tick(1);
@@ -121,6 +126,32 @@ fn a_number_that_a_killed_daemon_had_under_way_is_told_twice() {
         );
         assert!(bench.engine.status().unwrap().differences.is_empty());
     }
+}
+
+/// A daemon that is killed each second is not busy with what it told before: each number is told once more in each
+/// time that something may be late for, not in each of its lives. What changes goes at once all the same.
+#[test]
+fn one_that_is_killed_each_second_does_not_tell_everything_each_time() {
+    let mut bench = Bench::with(with_late());
+    let both = |number| vec![level("A", number), level("B", number)];
+    bench.accept("erp", Stream::Stock, both(17));
+    assert_eq!(bench.claim("south", Stream::Stock).len(), 2, "under way");
+    let mut times = 0;
+    for life in 0..3 * LATE {
+        bench = bench.crash_with(with_late());
+        if life == 10 {
+            bench.accept("erp", Stream::Stock, vec![level("A", 9)]);
+            assert_eq!(told(&mut bench, "A"), "9/9", "less goes at once");
+        }
+        times += bench.deliver("south", Stream::Stock).len();
+        bench.tick(1);
+    }
+    assert_eq!(times, 3 * 2, "and the nine");
+    bench.tick(2 * LATE);
+    assert_eq!(bench.deliver("south", Stream::Stock).len(), 2);
+    bench.deliver("north", Stream::Stock);
+    bench.tick(3 * LATE);
+    assert!(bench.engine.status().unwrap().differences.is_empty());
 }
 
 /// What changes meanwhile goes at once, and is itself told once more.

@@ -577,6 +577,27 @@ fn a_price_that_is_wanted_back_while_it_is_sent_is_told_again() {
     }
 }
 
+/// The same of one that was to be told once more anyhow: what is under way now is another price, and may land at once.
+#[test]
+fn a_late_price_that_is_wanted_back_while_it_is_sent_is_told_at_once() {
+    let rules = || {
+        let mut rules = catalogue_without_items();
+        rules.facts.entry("north".into()).or_default().late = Duration::from_secs(30);
+        rules
+    };
+    let mut bench = Bench::with(rules());
+    say(&mut bench, "A", "10");
+    assert_eq!(bench.claim("north", Stream::Prices).len(), 1, "under way");
+    let mut bench = bench.crash_with(rules());
+    assert_eq!(told(&mut bench, "A"), "10");
+    assert!(bench.claim("north", Stream::Prices).is_empty(), "later");
+    say(&mut bench, "A", "12");
+    assert_eq!(bench.claim("north", Stream::Prices).len(), 1);
+    say(&mut bench, "A", "10");
+    let mut bench = bench.crash_with(rules());
+    assert_eq!(bench.claim("north", Stream::Prices).len(), 1);
+}
+
 /// Where two routes lead to one channel it is the owner's that tells and counts.
 #[test]
 fn the_owners_route_tells() {
