@@ -3,8 +3,8 @@
 //! What a process that was killed had under way may still land, so what the next one tells is told once more when
 //! that is over (`Cell::late`). One that is killed as soon knows only that this is still to be done, and begins the
 //! wait anew for what it tells itself. Were all of it told at once by every process, one that is killed each second
-//! would tell nothing else: in a busy day of kills orders waited ten minutes behind numbers that had not changed. So
-//! the wait of the first of them holds for all, and then each number is told once more, by one process.
+//! would tell little else. So the wait of the first of them holds for all, and then each number is told once more, by
+//! one process.
 
 use super::EngineError;
 use super::rules::Rules;

@@ -227,6 +227,7 @@ fn write_stock(out: &mut String, shops: &[&str]) -> std::fmt::Result {
 [pool.main]
 members = [\"erp.stock\", \"acme.stock\"]
 fulfilled_by = \"erp\"
+tills = [\"pos\"]
 "
     )?;
     for shop in shops {
