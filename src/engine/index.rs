@@ -228,6 +228,7 @@ impl Index {
             };
             range = EVENT.after(range, last);
             for (seq, mut row) in rows {
+                let turn = QueueEntry::of(&row).due.map_or(now, |due| due.min(now));
                 let intent = sent.get(&seq).filter(|(number, _)| *number > row.written);
                 if let Some((number, since)) = intent {
                     self.intents.insert(seq, (*number, *since));
@@ -235,9 +236,10 @@ impl Index {
                     self.show_intent(&mut row);
                 }
                 let mut entry = QueueEntry::of(&row);
-                // Nobody is sending it any more: its outcome is unknown, to be found out at once.
+                // Nobody is sending it any more: its outcome is unknown, to be found out at once. It was its turn
+                // before: behind all that came since, it might wait for long, and again after each restart.
                 if matches!(row.state, State::InFlight { .. }) {
-                    entry.due = Some(now);
+                    entry.due = Some(turn);
                 }
                 if mode_of(rules, &row.route) == Mode::Observe {
                     entry.due = None;

@@ -60,6 +60,26 @@ fn an_order_that_may_still_arrive_is_not_sent_again() {
     assert_eq!(claimed.delivery.attempts, 1, "looking is no attempt");
 }
 
+/// What a killed daemon had under way keeps its place: behind a long queue it would be looked for last, and after
+/// each restart anew.
+#[test]
+fn what_a_killed_daemon_had_under_way_goes_before_what_came_later() {
+    let mut bench = Bench::with(with_late());
+    bench.accept("north", Stream::Orders, vec![order("1", &[("A", 1)])]);
+    bench.claim("erp", Stream::Orders);
+    bench.tick(5);
+    bench.accept("north", Stream::Orders, vec![order("2", &[("A", 1)])]);
+    bench.tick(5);
+    let mut bench = bench.crash_with(with_late());
+    let claimed = bench.claim("erp", Stream::Orders);
+    let actions: Vec<&Action> = claimed.iter().map(|it| &it.action).collect();
+    assert!(matches!(
+        actions[..],
+        [Action::FindFirst(Earlier::Until(_)), _]
+    ));
+    assert_ne!(claimed[0].action, claimed[1].action, "{claimed:?}");
+}
+
 /// The same when the daemon was killed: what it had under way was sent before the next one began.
 #[test]
 fn an_order_of_a_killed_daemon_may_still_arrive() {
