@@ -85,9 +85,10 @@ impl Index {
             };
             range = EVENT.after(range, last);
             for (seq, mut row) in rows {
-                let turn = QueueEntry::of(&row).due.map_or(now, |due| due.min(now));
+                let mut turn = now;
                 let intent = sent.get(&seq).filter(|(number, _)| *number > row.written);
                 if let Some((number, since)) = intent {
+                    turn = QueueEntry::of(&row).due.map_or(now, |due| due.min(now));
                     self.intents.insert(seq, (*number, *since));
                     *self.outstanding.entry(*number).or_default() += 1;
                     self.show_intent(&mut row);
