@@ -14,6 +14,8 @@ use crate::store::{HARD_BATCH_BYTES, HARD_BATCH_ROWS, Store, StoreError, Txn, Wr
 
 /// A unit of work in a group: staged once, answered after the commit.
 pub(super) trait Work {
+    /// What it is called in the log.
+    fn name(&self) -> &'static str;
     /// Stages it.
     fn stage(&mut self, stage: &mut Stage<'_, '_>) -> Result<(), EngineError>;
     /// What it staged was taken back, and this is why.
@@ -46,6 +48,12 @@ impl Group {
         self.works.is_empty()
     }
 
+    /// What is in it, for the log.
+    fn names(&self) -> String {
+        let names: Vec<&str> = self.works.iter().map(|work| work.name()).collect();
+        names.join(" ")
+    }
+
     /// None of it becomes durable.
     pub fn fail(self, error: &StoreError) {
         for work in self.works {
@@ -67,6 +75,9 @@ impl Closed {
     pub fn commit(self) -> Result<bool, StoreError> {
         let Self { store, rows, group } = self;
         let wrote = !rows.is_empty();
+        if wrote && tracing::enabled!(tracing::Level::DEBUG) {
+            tracing::debug!(rows = rows.len(), units = group.names(), "commit");
+        }
         let committed = if wrote {
             store.commit_beside(&rows)
         } else {

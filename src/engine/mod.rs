@@ -314,7 +314,7 @@ macro_rules! requests {
         impl Handle {
             $($(#[$doc])*
             pub async fn $name(&self, $($arg: $type),*) -> Result<$out, EngineError> {
-                self.ask(move |$stage| $body).await
+                self.ask(stringify!($name), move |$stage| $body).await
             })*
         }
     };

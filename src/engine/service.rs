@@ -342,6 +342,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, S
 
 /// One unit of work and who waits for it.
 struct Ask<T, F> {
+    name: &'static str,
     work: Option<F>,
     result: Option<Result<T, EngineError>>,
     reply: oneshot::Sender<Result<T, EngineError>>,
@@ -351,6 +352,10 @@ impl<T, F> Work for Ask<T, F>
 where
     F: FnOnce(&mut Stage<'_, '_>) -> Result<T, EngineError>,
 {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
     fn stage(&mut self, stage: &mut Stage<'_, '_>) -> Result<(), EngineError> {
         let Some(work) = self.work.take() else {
             return Ok(());
@@ -382,14 +387,15 @@ where
 }
 
 impl Handle {
-    /// Has a unit of work done in the next commit and waits until that is durable.
-    pub(super) async fn ask<T, F>(&self, work: F) -> Result<T, EngineError>
+    /// Has a unit of work done in the next commit and waits until that is durable. The log calls it by this name.
+    pub(super) async fn ask<T, F>(&self, name: &'static str, work: F) -> Result<T, EngineError>
     where
         T: Send + 'static,
         F: FnOnce(&mut Stage<'_, '_>) -> Result<T, EngineError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let ask = Box::new(Ask {
+            name,
             work: Some(work),
             result: None,
             reply,

@@ -24,6 +24,8 @@ from setup import processes, settings, stack
 
 SHOP = "north"
 SHOP_GATE, TRYTON_GATE = settings.run_port(3), settings.run_port(4)
+# So many deaths may fall into other commits of a daemon that has something else to write just then, such as an alert.
+ELSEWHERE = 2
 HIT_SECS, SETTLE_SECS = 180, 180  # on a machine that does much else; it takes 2 s on a quiet one
 ERP = "erp"
 
@@ -116,7 +118,8 @@ def every_row(daemon, folder, listen):
     shop_gate = Gate(SHOP_GATE, settings.shop_url(SHOP), folder / "shop.calls")
     tryton_gate = Gate(TRYTON_GATE, settings.tryton_url(), folder / "tryton.calls")
     one_at_a_time = "limits = { concurrency = 1 }"
-    impatient = "[limits]\nretry_max_secs = 5\n"  # the ERP is away for a while, twice
+    more = "[limits]\nretry_max_secs = 5\n"  # the ERP is away for a while, twice
+    more += '[log]\nlevel = "debug"\n'  # which commit is which
     config = write_config(
         folder,
         listen,
@@ -124,7 +127,7 @@ def every_row(daemon, folder, listen):
         shop_connection(SHOP, shop_gate.url, "stream.orders.poll_secs = 600\n"),
         tryton_connection(ERP, tryton_gate.url, one_at_a_time),
         orders_route(SHOP),
-        impatient,
+        more,
         name="gates.toml",
     )
     daemon.configure(config)
@@ -145,7 +148,7 @@ class Story:
         self._erp = tryton.Client(settings.tryton_url())
         self._shop = shops.shop(SHOP)
         self._untraced = why_not_traced()
-        self._hits, self._wrong, self._erp_deaths = [], [], 0
+        self._hits, self._wrong, self._elsewhere, self._erp_deaths = [], [], [], 0
         self._first = 0  # how many calls the ERP had been sent before this order
 
     def tell(self):
@@ -160,7 +163,7 @@ class Story:
         print_table(self._hits)
         for problem in self._wrong:
             print(f"        {problem}", flush=True)
-        yield self._coverage()
+        yield from self._coverage()
         yield "each death was where it was planned, by the store and by the ERP", not self._wrong
         deaths = self._erp_deaths
         yield f"the ERP itself died {deaths} times between confirming and processing", deaths > 0
@@ -177,7 +180,10 @@ class Story:
         counts = ", ".join(f"{row} {rows[row]}" for row in ROWS)
         skipped = len(planned) - len(tried)
         text = f"{len(self._hits)} of {len(planned)} planned deaths, {skipped} skipped: {counts}"
-        return text, len(self._hits) == len(tried)
+        lost = [point for point in self._elsewhere if not can_repeat(point)]
+        yield text, len(self._hits) + len(lost) == len(tried)
+        times = len(self._elsewhere)
+        yield f"{times} deaths fell into another commit, {len(lost)} of them for good", times <= ELSEWHERE
 
     def _one_order(self, basket, points):
         """Places it, kills the daemon at each point, and waits until it is settled."""
@@ -187,14 +193,17 @@ class Story:
             self._tryton_gate.do_at(CONFIRM, lambda: self._watch(code))
         for point in points:
             if not (self._untraced and point.when in TRACED):
-                self._one_death(point, code)
+                while not self._one_death(point, code):
+                    pass
         if not self._settled(code):
             self._wrong.append(f"{code}: not settled after {SETTLE_SECS} s")
         self._daemon.kill()
         self._say_what_followed(first)
 
     def _one_death(self, point, code):
-        """The daemon, which does not run, is started and must die at this point."""
+        """The daemon, which does not run, is started and must die at this point. Whether that is over: a death that
+        fell into another commit, which the daemon itself names, is judged as one before this commit and tried again.
+        """
         gate = self._shop_gate if point.call == ORDERS_PAGE else self._tryton_gate
         before = self._count(point.call)
         named = {ORDERS_PAGE: self._shop.orders_page, **NAMED}
@@ -206,14 +215,23 @@ class Story:
         gate.disarm_kills()
         if not died:
             self._wrong.append(f"{code}: {say(point)}: {kill.problem or 'never came up'}")
-            return
+            return True
+        units = self._daemon.last_commit() if point.when in TRACED else []
+        planned, is_elsewhere = point, point.when in TRACED and unit_of(point) not in units
+        if is_elsewhere:
+            print(f"        {say(point)}: it fell into {' '.join(units)}", flush=True)
+            self._elsewhere.append(point)
+            point = point._replace(when=WRITE)
         rows = [row for row in self._daemon.ask("queue") if row["record"]["number"] == code]
         row = rows[0] if rows else None
         sent = sum(is_call(point.call, text) for text in self._tryton_gate.sent_on[self._first :])
         problem = judge(point, row, self._count(point.call) - before, sent)
         if problem:
-            self._wrong.append(f"{code}: {say(point)}: {problem}; the store: {brief(row)}")
+            self._wrong.append(f"{code}: {say(planned)}: {problem}; the store: {brief(row)}")
+        if is_elsewhere:
+            return len(self._elsewhere) > ELSEWHERE or not can_repeat(planned)
         self._hits.append(Hit(point, brief(row), len(self._tryton_gate.sent_on), []))
+        return True
 
     def _settled(self, code):
         """Starts the daemon; whether the order is in the ERP and gone from the queue in time."""
@@ -260,6 +278,18 @@ class Story:
         return sum(is_call(call, text) for text in self._tryton_gate.sent_on)
 
 
+def unit_of(point):
+    """What the daemon calls the commit in which it is to die."""
+    if point.call == ORDERS_PAGE:
+        return "accept" if point.nth == 1 else "claim"
+    return "settle" if point.call in (FIND, LAST) else "progress"
+
+
+def can_repeat(point):
+    """Whether the call comes up again in the next life: it only asks, and what it brought is not kept."""
+    return point.call not in EFFECTS and point.nth == 1
+
+
 def is_call(call, text):
     return f'{call}"' in text
 
@@ -296,7 +326,7 @@ def judge_accept(point, row):
     if point.when == FLUSH:
         should = "pending" if point.nth == 1 else "in_flight"
     else:
-        should = None
+        should = None if point.nth == 1 else "pending"
     return "" if state == should else f"{state}, not {should}"
 
 

@@ -8,6 +8,7 @@ daemon.start(); daemon.kill(); daemon.start(); daemon.ask("queue"); daemon.stop(
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,7 @@ class Daemon:
     def __init__(self, program, config, log):
         self._program, self._config, self._log = str(program), str(config), log
         self._process, self._ended, self._lock = None, False, threading.RLock()
+        self._born = 0  # where the log of this life begins
 
     def configure(self, config):
         """The next start reads this file."""
@@ -38,12 +40,20 @@ class Daemon:
         with self._lock, open(self._log, "ab") as log:
             if self._ended or self.runs():
                 return
+            self._born = log.tell()
             self._process = subprocess.Popen(
                 [self._program, "run", "--config", self._config],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+
+    def last_commit(self):
+        """The names of the units that this life wrote last, or was about to write; at level "debug"."""
+        with open(self._log, errors="replace") as log:
+            log.seek(self._born)
+            found = re.findall(r' commit rows=\d+ units="?([^"\n]*)', log.read())
+        return found[-1].split() if found else []
 
     def runs(self):
         with self._lock:

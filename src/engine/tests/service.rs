@@ -135,6 +135,10 @@ async fn a_unit_that_fails_fails_alone() {
 struct Writes(bool);
 
 impl Work for Writes {
+    fn name(&self) -> &'static str {
+        "writes"
+    }
+
     fn stage(&mut self, stage: &mut Stage<'_, '_>) -> Result<(), EngineError> {
         for name in ["a", "b"].iter().filter(|_| self.0) {
             let number = stage.numbers.next();
@@ -173,6 +177,10 @@ struct Large {
 }
 
 impl Work for Large {
+    fn name(&self) -> &'static str {
+        "large"
+    }
+
     fn stage(&mut self, stage: &mut Stage<'_, '_>) -> Result<(), EngineError> {
         put_large(stage, self.rows, self.bytes)
     }
@@ -234,7 +242,7 @@ fn a_unit_that_is_too_large_fails_alone() {
 #[tokio::test]
 async fn who_asks_for_too_much_is_refused() {
     let (handle, thread) = running();
-    let done = handle.ask(|stage| put_large(stage, 5000, 1)).await;
+    let done = handle.ask("large", |stage| put_large(stage, 5000, 1)).await;
     assert_eq!(done.unwrap_err().into_fault().code, "unit_too_large");
     let other = handle.accept(unit(vec![order("1", &[("A", 1)])]));
     assert_eq!(other.await.unwrap().queued, 1);
@@ -257,7 +265,7 @@ async fn a_running_engine_compacts_its_store() {
     let (service, handle) = Service::new(engine);
     let thread = std::thread::spawn(move || service.run().unwrap());
     handle
-        .ask(|stage| put_large(stage, 100, 10_000))
+        .ask("larger", |stage| put_large(stage, 100, 10_000))
         .await
         .unwrap();
     assert_eq!(handle.compact(u64::MAX, u64::MAX).await.unwrap(), None);
