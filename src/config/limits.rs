@@ -34,6 +34,10 @@ pub struct Limits {
     /// The most bytes of events that wait to be delivered before the sources of events pause.
     #[schemars(range(min = 1_048_576))]
     pub outbox_max_bytes: u64,
+    /// How many deliveries for one stream of a system stand in memory; new orders behind them stand in the store alone
+    /// until their turn is near.
+    #[schemars(range(min = 1))]
+    pub outbox_max_in_memory: usize,
     /// The most rows in quarantine before nothing more is read.
     #[schemars(range(min = 1))]
     pub quarantine_max_rows: usize,
@@ -114,6 +118,7 @@ impl Default for Limits {
             intake_max_pages: 32,
             outbox_max_events: 1_000_000,
             outbox_max_bytes: 4 << 30,
+            outbox_max_in_memory: 20_000,
             quarantine_max_rows: 100_000,
             quarantine_max_bytes: 256 << 20,
             quarantine_max_age_secs: 180 * 86_400,

@@ -404,6 +404,7 @@ fn new_entity(
         known_as: None,
         links: std::collections::BTreeMap::new(),
         queued_to: std::collections::BTreeSet::new(),
+        parked: std::collections::BTreeMap::new(),
         shipped: std::collections::BTreeMap::new(),
         cancelled: false,
         closed: false,

@@ -111,7 +111,7 @@ fn known(
     if let Some(id) = entity.remote_id(sink) {
         return Ok(State::Delivered(id.clone()));
     }
-    for seq in stage.index.queue.of_line(sink, &entity.id) {
+    for seq in stage.rows_of(sink, &entity.id)? {
         let Some(row) = stage.event(seq)? else {
             continue;
         };

@@ -130,6 +130,9 @@ impl Engine {
             }
             group.works.push(work);
         }
+        if let Err(EngineError::Store(error)) = self.index.fetch_parked(&txn, &rules, now) {
+            return Err(error);
+        }
         // Where that fails nothing is committed at all.
         let taken = self.numbers.take_more(&mut txn);
         group.rows = txn.into_batch();

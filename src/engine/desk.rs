@@ -201,7 +201,7 @@ fn remap(
     } else {
         Operation::Create
     };
-    if orders::enqueue(stage, &entity, &record, route, operation)? {
+    if orders::enqueue(stage, &mut entity, &record, route, operation)? {
         entity.queued_to.insert(route.to.0.clone());
         ENTITY.put(stage.txn, &entity.id.clone(), &entity)?;
     }

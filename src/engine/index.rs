@@ -2,6 +2,8 @@
 
 mod rebuild;
 
+pub(super) use rebuild::entry_of;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::Timestamp;
@@ -29,6 +31,10 @@ const YOUNG: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 pub(super) enum Update {
     /// An outbox row is like this now, or settled.
     Event(u64, Option<QueueEntry>),
+    /// A new outbox row stands in the store alone, with so many bytes.
+    Parked(u64, Target, u64),
+    /// One of these is needed before its turn.
+    Fetched(u64, QueueEntry),
     /// A key of a state stream differs and may be written then, or is published.
     Cell(Target, Key, Option<(Lane, When)>),
     /// The same of many keys of one target, in ascending order.
@@ -274,6 +280,8 @@ impl Index {
                 self.queue.put(seq, entry);
             }
             Update::Event(seq, None) => self.forget(seq),
+            Update::Parked(seq, target, bytes) => self.queue.park(seq, &target, bytes),
+            Update::Fetched(seq, entry) => self.queue.fetch(seq, entry),
             Update::Waits(target, key, lane, on) => self.cells.wait(&target, &key, lane, on),
             Update::Wake(sink, on) => self.wake(&sink, &on),
             Update::Unlisted(target, more) => *self.unlisted.entry(target).or_default() += more,

@@ -208,6 +208,7 @@ impl Engine {
             doubted,
         };
         let mut index = Index::rebuild(&txn, &rules, since)?;
+        index.fetch_parked(&txn, &rules, now)?;
         let numbers = Numbers::open(&mut txn, seed)?;
         if in_order {
             META.delete(&mut txn, &ended);
@@ -297,6 +298,8 @@ impl Engine {
         for update in updates {
             self.index.apply(update);
         }
+        let txn = Txn::new(self.store.as_ref());
+        self.index.fetch_parked(&txn, &rules, now)?;
         Ok(value)
     }
 }
@@ -348,9 +351,11 @@ requests! {
     fn next_due(sink: ConnectionName, stream: Stream) -> Option<Timestamp> = |stage| {
         let target = (sink.clone(), stream);
         let due = [stage.index.queue.next_due(&target), stage.index.cells.next_due(&target)];
+        // They are fetched behind this.
+        let parked = stage.index.queue.has_parked(&target).then_some(stage.now);
         // Whoever claims looks whether the guard still has a reason to stop it.
         let stopped = stage.index.is_stopped(&target).then_some(stage.now);
-        Ok(due.into_iter().flatten().chain(stopped).min())
+        Ok(due.into_iter().flatten().chain(stopped).chain(parked).min())
     };
     /// Things to be fetched by id now.
     fn hints(connection: ConnectionName, stream: Stream, limit: usize) -> Vec<Wanted> =

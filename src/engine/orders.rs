@@ -197,11 +197,12 @@ pub(super) fn looked_for(
 
 /// The create of this thing for this sink, if nothing of it was ever sent.
 pub(super) fn untouched_create(
-    stage: &Stage<'_, '_>,
+    stage: &mut Stage<'_, '_>,
     entity: &Entity,
     sink: &ConnectionName,
 ) -> Result<Option<OutboxRow>, EngineError> {
-    for seq in stage.index.queue.of_line(sink, &entity.id) {
+    stage.fetch_parked(sink, &entity.id)?;
+    for seq in stage.rows_of(sink, &entity.id)? {
         let Some(row) = stage.event(seq)? else {
             continue;
         };
@@ -242,7 +243,7 @@ pub(super) fn accept_other(
 /// Maps a record and queues it; whether it was queued (or filtered, or is in quarantine).
 pub(super) fn enqueue(
     stage: &mut Stage<'_, '_>,
-    entity: &Entity,
+    entity: &mut Entity,
     record: &Record,
     route: &Route,
     operation: Operation,
@@ -253,7 +254,7 @@ pub(super) fn enqueue(
 /// As [`enqueue`], with the JSON form that is at hand.
 fn enqueue_json(
     stage: &mut Stage<'_, '_>,
-    entity: &Entity,
+    entity: &mut Entity,
     (record, json): (&Record, &serde_json::Value),
     route: &Route,
     operation: Operation,
@@ -275,6 +276,10 @@ fn enqueue_json(
     }
     stage.resolve_quarantine(&thing, &map_by(&route.name))?;
     let mut row = new_row(stage, entity, &entity.id, route, operation, &mapped);
+    if may_be_parked(stage, &row) {
+        row.parked = true;
+        entity.parked.insert(row.sink.clone(), row.seq);
+    }
     stage.put_event(&mut row)?;
     let word = match operation {
         Operation::Create => "create",
@@ -284,6 +289,14 @@ fn enqueue_json(
     let detail = format!("{word} on {} by route {}", route.to.0, route.name);
     stage.note(&thing, "queued", detail, Some(&route.to.0))?;
     Ok(true)
+}
+
+/// Whether a new row need not stand in memory before its turn is near: an order behind many others.
+fn may_be_parked(stage: &Stage<'_, '_>, row: &OutboxRow) -> bool {
+    let target = (row.sink.clone(), row.stream);
+    let is_order = row.stream == Stream::Orders && row.operation == Operation::Create;
+    let most = stage.limits().queue_rows;
+    is_order && row.group.is_none() && stage.index.queue.is_full(&target, most)
 }
 
 /// A new outbox row; `line` is the thing with which it keeps order.
@@ -314,6 +327,7 @@ pub(super) fn new_row(
         late_until: None,
         is_of_before: false,
         again: false,
+        parked: false,
         attempts: 0,
         accepted_at: stage.now,
         last_fault: None,

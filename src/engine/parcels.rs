@@ -112,7 +112,7 @@ fn known(
     order: &Entity,
 ) -> Result<State, EngineError> {
     let sink = &route.to.0;
-    for seq in stage.index.queue.of_line(sink, &order.id) {
+    for seq in stage.rows_of(sink, &order.id)? {
         let Some(row) = stage.event(seq)?.filter(|row| row.entity == entity.id) else {
             continue;
         };

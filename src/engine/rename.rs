@@ -213,6 +213,9 @@ fn rewrite_table(
             if entity.queued_to.remove(&names.from) {
                 entity.queued_to.insert(names.to.clone());
             }
+            if let Some(seq) = entity.parked.remove(&names.from) {
+                entity.parked.insert(names.to.clone(), seq);
+            }
             None
         }),
         "withdrawn" => rewrite(store, WITHDRAWN, |_, row| {

@@ -142,6 +142,8 @@ pub struct EngineLimits {
     pub journal_ttl: Duration,
     /// How many rows a group commit stages before it is committed.
     pub commit_rows: usize,
+    /// How many deliveries for one stream of a sink stand in memory; new orders behind them stand in the store alone.
+    pub queue_rows: usize,
 }
 
 impl Default for EngineLimits {
@@ -160,6 +162,7 @@ impl Default for EngineLimits {
             quarantine_age: None,
             journal_ttl: Duration::from_secs(90 * 24 * 3600),
             commit_rows: 500,
+            queue_rows: 20_000,
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::EngineError;
 use super::changes::CHANGE;
-use super::index::{Index, Update};
+use super::index::{Index, Update, entry_of};
 use super::payloads::Payloads;
 use super::rename;
 use super::rules::{EngineLimits, Rules};
@@ -20,7 +20,7 @@ use super::tables::{
 use crate::fault::Fault;
 use crate::id::{ConnectionName, EntityId, Key, RemoteId, RouteName, uuid_at};
 use crate::ledger::Entity;
-use crate::outbox::{Entry as QueueEntry, OutboxRow};
+use crate::outbox::OutboxRow;
 use crate::record::Stream;
 use crate::router::Mode;
 use crate::store::Txn;
@@ -346,13 +346,59 @@ impl<'a, 's> Stage<'a, 's> {
 
     /// Writes an outbox row and tells the index.
     pub(super) fn put_event(&mut self, row: &mut OutboxRow) -> Result<(), EngineError> {
+        let is_new = row.written == 0;
+        self.fetch_parked(&row.sink, &row.line)?;
         row.written = self.numbers.next();
         EVENT.put(self.txn, &row.seq, row)?;
-        let mut entry = QueueEntry::of(row);
-        if self.mode(&row.route) == Mode::Observe {
-            entry.due = None;
+        let entry = entry_of(self.rules, row);
+        self.updates.push(if is_new && entry.parked {
+            Update::Parked(row.seq, (entry.sink, entry.stream), entry.bytes)
+        } else {
+            Update::Event(row.seq, Some(entry))
+        });
+        Ok(())
+    }
+
+    /// The rows for one sink that keep order with a thing, in order; parked ones too.
+    pub(super) fn rows_of(
+        &self,
+        sink: &ConnectionName,
+        line: &EntityId,
+    ) -> Result<Vec<u64>, EngineError> {
+        let mut rows: Vec<u64> = self.index.queue.of_line(sink, line).collect();
+        rows.extend(self.parked(sink, line)?.map(|row| row.seq));
+        rows.sort_unstable();
+        Ok(rows)
+    }
+
+    /// The parked row of a thing for one sink, if there is one.
+    fn parked(
+        &self,
+        sink: &ConnectionName,
+        line: &EntityId,
+    ) -> Result<Option<OutboxRow>, EngineError> {
+        if !self.index.queue.has_parked(&(sink.clone(), Stream::Orders)) {
+            return Ok(None);
         }
-        self.updates.push(Update::Event(row.seq, Some(entry)));
+        let entity = ENTITY.get(self.txn, line)?;
+        let seq = entity.and_then(|entity| entity.parked.get(sink).copied());
+        let Some(seq) = seq.filter(|seq| !self.index.queue.contains(*seq)) else {
+            return Ok(None);
+        };
+        let row = EVENT.get(self.txn, &seq)?;
+        Ok(row.filter(|row| entry_of(self.rules, row).parked))
+    }
+
+    /// What is done about a thing for a sink is done behind its parked row: that must be known in memory.
+    pub(super) fn fetch_parked(
+        &mut self,
+        sink: &ConnectionName,
+        line: &EntityId,
+    ) -> Result<(), EngineError> {
+        if let Some(row) = self.parked(sink, line)? {
+            let entry = entry_of(self.rules, &row);
+            self.updates.push(Update::Fetched(row.seq, entry));
+        }
         Ok(())
     }
 
@@ -373,11 +419,6 @@ impl<'a, 's> Stage<'a, 's> {
     /// Whether any order may take this SKU.
     pub(super) fn may_be_reserved(&self, sku: &Key) -> bool {
         self.index.is_reserved(sku) || self.reserved.contains(sku)
-    }
-
-    /// Whether a route writes; one that is not configured any more does not.
-    pub(super) fn mode(&self, route: &RouteName) -> Mode {
-        mode_of(self.rules, route)
     }
 
     /// Puts something into quarantine; what is there already for the same reason is only counted up.

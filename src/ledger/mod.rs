@@ -85,6 +85,9 @@ pub struct Entity {
     /// To which connections it was queued: each is told of its creation once.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub queued_to: BTreeSet<ConnectionName>,
+    /// Where its create stands in the queue for each of these connections that had much to do when it came.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parked: BTreeMap<ConnectionName, u64>,
     /// Of an order: how much of each of its lines each shipment took.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub shipped: BTreeMap<EntityId, BTreeMap<String, Quantity>>,
@@ -233,6 +236,7 @@ mod tests {
             known_as: None,
             links,
             queued_to: BTreeSet::new(),
+            parked: BTreeMap::new(),
             shipped: BTreeMap::new(),
             cancelled: false,
             closed: false,

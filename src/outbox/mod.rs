@@ -7,6 +7,7 @@
 mod backoff;
 mod differences;
 mod keys;
+mod parked;
 mod queue;
 mod slot;
 
@@ -123,6 +124,10 @@ pub struct OutboxRow {
     /// It was delivered, and is told once more: something older may have been carried out behind it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub again: bool,
+    /// So much waited before it that it stands in no memory until its turn is near; the thing that it is about says
+    /// where it stands.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub parked: bool,
     /// How often it was tried.
     #[serde(default)]
     pub attempts: u32,

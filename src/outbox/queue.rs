@@ -1,10 +1,12 @@
 //! The index over the outbox: what may be sent next. In memory only; rebuilt from the rows at start.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 
+use super::parked::Parked;
 use super::slot::{NEVER, Slot, Thing, moment, nanos};
 use super::{OutboxRow, State, Waiting, lane};
 use crate::connector::Operation;
@@ -37,6 +39,8 @@ pub struct Entry {
     pub on_the_way: Vec<(Key, Decimal)>,
     /// If it was, then by an earlier life whose store was lost.
     pub perhaps: bool,
+    /// It need not stand in memory before its turn is near.
+    pub parked: bool,
 }
 
 impl Entry {
@@ -61,8 +65,14 @@ impl Entry {
             bytes: row.record.text().len() as u64,
             on_the_way: on_the_way(row),
             perhaps: matches!(row.state, State::Pending { .. }),
+            parked: row.parked && is_untouched(row),
         }
     }
+}
+
+/// Whether nothing of a row was sent so far, and nothing but its turn is waited for.
+fn is_untouched(row: &OutboxRow) -> bool {
+    matches!(row.state, State::Pending { .. }) && row.attempts == 0 && row.captured.is_empty()
 }
 
 /// The goods of a new shipment that is being told, or was told without an answer, or perhaps by an earlier life.
@@ -89,7 +99,7 @@ fn on_the_way(row: &OutboxRow) -> Vec<(Key, Decimal)> {
         .collect()
 }
 
-type Target = (ConnectionName, Stream);
+pub(super) type Target = (ConnectionName, Stream);
 
 /// The rows that are not settled, in the orders in which they are asked for.
 #[derive(Debug, Default)]
@@ -108,6 +118,7 @@ pub struct Queue {
     bytes: u64,
     /// Rows of each sink with goods on the way.
     on_the_way: BTreeMap<ConnectionName, BTreeSet<u64>>,
+    parked: Parked,
 }
 
 impl Queue {
@@ -135,6 +146,73 @@ impl Queue {
         self.entries.insert(seq, slot);
         self.by_thing.insert((hashed, seq));
         self.ready_head(&entry.sink, &thing);
+    }
+
+    /// Whether a new row of a target, of which so many may stand in memory, is to be parked. As long as any is, so that
+    /// none goes before those that came earlier.
+    pub fn is_full(&self, target: &Target, most: usize) -> bool {
+        self.has_parked(target) || self.size_of(target) >= most
+    }
+
+    /// Counts a new row that stands in the store alone.
+    pub fn park(&mut self, seq: u64, target: &Target, bytes: u64) {
+        self.parked.add(target, seq);
+        *self.sizes.entry(target.clone()).or_default() += 1;
+        self.bytes += counted(bytes);
+    }
+
+    /// Takes a parked row, as it was parked, into memory. One that is there already stays as it is.
+    pub fn fetch(&mut self, seq: u64, entry: Entry) {
+        if self.contains(seq) {
+            return;
+        }
+        let target = (entry.sink.clone(), entry.stream);
+        self.parked.take(&target);
+        if let Some(size) = self.sizes.get_mut(&target) {
+            *size -= 1;
+        }
+        self.bytes -= counted(entry.bytes);
+        self.put(seq, entry);
+    }
+
+    /// Whether any row of a target is parked.
+    pub fn has_parked(&self, target: &Target) -> bool {
+        self.parked.count(target) > 0
+    }
+
+    /// A target with parked rows of which fewer than `enough` in memory may be sent now, and where the parked ones
+    /// begin.
+    pub fn short(&self, now: Timestamp, enough: usize) -> Option<(Target, u64)> {
+        let mut all = self.parked.all();
+        let is_short = |target: &Target| {
+            let ready = self.ready.get(target);
+            let due = ready.into_iter().flat_map(|ready| {
+                let lanes = Lane::ALL.into_iter();
+                lanes.flat_map(move |lane| ready.range(up_to(lane, now)))
+            });
+            due.take(enough).count() < enough
+        };
+        let (target, first) = all.find(|(target, _)| is_short(target))?;
+        Some((target.clone(), first))
+    }
+
+    /// Every parked row of a target before this one was fetched; all of them were where absent. Answers how many were
+    /// counted and are not there.
+    pub fn passed(&mut self, target: &Target, first: Option<u64>) -> usize {
+        let Some(first) = first else {
+            let missing = self.parked.end(target);
+            if let Some(size) = self.sizes.get_mut(target) {
+                *size -= missing;
+            }
+            return missing;
+        };
+        self.parked.pass(target, first);
+        0
+    }
+
+    /// Whether a row stands in memory.
+    pub fn contains(&self, seq: u64) -> bool {
+        self.entries.contains_key(&seq)
     }
 
     /// Forgets a settled row.
@@ -194,8 +272,7 @@ impl Queue {
         let mut due = Vec::new();
         let mut groups = BTreeSet::new();
         for lane in Lane::ALL {
-            let range = (lane, i64::MIN, 0)..=(lane, nanos(now), u64::MAX);
-            for (_, _, seq) in ready.range(range) {
+            for (_, _, seq) in ready.range(up_to(lane, now)) {
                 if due.len() >= limit {
                     return due;
                 }
@@ -288,6 +365,7 @@ impl Queue {
             bytes: u64::from(slot.bytes),
             on_the_way: slot.on_the_way().to_vec(),
             perhaps: extra.is_none_or(|extra| extra.perhaps),
+            parked: false,
         })
     }
 
@@ -337,12 +415,12 @@ impl Queue {
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() + self.parked.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// The place of the first row of a thing at a sink among those that wait only for time.
@@ -369,6 +447,16 @@ impl Queue {
             self.ready.entry(target).or_default().insert(place);
         }
     }
+}
+
+/// The turns of a lane that have come.
+fn up_to(lane: Lane, now: Timestamp) -> RangeInclusive<(Lane, i64, u64)> {
+    (lane, i64::MIN, 0)..=(lane, nanos(now), u64::MAX)
+}
+
+/// So many bytes as a slot counts.
+fn counted(bytes: u64) -> u64 {
+    bytes.min(u64::from(u32::MAX))
 }
 
 fn remove_from<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<u64>>, key: &K, seq: u64) {
@@ -401,6 +489,7 @@ mod tests {
             bytes: 0,
             on_the_way: Vec::new(),
             perhaps: false,
+            parked: false,
         }
     }
 

@@ -96,6 +96,7 @@ fn limits(plan: &Plan) -> EngineLimits {
             .filter(|age| !age.is_zero()),
         journal_ttl: secs(plan.store.journal_ttl_secs),
         commit_rows: plan.limits.commit_max_rows,
+        queue_rows: plan.limits.outbox_max_in_memory,
     }
 }
 

@@ -15,13 +15,23 @@ use crate::engine::stage::mode_of;
 use crate::engine::standing::{Groups, Standing};
 use crate::engine::tables::{EVENT, HINT, INTENT, QUARANTINE, RESERVATION, WITHDRAWN};
 use crate::id::Key;
-use crate::outbox::{Differences, Entry as QueueEntry, KeySet, Queue, State, When};
+use crate::outbox::{Differences, Entry as QueueEntry, KeySet, OutboxRow, Queue, State, When};
 use crate::record::Lane;
 use crate::router::Mode;
 use crate::store::Txn;
 
 /// How many rows are read at a time.
 const SCAN: usize = 1000;
+
+/// What the index knows of a row.
+pub(in crate::engine) fn entry_of(rules: &Rules, row: &OutboxRow) -> QueueEntry {
+    let mut entry = QueueEntry::of(row);
+    if mode_of(rules, &row.route) == Mode::Observe {
+        entry.due = None;
+        entry.parked = false;
+    }
+    entry
+}
 
 impl Index {
     /// Reads what an index needs from the store.
@@ -93,18 +103,50 @@ impl Index {
                     *self.outstanding.entry(*number).or_default() += 1;
                     self.show_intent(&mut row);
                 }
-                let mut entry = QueueEntry::of(&row);
+                let mut entry = entry_of(rules, &row);
                 // Nobody is sending it any more: its outcome is unknown, to be found out at once. It was its turn
                 // before: behind all that came since, it might wait for long, and again after each restart.
-                if matches!(row.state, State::InFlight { .. }) {
+                let is_applied = mode_of(rules, &row.route) == Mode::Apply;
+                if is_applied && matches!(row.state, State::InFlight { .. }) {
                     entry.due = Some(turn);
                 }
-                if mode_of(rules, &row.route) == Mode::Observe {
-                    entry.due = None;
+                if entry.parked {
+                    let target = (entry.sink, entry.stream);
+                    self.queue.park(seq, &target, entry.bytes);
+                } else {
+                    self.queue.put(seq, entry);
                 }
-                self.queue.put(seq, entry);
             }
         }
+    }
+
+    /// Takes parked rows into memory where less of a target stands there than is soon sent.
+    pub(in crate::engine) fn fetch_parked(
+        &mut self,
+        txn: &Txn<'_>,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<(), EngineError> {
+        let enough = SCAN.min(rules.limits.queue_rows.div_ceil(2));
+        while let Some((target, first)) = self.queue.short(now, enough) {
+            let from = EVENT.after(EVENT.all(), &first.saturating_sub(1));
+            let rows = EVENT.scan(txn, &from, enough)?;
+            let last = rows.last().map(|(seq, _)| seq + 1);
+            for (seq, row) in rows {
+                let is_meant = row.sink == target.0 && row.stream == target.1;
+                let entry = entry_of(rules, &row);
+                if is_meant && entry.parked {
+                    self.queue.fetch(seq, entry);
+                }
+            }
+            let missing = self.queue.passed(&target, last);
+            if missing > 0 {
+                let (sink, stream) = &target;
+                tracing::error!(%sink, %stream, missing, "counted as parked, and not in the store");
+                debug_assert_eq!(missing, 0, "{target:?}");
+            }
+        }
+        Ok(())
     }
 
     /// The newest intent of each event; which of them still hold is told by the events.

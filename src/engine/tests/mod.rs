@@ -17,6 +17,7 @@ mod late;
 mod listed;
 mod moved;
 mod offered;
+mod parked;
 mod pool;
 mod priced;
 mod prices;

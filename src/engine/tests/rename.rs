@@ -92,7 +92,7 @@ fn naming(store: &dyn Store, name: &str) -> Vec<String> {
     found
 }
 
-fn renamed(mut rules: Rules, from: &str, to: &str) -> Rules {
+pub(super) fn renamed(mut rules: Rules, from: &str, to: &str) -> Rules {
     let name = |one: &mut ConnectionName| {
         if one.as_str() == from {
             *one = to.into();

@@ -60,6 +60,15 @@ pub fn buffer(variant: usize, shop: usize) -> i64 {
     if variant == 2 && shop == 1 { 2 } else { 0 }
 }
 
+/// How many orders may stand in memory before those behind them are parked, where that is fewer than usual.
+fn in_memory(variant: usize) -> Option<usize> {
+    match variant {
+        1 | 5 => Some(1),
+        3 => Some(2),
+        _ => None,
+    }
+}
+
 thread_local! {
     static PLANS: RefCell<BTreeMap<usize, Arc<Plan>>> = const { RefCell::new(BTreeMap::new()) };
 }
@@ -92,6 +101,9 @@ fn toml_of(variant: usize) -> String {
         "version = 1\n[store]\nengine = \"memory\"\n[limits]\nretry_max_secs = 20\n\
          overtake_after_secs = 15\nsubmission_max_secs = 60\nnot_listed_retry_secs = 60\n",
     );
+    if let Some(most) = in_memory(variant) {
+        writeln!(text, "outbox_max_in_memory = {most}").unwrap();
+    }
     for (system, name) in SYSTEMS.iter().enumerate() {
         if system == 2 && sellers(variant) == 2 {
             continue;
