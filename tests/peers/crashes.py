@@ -183,7 +183,7 @@ class Story:
         lost = [point for point in self._elsewhere if not can_repeat(point)]
         yield text, len(self._hits) + len(lost) == len(tried)
         times = len(self._elsewhere)
-        yield f"{times} deaths fell into another commit, {len(lost)} of them for good", times <= ELSEWHERE
+        yield f"{times} deaths fell into another commit, or before this one, {len(lost)} of them for good", times <= ELSEWHERE
 
     def _one_order(self, basket, points):
         """Places it, kills the daemon at each point, and waits until it is settled."""
@@ -202,7 +202,7 @@ class Story:
 
     def _one_death(self, point, code):
         """The daemon, which does not run, is started and must die at this point. Whether that is over: a death that
-        fell into another commit, which the daemon itself names, is judged as one before this commit and tried again.
+        fell into another commit, which the daemon itself names, or before it could end, is judged as one before this commit and tried again.
         """
         gate = self._shop_gate if point.call == ORDERS_PAGE else self._tryton_gate
         before = self._count(point.call)
@@ -217,9 +217,13 @@ class Story:
             self._wrong.append(f"{code}: {say(point)}: {kill.problem or 'never came up'}")
             return True
         units = self._daemon.last_commit() if point.when in TRACED else []
-        planned, is_elsewhere = point, point.when in TRACED and unit_of(point) not in units
-        if is_elsewhere:
-            print(f"        {say(point)}: it fell into {' '.join(units)}", flush=True)
+        planned, elsewhere = point, ""
+        if point.when in TRACED and unit_of(point) not in units:
+            elsewhere = " ".join(units)
+        elif point.when == FLUSH and self._daemon.store_has_grown():
+            elsewhere = "making the store's file longer"
+        if elsewhere:
+            print(f"        {say(point)}: it fell into {elsewhere}", flush=True)
             self._elsewhere.append(point)
             point = point._replace(when=WRITE)
         rows = [row for row in self._daemon.ask("queue") if row["record"]["number"] == code]
@@ -228,7 +232,7 @@ class Story:
         problem = judge(point, row, self._count(point.call) - before, sent)
         if problem:
             self._wrong.append(f"{code}: {say(planned)}: {problem}; the store: {brief(row)}")
-        if is_elsewhere:
+        if elsewhere:
             return len(self._elsewhere) > ELSEWHERE or not can_repeat(planned)
         self._hits.append(Hit(point, brief(row), len(self._tryton_gate.sent_on), []))
         return True

@@ -31,6 +31,7 @@ class Daemon:
         self._program, self._config, self._log = str(program), str(config), log
         self._process, self._ended, self._lock = None, False, threading.RLock()
         self._born = 0  # where the log of this life begins
+        self._length = 0  # of the store's file when a death in a commit was armed
 
     def configure(self, config):
         """The next start reads this file."""
@@ -54,6 +55,16 @@ class Daemon:
             log.seek(self._born)
             found = re.findall(r' commit rows=\d+ units="?([^"\n]*)', log.read())
         return found[-1].split() if found else []
+
+    def _store_length(self):
+        data = os.path.join(os.path.dirname(self._config), "state", "redb", "data")
+        return os.path.getsize(data) if os.path.exists(data) else 0
+
+    def store_has_grown(self):
+        """Whether the store's file was made longer since a death in a commit was armed: redb syncs that by itself, with an
+        fdatasync of its own before the one that ends the commit.
+        """
+        return self._store_length() > self._length
 
     def runs(self):
         with self._lock:
@@ -127,6 +138,7 @@ class Daemon:
         """Lets the kernel kill the daemon when a thread enters its nth of these system calls, which
         is then not carried out. Returns once that is armed; answers None where it cannot be done.
         """
+        self._length = self._store_length()
         command = ["strace", "-f", "-p", str(self._process.pid), "-o", os.devnull]
         command += ["-e", f"trace={calls}", "-e", f"inject={calls}:signal=KILL:when={nth}"]
         try:
