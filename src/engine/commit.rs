@@ -130,7 +130,7 @@ impl Engine {
             }
             group.works.push(work);
         }
-        if let Err(EngineError::Store(error)) = self.index.fetch_parked(&txn, &rules, now) {
+        if let Err(EngineError::Store(error)) = self.index.refill(&txn, &rules, now) {
             return Err(error);
         }
         // Where that fails nothing is committed at all.

@@ -50,6 +50,7 @@ mod index;
 mod items;
 mod orders;
 mod parcels;
+mod parked;
 mod payloads;
 mod policy;
 mod pools;
@@ -208,7 +209,7 @@ impl Engine {
             doubted,
         };
         let mut index = Index::rebuild(&txn, &rules, since)?;
-        index.fetch_parked(&txn, &rules, now)?;
+        index.refill(&txn, &rules, now)?;
         let numbers = Numbers::open(&mut txn, seed)?;
         if in_order {
             META.delete(&mut txn, &ended);
@@ -299,7 +300,7 @@ impl Engine {
             self.index.apply(update);
         }
         let txn = Txn::new(self.store.as_ref());
-        self.index.fetch_parked(&txn, &rules, now)?;
+        self.index.refill(&txn, &rules, now)?;
         Ok(value)
     }
 }

@@ -9,6 +9,7 @@ use super::EngineError;
 use super::accept::{Accepted, Unit};
 use super::changes;
 use super::items;
+use super::parked;
 use super::pools;
 use super::rules::Mapped;
 use super::stage::{NewQuarantine, Stage, deliver_to, map_by};
@@ -276,7 +277,7 @@ fn enqueue_json(
     }
     stage.resolve_quarantine(&thing, &map_by(&route.name))?;
     let mut row = new_row(stage, entity, &entity.id, route, operation, &mapped);
-    if may_be_parked(stage, &row) {
+    if parked::may_be_parked(stage, &row) {
         row.parked = true;
         entity.parked.insert(row.sink.clone(), row.seq);
     }
@@ -289,14 +290,6 @@ fn enqueue_json(
     let detail = format!("{word} on {} by route {}", route.to.0, route.name);
     stage.note(&thing, "queued", detail, Some(&route.to.0))?;
     Ok(true)
-}
-
-/// Whether a new row need not stand in memory before its turn is near: an order behind many others.
-fn may_be_parked(stage: &Stage<'_, '_>, row: &OutboxRow) -> bool {
-    let target = (row.sink.clone(), row.stream);
-    let is_order = row.stream == Stream::Orders && row.operation == Operation::Create;
-    let most = stage.limits().queue_rows;
-    is_order && row.group.is_none() && stage.index.queue.is_full(&target, most)
 }
 
 /// A new outbox row; `line` is the thing with which it keeps order.

@@ -359,49 +359,6 @@ impl<'a, 's> Stage<'a, 's> {
         Ok(())
     }
 
-    /// The rows for one sink that keep order with a thing, in order; parked ones too.
-    pub(super) fn rows_of(
-        &self,
-        sink: &ConnectionName,
-        line: &EntityId,
-    ) -> Result<Vec<u64>, EngineError> {
-        let mut rows: Vec<u64> = self.index.queue.of_line(sink, line).collect();
-        rows.extend(self.parked(sink, line)?.map(|row| row.seq));
-        rows.sort_unstable();
-        Ok(rows)
-    }
-
-    /// The parked row of a thing for one sink, if there is one.
-    fn parked(
-        &self,
-        sink: &ConnectionName,
-        line: &EntityId,
-    ) -> Result<Option<OutboxRow>, EngineError> {
-        if !self.index.queue.has_parked(&(sink.clone(), Stream::Orders)) {
-            return Ok(None);
-        }
-        let entity = ENTITY.get(self.txn, line)?;
-        let seq = entity.and_then(|entity| entity.parked.get(sink).copied());
-        let Some(seq) = seq.filter(|seq| !self.index.queue.contains(*seq)) else {
-            return Ok(None);
-        };
-        let row = EVENT.get(self.txn, &seq)?;
-        Ok(row.filter(|row| entry_of(self.rules, row).parked))
-    }
-
-    /// What is done about a thing for a sink is done behind its parked row: that must be known in memory.
-    pub(super) fn fetch_parked(
-        &mut self,
-        sink: &ConnectionName,
-        line: &EntityId,
-    ) -> Result<(), EngineError> {
-        if let Some(row) = self.parked(sink, line)? {
-            let entry = entry_of(self.rules, &row);
-            self.updates.push(Update::Fetched(row.seq, entry));
-        }
-        Ok(())
-    }
-
     /// Removes a settled outbox row.
     pub(super) fn remove_event(&mut self, seq: u64) {
         EVENT.delete(self.txn, &seq);

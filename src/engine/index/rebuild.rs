@@ -10,6 +10,7 @@ use crate::clock::later;
 use crate::engine::EngineError;
 use crate::engine::attempts::Attempts;
 use crate::engine::cell::{self, Cell};
+use crate::engine::parked;
 use crate::engine::rules::Rules;
 use crate::engine::stage::mode_of;
 use crate::engine::standing::{Groups, Standing};
@@ -106,46 +107,33 @@ impl Index {
                 let mut entry = entry_of(rules, &row);
                 // Nobody is sending it any more: its outcome is unknown, to be found out at once. It was its turn
                 // before: behind all that came since, it might wait for long, and again after each restart.
-                let is_applied = mode_of(rules, &row.route) == Mode::Apply;
-                if is_applied && matches!(row.state, State::InFlight { .. }) {
+                let is_under_way = matches!(row.state, State::InFlight { .. });
+                if is_under_way && mode_of(rules, &row.route) == Mode::Apply {
                     entry.due = Some(turn);
                 }
-                if entry.parked {
-                    let target = (entry.sink, entry.stream);
-                    self.queue.park(seq, &target, entry.bytes);
-                } else {
-                    self.queue.put(seq, entry);
-                }
+                self.read_event(txn, rules, seq, entry)?;
             }
         }
     }
 
-    /// Takes parked rows into memory where less of a target stands there than is soon sent.
-    pub(in crate::engine) fn fetch_parked(
+    fn read_event(
         &mut self,
         txn: &Txn<'_>,
         rules: &Rules,
-        now: Timestamp,
+        seq: u64,
+        entry: QueueEntry,
     ) -> Result<(), EngineError> {
-        let enough = SCAN.min(rules.limits.queue_rows.div_ceil(2));
-        while let Some((target, first)) = self.queue.short(now, enough) {
-            let from = EVENT.after(EVENT.all(), &first.saturating_sub(1));
-            let rows = EVENT.scan(txn, &from, enough)?;
-            let last = rows.last().map(|(seq, _)| seq + 1);
-            for (seq, row) in rows {
-                let is_meant = row.sink == target.0 && row.stream == target.1;
-                let entry = entry_of(rules, &row);
-                if is_meant && entry.parked {
-                    self.queue.fetch(seq, entry);
-                }
-            }
-            let missing = self.queue.passed(&target, last);
-            if missing > 0 {
-                let (sink, stream) = &target;
-                tracing::error!(%sink, %stream, missing, "counted as parked, and not in the store");
-                debug_assert_eq!(missing, 0, "{target:?}");
-            }
+        if entry.parked {
+            let target = (entry.sink, entry.stream);
+            self.queue.park(seq, &target, entry.bytes);
+            return Ok(());
         }
+        // What stands behind a parked row must not be first in its line.
+        let place = (&entry.sink, &entry.line);
+        if let Some(row) = parked::row_of(txn, rules, &self.queue, place)? {
+            self.queue.fetch(row.seq, entry_of(rules, &row));
+        }
+        self.queue.put(seq, entry);
         Ok(())
     }
 

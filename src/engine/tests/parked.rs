@@ -280,3 +280,32 @@ fn the_parked_orders_of_a_renamed_sink_are_its_own() {
     let cancels = told.iter().filter(|it| it.1 == Operation::Cancel);
     assert_eq!((told.len(), cancels.count()), (7, 1));
 }
+
+/// Per-key order, after a restart too: what stands behind a parked order is not first in its line.
+#[test]
+fn what_stands_behind_a_parked_order_finds_it_after_a_restart() {
+    let mut bench = Bench::with(few(Mode::Apply));
+    seven(&mut bench);
+    let behind = bench.engine.alone(|stage| {
+        let place = ("north".into(), Stream::Orders, "6".into());
+        let id = tables::LINK.get(stage.txn, &place)?.unwrap().0;
+        let order = tables::ENTITY.get(stage.txn, &id)?.unwrap();
+        let mut routes = stage.rules.router.all();
+        let route = routes.find(|it| it.to.0.as_str() == "erp").unwrap();
+        let json = order_json("6", &[("A", 1)]);
+        let mut row = orders::new_row(stage, &order, &id, route, Operation::Update, &json);
+        stage.put_event(&mut row)
+    });
+    behind.unwrap();
+    assert_eq!(in_memory(&bench), 4, "two, the sixth and what is behind it");
+    let mut bench = bench.crash_with(few(Mode::Apply));
+    assert_eq!(in_memory(&bench), 4);
+    let mut told = Vec::new();
+    while let more = bench.deliver("erp", Stream::Orders)
+        && !more.is_empty()
+    {
+        let sixth = more.iter().filter(|it| it.delivery.reference == "north:6");
+        told.extend(sixth.map(|it| it.delivery.operation));
+    }
+    assert_eq!(told, [Operation::Create, Operation::Update]);
+}
