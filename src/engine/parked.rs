@@ -33,9 +33,6 @@ pub(super) fn row_of(
     queue: &Queue,
     (sink, line): (&ConnectionName, &EntityId),
 ) -> Result<Option<OutboxRow>, EngineError> {
-    if !queue.has_parked(&(sink.clone(), Stream::Orders)) {
-        return Ok(None);
-    }
     let entity = ENTITY.get(txn, line)?;
     let seq = entity.and_then(|entity| entity.parked.get(sink).copied());
     let Some(seq) = seq.filter(|seq| !queue.contains(*seq)) else {
@@ -53,7 +50,7 @@ impl Stage<'_, '_> {
         line: &EntityId,
     ) -> Result<Vec<u64>, EngineError> {
         let mut rows: Vec<u64> = self.index.queue.of_line(sink, line).collect();
-        let parked = row_of(self.txn, self.rules, &self.index.queue, (sink, line))?;
+        let parked = self.parked_row(sink, line)?;
         rows.extend(parked.map(|row| row.seq));
         rows.sort_unstable();
         Ok(rows)
@@ -65,11 +62,24 @@ impl Stage<'_, '_> {
         sink: &ConnectionName,
         line: &EntityId,
     ) -> Result<(), EngineError> {
-        if let Some(row) = row_of(self.txn, self.rules, &self.index.queue, (sink, line))? {
+        if let Some(row) = self.parked_row(sink, line)? {
             let entry = entry_of(self.rules, &row);
             self.updates.push(Update::Fetched(row.seq, entry));
         }
         Ok(())
+    }
+
+    /// As [`row_of`]; one that this unit of work parks too.
+    fn parked_row(
+        &self,
+        sink: &ConnectionName,
+        line: &EntityId,
+    ) -> Result<Option<OutboxRow>, EngineError> {
+        let queue = &self.index.queue;
+        if !self.parks && !queue.has_parked(&(sink.clone(), Stream::Orders)) {
+            return Ok(None);
+        }
+        row_of(self.txn, self.rules, queue, (sink, line))
     }
 }
 

@@ -114,6 +114,8 @@ pub(super) struct Stage<'a, 's> {
     pub now: Timestamp,
     pub numbers: &'a mut Numbers,
     pub updates: Vec<Update>,
+    /// One of them is that a row is parked.
+    pub parks: bool,
     /// Items that were withdrawn in this unit, or are on sale again; the index learns it afterwards.
     pub withdrawn: BTreeMap<Key, Option<ConnectionName>>,
     /// SKUs that were reserved in this unit; the index learns it afterwards.
@@ -147,6 +149,7 @@ impl<'a, 's> Stage<'a, 's> {
             now,
             numbers,
             updates: Vec::new(),
+            parks: false,
             withdrawn: BTreeMap::new(),
             reserved: BTreeSet::new(),
             reading: None,
@@ -352,6 +355,7 @@ impl<'a, 's> Stage<'a, 's> {
         EVENT.put(self.txn, &row.seq, row)?;
         let entry = entry_of(self.rules, row);
         self.updates.push(if is_new && entry.parked {
+            self.parks = true;
             Update::Parked(row.seq, (entry.sink, entry.stream), entry.bytes)
         } else {
             Update::Event(row.seq, Some(entry))

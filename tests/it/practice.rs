@@ -247,6 +247,14 @@ fn hostile(folder: &Path, seed: u64) -> WorldOptions {
     options
 }
 
+/// Of the orders that wait for the ERP one stands in memory, and those behind it in the store alone.
+fn park_soon(config: &Path) {
+    let text = std::fs::read_to_string(config).unwrap();
+    let parked = text.replace("[limits]\n", "[limits]\noutbox_max_in_memory = 1\n");
+    assert_ne!(text, parked);
+    std::fs::write(config, parked).unwrap();
+}
+
 /// How often: 60 times, or as `CROSSDOCK_KILLS` says (`CROSSDOCK_KILLS=2000` is the long mode, 50 minutes).
 #[expect(clippy::disallowed_methods, reason = "a switch of the test runner")]
 fn kills() -> u32 {
@@ -267,6 +275,7 @@ async fn a_daemon_that_is_killed_again_and_again_loses_and_doubles_nothing() {
     let seed = 11;
     let world = World::start(&clock, hostile(folder, seed)).await.unwrap();
     let config = world.write_config(folder).unwrap();
+    park_soon(&config);
 
     let mut random = fastrand::Rng::with_seed(seed);
     let mut crew = Crew::new(seed, &Pace::default(), clock.now());

@@ -17,7 +17,7 @@ use crate::engine::standing::{Groups, Standing};
 use crate::engine::tables::{EVENT, HINT, INTENT, QUARANTINE, RESERVATION, WITHDRAWN};
 use crate::id::Key;
 use crate::outbox::{Differences, Entry as QueueEntry, KeySet, OutboxRow, Queue, State, When};
-use crate::record::Lane;
+use crate::record::{Lane, Stream};
 use crate::router::Mode;
 use crate::store::Txn;
 
@@ -128,9 +128,13 @@ impl Index {
             self.queue.park(seq, &target, entry.bytes);
             return Ok(());
         }
-        // What stands behind a parked row must not be first in its line.
+        // What stands behind a parked row must not be first in its line. This row may be the one that was parked, and
+        // under way since: then it does not count among them.
         let place = (&entry.sink, &entry.line);
-        if let Some(row) = parked::row_of(txn, rules, &self.queue, place)? {
+        if self.queue.has_parked(&(entry.sink.clone(), Stream::Orders))
+            && let Some(row) = parked::row_of(txn, rules, &self.queue, place)?
+            && row.seq < seq
+        {
             self.queue.fetch(row.seq, entry_of(rules, &row));
         }
         self.queue.put(seq, entry);

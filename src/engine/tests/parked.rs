@@ -130,6 +130,69 @@ fn all_but(bench: &mut Bench, claimed: &[Claimed]) -> Vec<String> {
     told
 }
 
+/// Parked orders that were throttled, and behind them some that were under way when the daemon was killed: all of them come.
+/// Those under way were taken off the parked ones, among which they did not count, and as many of the others never came.
+#[test]
+fn parked_orders_come_behind_those_that_were_under_way_at_a_kill() {
+    let mut bench = Bench::with(few(Mode::Apply));
+    seven(&mut bench);
+    let slow_down = || Outcome::Failed(Fault::new(Class::Throttle, "throttled", "slow down"));
+    while let claimed = bench.claim("erp", Stream::Orders)
+        && numbers(&claimed) != ["5"]
+    {
+        let results = claimed.into_iter().map(|it| (it, slow_down())).collect();
+        bench.settle("erp", Stream::Orders, results);
+    }
+    let mut bench = bench.crash_with(few(Mode::Apply));
+    bench.tick(3600);
+    let mut told = all(&mut bench);
+    told.sort_unstable();
+    assert_eq!(told, ["1", "2", "3", "4", "5", "6", "7"]);
+}
+
+/// What says that it is parked is so only as long as nothing was sent of it: what was tried keeps its turn in memory.
+#[test]
+fn what_was_tried_is_not_parked() {
+    let mut bench = Bench::with(few(Mode::Apply));
+    seven(&mut bench);
+    let rows = bench.engine.queue(0, 100).unwrap();
+    let is_parked = |row: &OutboxRow| crate::outbox::Entry::of(row).parked;
+    let parked: Vec<bool> = rows.iter().map(is_parked).collect();
+    assert_eq!(parked, [false, false, true, true, true, true, true]);
+    let now = bench.clock.now();
+    let changed = |change: &dyn Fn(&mut OutboxRow)| {
+        let mut row = rows[6].clone();
+        change(&mut row);
+        is_parked(&row)
+    };
+    assert!(changed(&|row| row.state = crate::outbox::State::Pending {
+        due: Timestamp::MAX
+    }));
+    assert!(!changed(
+        &|row| row.state = crate::outbox::State::InFlight { since: now }
+    ));
+    assert!(!changed(
+        &|row| row.state = crate::outbox::State::Uncertain { due: now }
+    ));
+    assert!(!changed(&|row| row.attempts = 1));
+    assert!(!changed(&|row| {
+        row.captured.insert("id".to_owned(), json!(7));
+    }));
+}
+
+/// A page that tells an order and that it was called off, when the order is the first one to be parked.
+#[test]
+fn an_order_that_is_called_off_on_its_own_page_is_not_sent() {
+    let mut bench = Bench::with(few(Mode::Apply));
+    bench.tick(3600);
+    let new = |id| young(id, &[("A", 1)], "none");
+    bench.accept("north", Stream::Orders, vec![new("1"), new("2")]);
+    let off = young("3", &[("A", 1)], "cancelled");
+    bench.accept("north", Stream::Orders, vec![new("3"), off]);
+    assert_eq!(waits(&mut bench), 2);
+    assert_eq!(all(&mut bench), ["1", "2"]);
+}
+
 /// While its route only observes nothing is sent, and all of it is told when it applies.
 #[test]
 fn what_is_observed_is_sent_when_its_route_applies() {
@@ -181,6 +244,20 @@ fn a_parked_order_that_may_be_there_is_looked_for() {
     }
     assert_eq!(operations.len(), 5);
     assert_eq!(operations["north:5"].0, Operation::Cancel);
+}
+
+/// Cancellations are not parked, however many wait: they have a lane of their own.
+#[test]
+fn cancellations_are_not_parked() {
+    let mut bench = Bench::with(few(Mode::Apply));
+    seven(&mut bench);
+    assert_eq!(all(&mut bench).len(), 7);
+    for id in 1..=7 {
+        let off = young(&id.to_string(), &[("A", 1)], "cancelled");
+        bench.accept("north", Stream::Orders, vec![off]);
+    }
+    assert_eq!((waits(&mut bench), in_memory(&bench)), (7, 7));
+    assert_eq!(all(&mut bench).len(), 7);
 }
 
 /// What is changed of an order while it is parked goes with it.

@@ -23,7 +23,7 @@ pub enum Trouble {
     Timeout,
     /// It happens when nobody waits for it any more: after a timeout, or when who asked is dead.
     Late,
-    /// It takes long.
+    /// It takes long; for a while at a system, each change does.
     Slow,
     /// Some of a batch fail.
     Partial,
@@ -212,6 +212,9 @@ impl Case {
         if dice.u32(..2) == 0 {
             case.put_clocks_ahead();
         }
+        if super::plan::in_memory(case.variant).is_some() && dice.bool() {
+            case.draw_rush(&mut dice);
+        }
         case
     }
 
@@ -278,6 +281,30 @@ impl Case {
         for _ in 0..dice.usize(..4) {
             let at = Duration::from_millis(dice.u64(100..SPAN_SECS * 1000));
             self.deeds.push((at, Deed::Rename(dice.usize(..self.skus))));
+        }
+        self.deeds.sort_by_key(|(at, _)| *at);
+    }
+
+    /// Many buy at once while the ERP is slow, or refuses credentials, and some regret it: what they bought stands
+    /// in the store alone then.
+    fn draw_rush(&mut self, dice: &mut Rng) {
+        let began = dice.u64(100..SPAN_SECS * 1000 - 20_000);
+        let within = |dice: &mut Rng, most| Duration::from_millis(began + dice.u64(..most));
+        let kind = [Trouble::Slow, Trouble::Auth][dice.usize(..2)];
+        let long = Duration::from_secs(dice.u64(2..20));
+        let deed = Deed::Trouble(kind, super::world::ERP, long);
+        self.deeds.push((Duration::from_millis(began), deed));
+        for _ in 0..dice.usize(6..14) {
+            let mut lines = vec![(0, dice.i64(1..4))];
+            if dice.u32(..4) == 0 {
+                lines.push((dice.usize(1..self.skus), 1));
+            }
+            let deed = Deed::Buy(dice.usize(..3), lines);
+            self.deeds.push((within(dice, 3000), deed));
+        }
+        for _ in 0..dice.usize(1..5) {
+            self.deeds
+                .push((within(dice, 15_000), Deed::Cancel(dice.u64(..))));
         }
         self.deeds.sort_by_key(|(at, _)| *at);
     }

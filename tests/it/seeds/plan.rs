@@ -61,7 +61,7 @@ pub fn buffer(variant: usize, shop: usize) -> i64 {
 }
 
 /// How many orders may stand in memory before those behind them are parked, where that is fewer than usual.
-fn in_memory(variant: usize) -> Option<usize> {
+pub fn in_memory(variant: usize) -> Option<usize> {
     match variant {
         1 | 5 => Some(1),
         3 => Some(2),

@@ -135,6 +135,10 @@ fn way(world: &mut World, system: usize, changes: bool) -> Way {
     if world.unlucky(Trouble::Slow, if changes { 80 } else { 20 }) {
         there += Duration::from_millis(world.dice.u64(1000..9000));
     }
+    let is_slow = world.down.get(&(Trouble::Slow, system));
+    if changes && is_slow.is_some_and(|until| *until > now) {
+        there += Duration::from_millis(world.dice.u64(1000..5000));
+    }
     let fate = fate(world, system, changes);
     Way { there, back, fate }
 }
