@@ -261,6 +261,7 @@ pub(super) fn check_sales(draft: &mut Draft<'_>) {
         draft.warning(codes::SALES_NOT_RESERVED, &path, message, &help);
     }
     check_tills(draft);
+    check_forgotten(draft);
     for (name, route) in &config.route {
         if route.to.stream == Stream::Stock && sells(draft, &route.to.connection) {
             let message = format!(
@@ -298,6 +299,46 @@ fn check_tills(draft: &mut Draft<'_>) {
             let path = ["pool", name.as_str(), "tills", &index.to_string()];
             draft.warning(codes::SALES_NOT_RESERVED, &path, message, &help);
         }
+    }
+}
+
+/// Who sells, is told nothing and is no till: until the owner has booked what it sold, the others may sell it once more.
+fn check_forgotten(draft: &mut Draft<'_>) {
+    let config = draft.config;
+    for (name, route) in &config.route {
+        let (from, to) = (&route.from, &route.to);
+        let carries = from.stream == Stream::Orders && to.stream == Stream::Orders;
+        let mut tills = config.pool.values().flat_map(|pool| &pool.tills);
+        let mut told = config.publish.values().map(|rule| &rule.to.connection);
+        let is_known =
+            tills.any(|it| *it == from.connection) || told.any(|it| *it == from.connection);
+        let mut pools = config.pool.iter();
+        let Some((pool, _)) = pools.find(|(_, pool)| fulfils(pool, &to.connection)) else {
+            continue;
+        };
+        if !carries || route.mode != Mode::Apply || is_known {
+            continue;
+        }
+        let message = format!(
+            "`{}` sells, and neither is it told what it may sell nor is it a till of the pool `{pool}`: until `{}` has \
+             booked what it sold, that is on offer elsewhere",
+            from.connection, to.connection
+        );
+        let help = format!(
+            "if it sells the same goods, write tills = [\"{}\"] in [pool.{pool}], or tell it its stock with a [publish]",
+            from.connection
+        );
+        let path = ["route", name.as_str(), "from"];
+        draft.warning(codes::SALES_NOT_RESERVED, &path, message, &help);
+    }
+}
+
+/// Whether goods of the pool leave from this connection.
+fn fulfils(pool: &PoolSettings, connection: &ConnectionName) -> bool {
+    let mut owners = pool.members.iter().map(|member| &member.stream.connection);
+    match &pool.fulfilled_by {
+        Some(owner) => owner == connection,
+        None => owners.any(|owner| owner == connection),
     }
 }
 
