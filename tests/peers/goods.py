@@ -162,12 +162,12 @@ class Watch(threading.Thread):
             except (OSError, ValueError, shops.ShopError):
                 told = {}  # the shops are being restarted
             with self._lock:
-                self._seen.append((begun, told))
+                self._seen.append((begun, time.monotonic(), told))
                 self.looks += bool(told)
             time.sleep(0.5)
 
     def seen(self):
-        """(when the look began, (shop, SKU) -> number) of every look so far."""
+        """(when it began, when it ended, (shop, SKU) -> number) of every look so far."""
         with self._lock:
             return list(self._seen)
 
@@ -175,7 +175,7 @@ class Watch(threading.Thread):
         """The highest number that was seen in a look that began then or later."""
         with self._lock:
             return max(
-                (told[shop, sku] for at, told in self._seen if at >= since and (shop, sku) in told),
+                (told[shop, sku] for at, _, told in self._seen if at >= since and (shop, sku) in told),
                 default=None,
             )
 

@@ -469,14 +469,21 @@ def at_the_end(world):
     )
     yield f"each of the {len(books.expected())} numbers is what it should be", not books.wrong()
     yield "nothing is oversold", not books.oversold(catalog.STOCK)
-    seconds, shop, sku = world.times.longest(world.watch.seen(), catalog.SKUS)
+    looks = world.watch.seen()
+    seconds, shop, sku = world.times.longest(looks, catalog.SKUS)
+    if seconds > BOUND:
+        print("        " + "\n        ".join(world.times.story(looks, shop, sku)), flush=True)
+    slowest = max(ended - begun for begun, ended, _ in looks)
     yield (
         f"no sold piece was on offer for more than {BOUND} s; the longest was {seconds:.0f} s ({shop} {sku})",
         seconds <= BOUND,
     )
     yield "nothing is in quarantine", not world.quarantined()
     yield "SIGTERM ends the daemon with exit code 0", world.daemon.stop() == 0
-    print(f"        both shops were looked at {world.watch.looks} times", flush=True)
+    print(
+        f"        both shops were looked at {world.watch.looks} times, for {slowest:.1f} s at most",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import clerk
 import compare
 import shopper
 import shops
+import till_books
 import tryton
 import vendure
 import write_orders
@@ -20,6 +21,7 @@ COUNTS = {"north": 6, "south": 3}
 
 def checks():
     """(text, whether it holds) for every claim."""
+    yield from _lateness_checks()
     erp = tryton.Client(settings.tryton_url())
     seeded = compare.made(erp)
     for shop, count in COUNTS.items():
@@ -53,6 +55,24 @@ def checks():
     yield "nothing was made twice in the ERP", _made(erp, seeded) == compare.should_make(COUNTS)
     yield "a second address or party is noticed", all(_twins_are_noticed(erp, seeded))
     yield from _shipping_checks(erp)
+
+
+def _lateness_checks():
+    """What run D says of sold pieces that were still on offer, of looks as they may be."""
+    times = till_books.Timeline(10)
+    sold_at = times.note([("A", 2)])
+    back_at = times.note([("A", 1)], sign=1)
+    late = {
+        text: times.longest([(begun, ended, {("north", "A"): number})], ["A"])[0]
+        for text, begun, ended, number in (
+            ("right", sold_at + 60, sold_at + 61, 8),
+            ("raised in the look", back_at - 1e-9, back_at + 30, 9),
+            ("raised before", sold_at + 60, sold_at + 61, 10),
+            ("sold in the look", sold_at - 1, sold_at + 30, 10),
+        )
+    }
+    yield "a number that nobody lowered for 60 s is late", late.pop("raised before") == 60
+    yield "a look that takes long is not a late number", set(late.values()) == {0}
 
 
 def _made(erp, seeded):

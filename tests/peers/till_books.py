@@ -15,8 +15,6 @@ import tryton
 from goods import SHOPS, Books
 from setup import catalog
 
-SOON = 5  # seconds that a look may take: what rose meanwhile may be in it
-
 
 class TillBooks(Books):
     """`own` are tills of the ERP's database, `branch` tills whose sales are carried to it."""
@@ -103,30 +101,47 @@ class Timeline:
         self._stock, self._events, self._lock = stock, [], threading.Lock()
 
     def note(self, lines, sign=-1):
-        """These pieces are sold now; `sign` 1: they are there again."""
+        """These pieces are sold now; `sign` 1: they are there again. Answers when."""
         now = time.monotonic()
         with self._lock:
             self._events += [(now, sku, sign * pieces) for sku, pieces in lines]
+        return now
 
     def longest(self, looks, skus):
         """(seconds, shop, SKU): the longest time for which sold pieces were still on offer."""
         longest = (0.0, "", "")
-        for at, told in looks:
+        for begun, ended, told in looks:
             for (shop, sku), number in told.items():
                 if sku in skus:
-                    late = at - self._offered_since(at, sku, number)
+                    late = begun - self._offered_since(begun, ended, sku, number)
                     longest = max(longest, (late, shop, sku))
         return longest
 
-    def _offered_since(self, at, sku, number):
-        """Since when so many have been too many; `at` when they are not."""
+    def story(self, looks, shop, sku):
+        """What went and came of a SKU, and what the shop said of it whenever that was something else."""
+        with self._lock:
+            found = [(when, f"{count:+d}") for when, name, count in self._events if name == sku]
+        before = None
+        for begun, ended, told in looks:
+            if (number := told.get((shop, sku), before)) != before:
+                found.append((ended, f"{number} on offer, in a look of {ended - begun:.1f} s"))
+                before = number
+        found.sort()
+        return [f"{when - found[0][0]:6.1f} s  {text}" for when, text in found]
+
+    def _offered_since(self, begun, ended, sku, number):
+        """Since when so many have been too many; the look's begin when they are not.
+
+        Pieces are noted before they can be on offer again, so what came while it was looked may
+        be in what is seen, however long the look took; what was sold meanwhile may not be.
+        """
         with self._lock:
             mine = [event for event in self._events if event[1] == sku]
-        came = sum(count for when, _, count in mine if count > 0 and when <= at + SOON)
+        came = sum(count for when, _, count in mine if count > 0 and when <= ended)
         room = self._stock + came - number
         for when, _, count in mine:
-            if count < 0 and when <= at:
+            if count < 0 and when <= begun:
                 room += count
                 if room < 0:
                     return when
-        return at
+        return begun
